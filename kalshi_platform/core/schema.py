@@ -1,0 +1,277 @@
+"""The schema, written once as plain data.
+
+SQLAlchemy tables, binary COPY, Parquet schemas, Dagster columns and the README's tables derive from it; a test holds
+the migrations against it. Here belong tables, columns, keys and their meaning. Kept out: DDL and anything that
+knows a database product.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+
+class ColumnType(StrEnum):
+    """Logical column types; each room maps them to its own."""
+
+    TIMESTAMP = "timestamp"  # UTC, microseconds; an int of µs since 1970 inside the platform
+    TEXT = "text"
+    BYTES = "bytes"
+    BOOL = "bool"
+    INT32 = "int32"
+    INT64 = "int64"
+    UUID = "uuid"
+    INT32_LIST = "int32[]"
+    INT64_LIST = "int64[]"
+    XID = "xid"  # a transaction id that never wraps (PostgreSQL's xid8)
+
+
+class Unit(Enum):
+    """What an integer counts; people see it divided by ten to the power of the value."""
+
+    PRICE = 6  # micro-dollars: 560000 is $0.56
+    SIZE = 2  # hundredths of a contract
+
+
+class Home(Enum):
+    """Which databases hold a table or column."""
+
+    GATHERER = "gatherer"
+    PRODUCTION = "production"
+    BOTH = "both"
+
+    def covers(self, home: "Home") -> bool:
+        """Whether something that lives here also lives in `home`."""
+        return self is Home.BOTH or self is home
+
+
+class Default(StrEnum):
+    """Values that the database fills in by itself, so that no writer sends them."""
+
+    TRANSACTION = "current transaction id"
+    NOW = "now"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its name, logical type, and what a reader must know of it."""
+
+    name: str
+    type: ColumnType
+    comment: str
+    unit: Unit | None = None
+    nullable: bool = False
+    home: Home = Home.BOTH
+    default: Default | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: columns in order, identity, and the column it is partitioned by (None: not partitioned)."""
+
+    name: str
+    comment: str
+    home: Home
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    time_column: str | None = None
+
+    def columns_of(self, home: Home) -> tuple[Column, ...]:
+        """The columns that this table has in one kind of database."""
+        return tuple(column for column in self.columns if column.home.covers(home))
+
+    def written_columns(self, home: Home) -> tuple[Column, ...]:
+        """The columns that a writer sends, in order: all but those that the database fills in."""
+        return tuple(column for column in self.columns_of(home) if column.default is None)
+
+
+def _exchange_ts(meaning: str) -> Column:
+    return Column("exchange_ts", ColumnType.TIMESTAMP, meaning)
+
+
+_TICKER = Column("ticker", ColumnType.TEXT, "Market ticker, the exchange's name.")
+_RECEIVED_AT = Column("received_at", ColumnType.TIMESTAMP, "When the gatherer's socket got it, by the gatherer's clock.")
+_INGEST_XID = Column(
+    "ingest_xid",
+    ColumnType.XID,
+    "Transaction that wrote the row; the deduplicator's cursor.",
+    home=Home.GATHERER,
+    default=Default.TRANSACTION,
+)
+
+
+def _price(name: str, comment: str, *, nullable: bool = False) -> Column:
+    return Column(name, ColumnType.INT32, comment, unit=Unit.PRICE, nullable=nullable)
+
+
+def _size(name: str, comment: str, *, nullable: bool = False) -> Column:
+    return Column(name, ColumnType.INT64, comment, unit=Unit.SIZE, nullable=nullable)
+
+
+ORDERBOOK_DELTAS = Table(
+    "orderbook_deltas",
+    "Every signed change of one price level, exactly as the exchange sent it.",
+    Home.BOTH,
+    (
+        _exchange_ts("The exchange's time of the change, in whole milliseconds."),
+        _TICKER,
+        Column("side", ColumnType.BOOL, "Side of the book: true is yes, false is no."),
+        _price("price", "Price of the level in its own side's frame, micro-dollars."),
+        _size("size_delta", "Signed change of the level, hundredths of a contract."),
+        Column("occurrence", ColumnType.INT32, "How many equal deltas the stream had shown for this millisecond."),
+        Column("position", ColumnType.INT32, "Index among the market's deltas of this millisecond; orders them."),
+        Column("seq", ColumnType.INT64, "Sequence number on one subscription; provenance, never identity."),
+        Column("sid", ColumnType.INT64, "Subscription id on the gatherer's connection.", home=Home.GATHERER),
+        _RECEIVED_AT,
+        _INGEST_XID,
+    ),
+    ("exchange_ts", "ticker", "side", "price", "size_delta", "occurrence"),
+    time_column="exchange_ts",
+)
+
+TRADES = Table(
+    "trades",
+    "Every trade.",
+    Home.BOTH,
+    (
+        _exchange_ts("The exchange's time of the trade, in whole milliseconds."),
+        Column("trade_id", ColumnType.UUID, "The exchange's id, the same over REST and the socket."),
+        _TICKER,
+        _price("price", "Yes price, micro-dollars."),
+        _size("size", "Contracts traded, hundredths."),
+        Column("taker_side", ColumnType.BOOL, "Outcome the taker bought: true is yes.", nullable=True),
+        Column("is_block_trade", ColumnType.BOOL, "Negotiated off the book; has no delta."),
+        _RECEIVED_AT,
+        _INGEST_XID,
+    ),
+    ("exchange_ts", "trade_id"),
+    time_column="exchange_ts",
+)
+
+TICKERS = Table(
+    "tickers",
+    "Every ticker update: best prices, last trade, volume and open interest.",
+    Home.BOTH,
+    (
+        _exchange_ts("The exchange's time of the update, in whole milliseconds."),
+        _TICKER,
+        _price("last_price", "Price of the last trade, micro-dollars.", nullable=True),
+        _price("yes_bid", "Best yes bid, micro-dollars.", nullable=True),
+        _price("yes_ask", "Best yes ask, micro-dollars.", nullable=True),
+        _size("yes_bid_size", "Contracts at the best yes bid, hundredths.", nullable=True),
+        _size("yes_ask_size", "Contracts at the best yes ask, hundredths.", nullable=True),
+        _size("last_trade_size", "Contracts of the last trade, hundredths.", nullable=True),
+        _size("volume", "Contracts traded so far, hundredths.", nullable=True),
+        _size("open_interest", "Contracts open, hundredths.", nullable=True),
+        Column("dollar_volume", ColumnType.INT64, "Whole dollars traded so far.", nullable=True),
+        Column("dollar_open_interest", ColumnType.INT64, "Whole dollars open.", nullable=True),
+        Column("digest", ColumnType.INT64, "Hash of the values and of how often they came in this millisecond."),
+        _RECEIVED_AT,
+        _INGEST_XID,
+    ),
+    ("exchange_ts", "ticker", "digest"),
+    time_column="exchange_ts",
+)
+
+ORDERBOOK_SNAPSHOTS = Table(
+    "orderbook_snapshots",
+    "Whole books: as sent by the exchange (ws, rest), or kept by a gatherer at a round moment (checkpoint).",
+    Home.BOTH,
+    (
+        Column("snapshot_ts", ColumnType.TIMESTAMP, "A checkpoint holds every delta before this moment and none after."),
+        _TICKER,
+        Column("source", ColumnType.TEXT, "ws, rest or checkpoint."),
+        Column("gatherer_id", ColumnType.TEXT, "Who took it; empty for a checkpoint, because three must be one."),
+        Column("yes_prices", ColumnType.INT32_LIST, "Yes levels, ascending, micro-dollars.", unit=Unit.PRICE),
+        Column("yes_sizes", ColumnType.INT64_LIST, "Contracts at each yes level, hundredths.", unit=Unit.SIZE),
+        Column("no_prices", ColumnType.INT32_LIST, "No levels, ascending, micro-dollars.", unit=Unit.PRICE),
+        Column("no_sizes", ColumnType.INT64_LIST, "Contracts at each no level, hundredths.", unit=Unit.SIZE),
+        _price("best_yes_bid", "Highest yes level, micro-dollars.", nullable=True),
+        _price("best_yes_ask", "One dollar less the highest no level, micro-dollars.", nullable=True),
+        _RECEIVED_AT,
+        _INGEST_XID,
+    ),
+    ("snapshot_ts", "ticker", "source", "gatherer_id"),
+    time_column="snapshot_ts",
+)
+
+REJECTED_MESSAGES = Table(
+    "rejected_messages",
+    "Frames that could not be used, whole, with the reason. Nothing is dropped in silence.",
+    Home.GATHERER,
+    (
+        _RECEIVED_AT,
+        Column("digest", ColumnType.INT64, "Hash of the frame; tells apart frames of one microsecond."),
+        Column("connection", ColumnType.TEXT, "Connection or file that it came from."),
+        Column("reason", ColumnType.TEXT, "A short code: not_json, unknown_type, bad_price and so on."),
+        Column("detail", ColumnType.TEXT, "What exactly did not fit."),
+        Column("raw", ColumnType.BYTES, "The frame as it came."),
+        _INGEST_XID,
+    ),
+    ("received_at", "digest", "connection"),
+)
+
+CAPTURE_GAPS = Table(
+    "capture_gaps",
+    "Holes in a subscription's sequence: what was missed, when, and when the books were whole again.",
+    Home.GATHERER,
+    (
+        Column("detected_at", ColumnType.TIMESTAMP, "When the gap was seen, by the gatherer's clock."),
+        Column("connection", ColumnType.TEXT, "Connection on which it was seen."),
+        Column("sid", ColumnType.INT64, "Subscription whose sequence broke."),
+        Column("channel", ColumnType.TEXT, "Channel of the subscription."),
+        Column("expected_seq", ColumnType.INT64, "The number that should have come."),
+        Column("seen_seq", ColumnType.INT64, "The number that came."),
+        Column("markets", ColumnType.INT32, "How many markets the subscription covered."),
+        _INGEST_XID,
+    ),
+    ("detected_at", "connection", "sid", "seen_seq"),
+)
+
+INGEST_BATCHES = Table(
+    "ingest_batches",
+    "What each flush wrote: the deduplicator's time bound, its proof of completeness, and its watermark.",
+    Home.GATHERER,
+    (
+        Column("table_name", ColumnType.TEXT, "Table that the flush wrote to."),
+        Column("ingest_xid", ColumnType.XID, "Transaction of the flush.", default=Default.TRANSACTION),
+        Column("row_count", ColumnType.INT32, "Rows that were new; 0 in a heartbeat."),
+        Column("min_ts", ColumnType.TIMESTAMP, "Earliest time among the rows.", nullable=True),
+        Column("max_ts", ColumnType.TIMESTAMP, "Latest time among the rows.", nullable=True),
+        Column("heard_until", ColumnType.TIMESTAMP, "All that was heard up to this exchange time is committed.", nullable=True),
+        Column("written_at", ColumnType.TIMESTAMP, "Database time of the flush.", default=Default.NOW),
+    ),
+    ("table_name", "ingest_xid"),
+)
+
+SYNC_CURSORS = Table(
+    "sync_cursors",
+    "How far each gatherer's tables are merged; moves in the same transaction as the rows.",
+    Home.PRODUCTION,
+    (
+        Column("gatherer_id", ColumnType.TEXT, "Gatherer that is read."),
+        Column("table_name", ColumnType.TEXT, "Table that is read."),
+        Column("source", ColumnType.TEXT, "Cluster, timeline and database read; a change starts from 0."),
+        Column("next_xid", ColumnType.XID, "First transaction not yet merged."),
+        Column("watermark", ColumnType.TIMESTAMP, "Exchange time up to which all that it heard is merged.", nullable=True),
+        Column("rows_read", ColumnType.INT64, "Rows read from this gatherer so far."),
+        Column("rows_merged", ColumnType.INT64, "Rows among them that production did not have."),
+        Column("updated_at", ColumnType.TIMESTAMP, "When the cursor last moved.", default=Default.NOW),
+    ),
+    ("gatherer_id", "table_name"),
+)
+
+STREAM_TABLES: tuple[Table, ...] = (TRADES, ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, TICKERS)
+"""The tables that gatherers fill, the deduplicator merges and the lake keeps."""
+
+TABLES: tuple[Table, ...] = (
+    *STREAM_TABLES,
+    REJECTED_MESSAGES,
+    CAPTURE_GAPS,
+    INGEST_BATCHES,
+    SYNC_CURSORS,
+)
+"""Every table of the platform."""
+
+
+def tables_of(home: Home) -> tuple[Table, ...]:
+    """The tables of one kind of database."""
+    return tuple(table for table in TABLES if table.home.covers(home))
