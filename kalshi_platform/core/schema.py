@@ -88,7 +88,9 @@ def _exchange_ts(meaning: str) -> Column:
 
 
 _TICKER = Column("ticker", ColumnType.TEXT, "Market ticker, the exchange's name.")
-_RECEIVED_AT = Column("received_at", ColumnType.TIMESTAMP, "When the gatherer's socket got it, by the gatherer's clock.")
+_RECEIVED_AT = Column(
+    "received_at", ColumnType.TIMESTAMP, "When the gatherer's socket got it, by the gatherer's clock."
+)
 _INGEST_XID = Column(
     "ingest_xid",
     ColumnType.XID,
@@ -176,7 +178,9 @@ ORDERBOOK_SNAPSHOTS = Table(
     "Whole books: as sent by the exchange (ws, rest), or kept by a gatherer at a round moment (checkpoint).",
     Home.BOTH,
     (
-        Column("snapshot_ts", ColumnType.TIMESTAMP, "A checkpoint holds every delta before this moment and none after."),
+        Column(
+            "snapshot_ts", ColumnType.TIMESTAMP, "A checkpoint holds every delta before this moment and none after."
+        ),
         _TICKER,
         Column("source", ColumnType.TEXT, "ws, rest or checkpoint."),
         Column("gatherer_id", ColumnType.TEXT, "Who took it; empty for a checkpoint, because three must be one."),
@@ -236,7 +240,12 @@ INGEST_BATCHES = Table(
         Column("row_count", ColumnType.INT32, "Rows that were new; 0 in a heartbeat."),
         Column("min_ts", ColumnType.TIMESTAMP, "Earliest time among the rows.", nullable=True),
         Column("max_ts", ColumnType.TIMESTAMP, "Latest time among the rows.", nullable=True),
-        Column("heard_until", ColumnType.TIMESTAMP, "All that was heard up to this exchange time is committed.", nullable=True),
+        Column(
+            "heard_until",
+            ColumnType.TIMESTAMP,
+            "All that was heard up to this exchange time is committed.",
+            nullable=True,
+        ),
         Column("written_at", ColumnType.TIMESTAMP, "Database time of the flush.", default=Default.NOW),
     ),
     ("table_name", "ingest_xid"),
@@ -251,7 +260,9 @@ SYNC_CURSORS = Table(
         Column("table_name", ColumnType.TEXT, "Table that is read."),
         Column("source", ColumnType.TEXT, "Cluster, timeline and database read; a change starts from 0."),
         Column("next_xid", ColumnType.XID, "First transaction not yet merged."),
-        Column("watermark", ColumnType.TIMESTAMP, "Exchange time up to which all that it heard is merged.", nullable=True),
+        Column(
+            "watermark", ColumnType.TIMESTAMP, "Exchange time up to which all that it heard is merged.", nullable=True
+        ),
         Column("rows_read", ColumnType.INT64, "Rows read from this gatherer so far."),
         Column("rows_merged", ColumnType.INT64, "Rows among them that production did not have."),
         Column("updated_at", ColumnType.TIMESTAMP, "When the cursor last moved.", default=Default.NOW),

@@ -1,0 +1,37 @@
+# Two commands do everything on a machine that has Python 3.11+, git and make:
+#   make demo    the whole path, judged; options go on with ARGS="--seconds 30 --no-dagster"
+#   make test    every check and every test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test check dev clean $(VENV)
+
+demo: $(VENV)/.installed
+	$(BIN)/kalshi-platform demo $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+dev: $(VENV)/.installed
+	$(BIN)/dagster dev
+
+# The stamp is made last: an installation that was interrupted is begun again.
+$(VENV): $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulator,local,dagster,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,266 @@
+"""The first tables of a production database, its partition function and its roles.
+
+Revision production_0001, the first of its branch. Frozen: it says what was released, not what the schema says today.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from alembic import op
+from kalshi_platform.database import ddl_v1
+from kalshi_platform.database.column_types import XID8
+
+revision: str = "production_0001"
+down_revision: str | None = None
+branch_labels: Sequence[str] | None = ("production",)
+depends_on: Sequence[str] | None = None
+
+TIMESTAMP = postgresql.TIMESTAMP(timezone=True)
+NOW = sa.text("now()")
+
+STREAMS = ("trades", "orderbook_deltas", "orderbook_snapshots", "tickers")
+TABLES = (*STREAMS, "sync_cursors")
+WRITER, READER = "kalshi_dedup", "kalshi_export"
+
+
+def upgrade() -> None:
+    """Make everything; streams are partitioned by UTC day."""
+    _trades()
+    _orderbook_deltas()
+    _orderbook_snapshots()
+    _tickers()
+    _sync_cursors()
+    op.execute(ddl_v1.ENSURE_PARTITION)
+    op.execute(ddl_v1.COMMENT_ENSURE_PARTITION)
+    op.execute(ddl_v1.RESERVE_ENSURE_PARTITION)
+    _grant()
+
+
+def downgrade() -> None:
+    """Drop everything, rows included; the roles stay where another database or a member needs them."""
+    op.execute(ddl_v1.DROP_ENSURE_PARTITION)
+    for table in reversed(TABLES):
+        op.drop_table(table)
+    for role in (WRITER, READER):
+        op.execute(f"REVOKE ALL ON alembic_version FROM {role}")
+        op.execute(f"REVOKE ALL ON SCHEMA public FROM {role}")
+        op.execute(ddl_v1.revoke_database(role))
+        op.execute(ddl_v1.drop_role(role))
+
+
+def _grant() -> None:
+    """Let the writer add rows and partitions and move cursors, and the reader read; neither may remove anything."""
+    for role in (WRITER, READER):
+        op.execute(ddl_v1.create_role(role))
+        op.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
+        op.execute(f"GRANT SELECT ON alembic_version, {', '.join(TABLES)} TO {role}")
+    op.execute(f"GRANT INSERT ON {', '.join(TABLES)} TO {WRITER}")
+    op.execute(f"GRANT UPDATE ON sync_cursors TO {WRITER}")
+    op.execute(f"GRANT EXECUTE ON FUNCTION public.kalshi_ensure_partition(text, date) TO {WRITER}")
+    op.execute(ddl_v1.grant_temporary(WRITER))
+
+
+def _trades() -> None:
+    op.create_table(
+        "trades",
+        sa.Column(
+            "exchange_ts", TIMESTAMP, nullable=False, comment="The exchange's time of the trade, in whole milliseconds."
+        ),
+        sa.Column(
+            "trade_id", sa.Uuid(), nullable=False, comment="The exchange's id, the same over REST and the socket."
+        ),
+        sa.Column("ticker", sa.Text(), nullable=False, comment="Market ticker, the exchange's name."),
+        sa.Column("price", sa.Integer(), nullable=False, comment="Yes price, micro-dollars."),
+        sa.Column("size", sa.BigInteger(), nullable=False, comment="Contracts traded, hundredths."),
+        sa.Column("taker_side", sa.Boolean(), nullable=True, comment="Outcome the taker bought: true is yes."),
+        sa.Column("is_block_trade", sa.Boolean(), nullable=False, comment="Negotiated off the book; has no delta."),
+        sa.Column(
+            "received_at",
+            TIMESTAMP,
+            nullable=False,
+            comment="When the gatherer's socket got it, by the gatherer's clock.",
+        ),
+        sa.PrimaryKeyConstraint("exchange_ts", "trade_id"),
+        sa.CheckConstraint("price BETWEEN 0 AND 1000000", name="trades_price_within_a_dollar"),
+        comment="Every trade.",
+        postgresql_partition_by="RANGE (exchange_ts)",
+    )
+
+
+def _orderbook_deltas() -> None:
+    op.create_table(
+        "orderbook_deltas",
+        sa.Column(
+            "exchange_ts",
+            TIMESTAMP,
+            nullable=False,
+            comment="The exchange's time of the change, in whole milliseconds.",
+        ),
+        sa.Column("ticker", sa.Text(), nullable=False, comment="Market ticker, the exchange's name."),
+        sa.Column("side", sa.Boolean(), nullable=False, comment="Side of the book: true is yes, false is no."),
+        sa.Column(
+            "price", sa.Integer(), nullable=False, comment="Price of the level in its own side's frame, micro-dollars."
+        ),
+        sa.Column(
+            "size_delta",
+            sa.BigInteger(),
+            nullable=False,
+            comment="Signed change of the level, hundredths of a contract.",
+        ),
+        sa.Column(
+            "occurrence",
+            sa.Integer(),
+            nullable=False,
+            comment="How many equal deltas the stream had shown for this millisecond.",
+        ),
+        sa.Column(
+            "position",
+            sa.Integer(),
+            nullable=False,
+            comment="Index among the market's deltas of this millisecond; orders them.",
+        ),
+        sa.Column(
+            "seq",
+            sa.BigInteger(),
+            nullable=False,
+            comment="Sequence number on one subscription; provenance, never identity.",
+        ),
+        sa.Column(
+            "received_at",
+            TIMESTAMP,
+            nullable=False,
+            comment="When the gatherer's socket got it, by the gatherer's clock.",
+        ),
+        sa.PrimaryKeyConstraint("exchange_ts", "ticker", "side", "price", "size_delta", "occurrence"),
+        sa.CheckConstraint("price BETWEEN 0 AND 1000000", name="orderbook_deltas_price_within_a_dollar"),
+        comment="Every signed change of one price level, exactly as the exchange sent it.",
+        postgresql_partition_by="RANGE (exchange_ts)",
+    )
+
+
+def _orderbook_snapshots() -> None:
+    op.create_table(
+        "orderbook_snapshots",
+        sa.Column(
+            "snapshot_ts",
+            TIMESTAMP,
+            nullable=False,
+            comment="A checkpoint holds every delta before this moment and none after.",
+        ),
+        sa.Column("ticker", sa.Text(), nullable=False, comment="Market ticker, the exchange's name."),
+        sa.Column("source", sa.Text(), nullable=False, comment="ws, rest or checkpoint."),
+        sa.Column(
+            "gatherer_id",
+            sa.Text(),
+            nullable=False,
+            comment="Who took it; empty for a checkpoint, because three must be one.",
+        ),
+        sa.Column(
+            "yes_prices",
+            postgresql.ARRAY(sa.Integer()),
+            nullable=False,
+            comment="Yes levels, ascending, micro-dollars.",
+        ),
+        sa.Column(
+            "yes_sizes",
+            postgresql.ARRAY(sa.BigInteger()),
+            nullable=False,
+            comment="Contracts at each yes level, hundredths.",
+        ),
+        sa.Column(
+            "no_prices", postgresql.ARRAY(sa.Integer()), nullable=False, comment="No levels, ascending, micro-dollars."
+        ),
+        sa.Column(
+            "no_sizes",
+            postgresql.ARRAY(sa.BigInteger()),
+            nullable=False,
+            comment="Contracts at each no level, hundredths.",
+        ),
+        sa.Column("best_yes_bid", sa.Integer(), nullable=True, comment="Highest yes level, micro-dollars."),
+        sa.Column(
+            "best_yes_ask", sa.Integer(), nullable=True, comment="One dollar less the highest no level, micro-dollars."
+        ),
+        sa.Column(
+            "received_at",
+            TIMESTAMP,
+            nullable=False,
+            comment="When the gatherer's socket got it, by the gatherer's clock.",
+        ),
+        sa.PrimaryKeyConstraint("snapshot_ts", "ticker", "source", "gatherer_id"),
+        sa.CheckConstraint(
+            "best_yes_bid BETWEEN 0 AND 1000000", name="orderbook_snapshots_best_yes_bid_within_a_dollar"
+        ),
+        sa.CheckConstraint(
+            "best_yes_ask BETWEEN 0 AND 1000000", name="orderbook_snapshots_best_yes_ask_within_a_dollar"
+        ),
+        comment="Whole books: as sent by the exchange (ws, rest), or kept by a gatherer "
+        "at a round moment (checkpoint).",
+        postgresql_partition_by="RANGE (snapshot_ts)",
+    )
+
+
+def _tickers() -> None:
+    op.create_table(
+        "tickers",
+        sa.Column(
+            "exchange_ts",
+            TIMESTAMP,
+            nullable=False,
+            comment="The exchange's time of the update, in whole milliseconds.",
+        ),
+        sa.Column("ticker", sa.Text(), nullable=False, comment="Market ticker, the exchange's name."),
+        sa.Column("last_price", sa.Integer(), nullable=True, comment="Price of the last trade, micro-dollars."),
+        sa.Column("yes_bid", sa.Integer(), nullable=True, comment="Best yes bid, micro-dollars."),
+        sa.Column("yes_ask", sa.Integer(), nullable=True, comment="Best yes ask, micro-dollars."),
+        sa.Column("yes_bid_size", sa.BigInteger(), nullable=True, comment="Contracts at the best yes bid, hundredths."),
+        sa.Column("yes_ask_size", sa.BigInteger(), nullable=True, comment="Contracts at the best yes ask, hundredths."),
+        sa.Column(
+            "last_trade_size", sa.BigInteger(), nullable=True, comment="Contracts of the last trade, hundredths."
+        ),
+        sa.Column("volume", sa.BigInteger(), nullable=True, comment="Contracts traded so far, hundredths."),
+        sa.Column("open_interest", sa.BigInteger(), nullable=True, comment="Contracts open, hundredths."),
+        sa.Column("dollar_volume", sa.BigInteger(), nullable=True, comment="Whole dollars traded so far."),
+        sa.Column("dollar_open_interest", sa.BigInteger(), nullable=True, comment="Whole dollars open."),
+        sa.Column(
+            "digest",
+            sa.BigInteger(),
+            nullable=False,
+            comment="Hash of the values and of how often they came in this millisecond.",
+        ),
+        sa.Column(
+            "received_at",
+            TIMESTAMP,
+            nullable=False,
+            comment="When the gatherer's socket got it, by the gatherer's clock.",
+        ),
+        sa.PrimaryKeyConstraint("exchange_ts", "ticker", "digest"),
+        sa.CheckConstraint("last_price BETWEEN 0 AND 1000000", name="tickers_last_price_within_a_dollar"),
+        sa.CheckConstraint("yes_bid BETWEEN 0 AND 1000000", name="tickers_yes_bid_within_a_dollar"),
+        sa.CheckConstraint("yes_ask BETWEEN 0 AND 1000000", name="tickers_yes_ask_within_a_dollar"),
+        comment="Every ticker update: best prices, last trade, volume and open interest.",
+        postgresql_partition_by="RANGE (exchange_ts)",
+    )
+
+
+def _sync_cursors() -> None:
+    op.create_table(
+        "sync_cursors",
+        sa.Column("gatherer_id", sa.Text(), nullable=False, comment="Gatherer that is read."),
+        sa.Column("table_name", sa.Text(), nullable=False, comment="Table that is read."),
+        sa.Column(
+            "source", sa.Text(), nullable=False, comment="Cluster, timeline and database read; a change starts from 0."
+        ),
+        sa.Column("next_xid", XID8(), nullable=False, comment="First transaction not yet merged."),
+        sa.Column(
+            "watermark", TIMESTAMP, nullable=True, comment="Exchange time up to which all that it heard is merged."
+        ),
+        sa.Column("rows_read", sa.BigInteger(), nullable=False, comment="Rows read from this gatherer so far."),
+        sa.Column(
+            "rows_merged", sa.BigInteger(), nullable=False, comment="Rows among them that production did not have."
+        ),
+        sa.Column("updated_at", TIMESTAMP, nullable=False, server_default=NOW, comment="When the cursor last moved."),
+        sa.PrimaryKeyConstraint("gatherer_id", "table_name"),
+        comment="How far each gatherer's tables are merged; moves in the same transaction as the rows.",
+    )

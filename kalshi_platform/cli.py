@@ -1,0 +1,281 @@
+"""`kalshi-platform`: commands only; each imports its room when it is called.
+
+Exit codes: 0 done; 1 something broke, or a verdict is not exact; 2 a setting, argument or file is wrong.
+Kept out: any work.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, PlatformError
+from kalshi_platform.core.schema import Home
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+app = typer.Typer(
+    help="Capture every order-book change, trade and ticker of Kalshi, merge the copies exactly, query the record.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _plainly(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Errors that the platform raises on purpose end as one line, not as a traceback."""
+
+    @wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return command(*args, **kwargs)
+        except (ConfigurationError, ExchangeRefused) as error:
+            sys.stderr.write(f"kalshi-platform: {error}\n")
+            raise typer.Exit(2) from None
+        except PlatformError as error:
+            sys.stderr.write(f"kalshi-platform: {error}\n")
+            raise typer.Exit(1) from None
+
+    return run
+
+
+@app.command()
+@_plainly
+def demo(
+    seconds: Annotated[float, typer.Option(min=1, help="How long to capture.")] = 60,
+    rate: Annotated[int, typer.Option(min=1, help="Messages a second of the simulated exchange.")] = 500,
+    markets: Annotated[int, typer.Option(min=1, help="Markets of the simulated exchange.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated traffic.")] = 1,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where everything is kept; kalshi-data/demo-<time> unless given.")
+    ] = None,
+    port_base: Annotated[
+        int | None, typer.Option(min=1024, max=65000, help="First of the ports used; free ones unless given.")
+    ] = None,
+    dagster: Annotated[bool, typer.Option(help="Open the Dagster UI on the captured data at the end.")] = True,
+    live: Annotated[
+        bool, typer.Option(help="Capture the live exchange; needs KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH.")
+    ] = False,
+) -> None:
+    """Run the whole path on this machine and judge it.
+
+    Starts PostgreSQL, an exchange simulator, three gatherers and the deduplicator, shows them at work, exports the
+    tape to Parquet, rebuilds books with DuckDB, and ends with a verdict: exact, if every message that the simulator
+    sent stands in production exactly once and the books agree. Ctrl-C stops everything; the data stays in one folder.
+    """
+    from rich.console import Console
+
+    from kalshi_platform.tools.demo import run_demo
+    from kalshi_platform.tools.local_stack import StackOptions
+
+    options = StackOptions(
+        folder=(folder or Path("kalshi-data") / f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}").absolute(),
+        live=live,
+        markets=markets,
+        rate=rate,
+        seed=seed,
+        port_base=port_base,
+    )
+    if not run_demo(options, Console(), seconds, with_dagster=dagster):
+        raise typer.Exit(1)
+
+
+@app.command()
+@_plainly
+def gather() -> None:
+    """Run one gatherer: listen to every market and write what is heard into its own database."""
+    from kalshi_platform.gatherer.daemon import Gatherer
+    from kalshi_platform.service.lifecycle import run_daemon
+    from kalshi_platform.service.logs import configure_logs
+    from kalshi_platform.service.settings import load_settings
+
+    settings = load_settings()
+    configure_logs(settings.log_format)
+    raise typer.Exit(run_daemon(lambda stop: Gatherer(settings).run(stop)))
+
+
+@app.command()
+@_plainly
+def deduplicate() -> None:
+    """Run the deduplicator: merge the gatherers' databases into production, nothing lost, nothing twice."""
+    from kalshi_platform.deduplicator.daemon import Deduplicator
+    from kalshi_platform.service.lifecycle import run_daemon
+    from kalshi_platform.service.logs import configure_logs
+    from kalshi_platform.service.settings import load_settings
+
+    settings = load_settings()
+    configure_logs(settings.log_format)
+    raise typer.Exit(run_daemon(lambda stop: Deduplicator(settings).run(stop)))
+
+
+@app.command()
+@_plainly
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of REST and WebSocket; 0 takes a free one.")] = 8080,
+    markets: Annotated[int, typer.Option(min=1, help="Markets that are open at the start.")] = 100,
+    rate: Annotated[float, typer.Option(min=0, help="Deltas, trades and tickers a second, in total.")] = 500,
+    seed: Annotated[int, typer.Option(help="Fixes names, books and the sequence of events.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="How long traffic lasts; 0 is until SIGUSR1.")] = 0,
+    ledger: Annotated[Path | None, typer.Option(help="NDJSON file that receives all that was sent.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="An API key: KEY_ID=public.pem. May be repeated; one is made if none is given."),
+    ] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Where the port is written once it answers.")] = None,
+    connection_cap: Annotated[int, typer.Option(min=1, help="WebSocket connections per key.")] = 200,
+    new_market_seconds: Annotated[
+        float, typer.Option(min=0, help="Average time between new markets; 0 is never.")
+    ] = 10,
+    close_market_seconds: Annotated[
+        float, typer.Option(min=0, help="Average time between closing markets; 0 is never.")
+    ] = 45,
+) -> None:
+    """Run an exchange of your own: Kalshi's REST and WebSocket protocol, with a ledger of everything sent."""
+    from kalshi_platform.service.logs import configure_logs
+    from kalshi_platform.simulator import SimulatorOptions, run
+
+    configure_logs("auto")
+    options = SimulatorOptions(
+        port=port,
+        markets=markets,
+        rate=rate,
+        seed=seed,
+        seconds=seconds,
+        ledger=ledger,
+        keys=_keys(key) if key else _new_key(),
+        ready_file=ready_file,
+        connection_cap=connection_cap,
+        new_market_seconds=new_market_seconds,
+        close_market_seconds=close_market_seconds,
+    )
+    try:
+        run(options)
+    except OSError as error:
+        raise ConfigurationError(f"cannot run the simulator: {error}") from error
+
+
+def _keys(given: list[str]) -> dict[str, Path]:
+    """`KEY_ID=public.pem` of each key."""
+    keys: dict[str, Path] = {}
+    for one in given:
+        name, separator, path = one.partition("=")
+        if not separator or not name or not Path(path).is_file():
+            raise ConfigurationError(f"--key takes KEY_ID=public.pem, with a file that exists; not {one!r}")
+        keys[name] = Path(path)
+    return keys
+
+
+def _new_key() -> dict[str, Path]:
+    """A key pair beside the caller, with the settings that use it."""
+    from kalshi_platform.simulator import write_key_pair
+
+    private, public = Path("simulator-private.pem"), Path("simulator-public.pem")
+    if not private.exists():
+        write_key_pair(private, public)
+    typer.echo(f"KALSHI_API_KEY_ID=simulator\nKALSHI_PRIVATE_KEY_PATH={private.absolute()}")
+    return {"simulator": public}
+
+
+@app.command()
+@_plainly
+def migrate(
+    home: Annotated[Home, typer.Argument(help="Which kind of database.")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KALSHI_MIGRATE_URL",
+            show_envvar=True,
+            help="Its URL, as an owner of the schema; the setting of that database unless given.",
+        ),
+    ] = None,
+    revision: Annotated[str, typer.Option(help="Where to go.")] = "head",
+) -> None:
+    """Bring a gatherer's or the production database up to this version's schema."""
+    from kalshi_platform.database.migrations import migrate as migrate_database
+    from kalshi_platform.service.settings import load_settings
+
+    if home is Home.BOTH:
+        raise ConfigurationError("choose gatherer or production: a database is one of them")
+    target = url or load_settings().required(f"{home.value}_database_url")
+    migrate_database(target, home, revision)
+    typer.echo(f"the {home.value} database is at {revision}")
+
+
+@app.command()
+@_plainly
+def replay(
+    paths: Annotated[list[Path], typer.Argument(help="Recorded files, or folders of them.")],
+    checkpoint_seconds: Annotated[int, typer.Option(min=1, help="Interval of book checkpoints.")] = 3600,
+) -> None:
+    """Replay recorded frames into the gatherer's database, through the same path as live ones.
+
+    Replaying the same files again adds nothing. Reads `.ndjson` and `.jsonl`, plain or `.gz`.
+    """
+    from kalshi_platform.service.settings import load_settings
+    from kalshi_platform.tools.replay import replay_with_progress
+
+    settings = load_settings()
+    url = settings.required("gatherer_database_url")
+    report = asyncio.run(replay_with_progress(paths, url, settings.gatherer_id, checkpoint_seconds * 1000))
+    typer.echo(f"{report.frames:,} frames in {report.files} files")
+    for table in sorted(report.rows):
+        typer.echo(f"  {table}: {report.rows[table]:,} rows, {report.new_rows[table]:,} new")
+    for reason in sorted(report.rejected):
+        typer.echo(f"  rejected, {reason}: {report.rejected[reason]:,}")
+    typer.echo(f"  negative levels: {report.negative_levels}, crossed books: {report.crossed_books}")
+
+
+@app.command()
+@_plainly
+def verify(
+    ledger: Annotated[Path, typer.Argument(help="The simulator's ledger.")],
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="KALSHI_PRODUCTION_DATABASE_URL", show_envvar=True, help="The production database."),
+    ] = None,
+) -> None:
+    """Compare a simulator's ledger with production: every message exactly once."""
+    from rich.console import Console
+
+    from kalshi_platform.tools.demo_view import show_verdict
+    from kalshi_platform.tools.verify import Judge, Verdict
+
+    if url is None:
+        raise ConfigurationError("say which database: set KALSHI_PRODUCTION_DATABASE_URL or pass --url")
+    verdict = Verdict(rows=Judge(ledger).rows(url))
+    Console().print(show_verdict(verdict, {}))
+    if not verdict.is_exact:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_plainly
+def settings() -> None:
+    """Show every setting: value, default, where it comes from, what it means. Secrets are masked."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from kalshi_platform.service.settings import describe, load_settings
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("setting", "value", "default", "source", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for line in describe(load_settings()):
+        table.add_row(line.name, line.value, line.default, line.source, line.meaning)
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

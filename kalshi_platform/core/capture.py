@@ -1,0 +1,263 @@
+"""Capture: the frames of one connection become rows, books and checkpoints.
+
+Pure: frames in, rows out, with the clock as an argument. Live gatherers and the replay of recordings run this same
+code. Here belong occurrence, position, book keeping and checkpoints. Kept out: sockets, commands, sequence checks
+(exchange.session) and writing (database).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kalshi_platform.core.book import NegativeLevel, OrderBook
+from kalshi_platform.core.errors import FrameRejected
+from kalshi_platform.core.messages import DeltaFrame, Envelope, Frame, SnapshotFrame, TickerFrame, TradeFrame
+from kalshi_platform.core.records import (
+    DeltaRow,
+    Row,
+    SnapshotRow,
+    Source,
+    TickerRow,
+    check_ticker,
+    digest_of,
+    exchange_ms,
+    levels_of,
+    side_of,
+    snapshot_row,
+    ticker_values,
+    trade_row,
+)
+from kalshi_platform.core.units import MILLISECOND, price_from_dollars, size_from_contracts
+
+HOUR_MS = 3_600_000
+_BOOK_FRAMES = ("orderbook_delta", "orderbook_snapshot")
+
+
+@dataclass(slots=True)
+class CaptureCounts:
+    """What went wrong or right in one capture, for metrics and verdicts."""
+
+    negative_levels: int = 0
+    crossed_books: int = 0
+    late_deltas: int = 0
+    clock_regressions: int = 0
+    checkpoints: int = 0
+
+
+class Occurrences:
+    """How many equal things one stream has shown in the current millisecond of one market.
+
+    Within a market the exchange's time never decreases (2,144,497 of 2,144,497 deltas of the recorded tape), so one
+    millisecond's counts are enough; a step back is counted by the caller and starts anew.
+    """
+
+    __slots__ = ("_counts", "ms", "position")
+
+    def __init__(self) -> None:
+        self.ms = 0
+        self.position = -1
+        self._counts: dict[tuple[object, ...], int] = {}
+
+    def count(self, ms: int, content: tuple[object, ...]) -> int:
+        """The occurrence of `content` at `ms`, from 0; moves `position`, its index within the millisecond."""
+        if ms != self.ms:
+            self.ms = ms
+            self.position = -1
+            self._counts.clear()
+        self.position += 1
+        seen = self._counts.get(content, -1) + 1
+        self._counts[content] = seen
+        return seen
+
+
+class MarketBook:
+    """One market's book on one subscription, and when it last was certain.
+
+    Attributes:
+        valid_from: Millisecond from which the book is known; None while it cannot be trusted.
+        due: Boundary (ms) at which the next checkpoint stands out; None where nothing changed since the last.
+        emitted: Boundary of the last checkpoint.
+    """
+
+    __slots__ = ("book", "due", "emitted", "occurrences", "valid_from")
+
+    def __init__(self) -> None:
+        self.book = OrderBook()
+        self.valid_from: int | None = None
+        self.due: int | None = None
+        self.emitted = 0
+        self.occurrences = Occurrences()
+
+
+class Capture:
+    """Turns one connection's frames into rows.
+
+    Args:
+        gatherer_id: Written into snapshots.
+        checkpoint_ms: Interval of the exchange's clock at which books are checkpointed.
+    """
+
+    def __init__(self, gatherer_id: str, checkpoint_ms: int = HOUR_MS) -> None:
+        self._gatherer_id = gatherer_id
+        self._checkpoint_ms = checkpoint_ms
+        self._markets: dict[str, MarketBook] = {}
+        self._tickers: dict[str, Occurrences] = {}
+        self._due_markets: set[str] = set()
+        self.counts = CaptureCounts()
+
+    @property
+    def untrusted(self) -> list[str]:
+        """Markets whose book cannot be trusted until a snapshot comes."""
+        return [ticker for ticker, market in self._markets.items() if market.valid_from is None]
+
+    def book(self, ticker: str) -> OrderBook | None:
+        """The market's book, or None where it is unknown or cannot be trusted."""
+        market = self._markets.get(ticker)
+        return None if market is None or market.valid_from is None else market.book
+
+    def distrust(self, ticker: str | None = None) -> None:
+        """Stop believing one book, or with None every book, until its next snapshot."""
+        for market in self._markets.values() if ticker is None else filter(None, [self._markets.get(ticker)]):
+            market.valid_from = None
+
+    def restart(self) -> None:
+        """Forget the order book subscription: a new one numbers its deltas anew."""
+        self._markets.clear()
+        self._due_markets.clear()
+
+    def drop(self, ticker: str) -> None:
+        """Forget one market that is no longer subscribed."""
+        self._markets.pop(ticker, None)
+        self._due_markets.discard(ticker)
+
+    def record(self, frame: Frame, received_us: int) -> Sequence[Row]:
+        """The rows of one frame; frames that carry no market data have none.
+
+        Raises:
+            FrameRejected: Where a value is not usable; a book that it concerned is then distrusted.
+        """
+        if isinstance(frame, DeltaFrame):
+            return self._delta(frame, received_us)
+        if isinstance(frame, TradeFrame):
+            return (trade_row(frame.msg, received_us),)
+        if isinstance(frame, TickerFrame):
+            return (self._ticker(frame, received_us),)
+        if isinstance(frame, SnapshotFrame):
+            return (self._snapshot(frame, received_us),)
+        return ()
+
+    def missed(self, envelope: Envelope) -> None:
+        """A frame could not be decoded: a book that it may have changed is not certain any more."""
+        if envelope.type in _BOOK_FRAMES:
+            self.distrust(None if envelope.msg is None else envelope.msg.market_ticker)
+
+    def _snapshot(self, frame: SnapshotFrame, received_us: int) -> SnapshotRow:
+        """Take a whole book; from now on it can be trusted."""
+        ticker = check_ticker(frame.msg.market_ticker)
+        market = self._market(ticker)
+        market.valid_from = None
+        market.book = OrderBook(levels_of(frame.msg.yes_dollars_fp), levels_of(frame.msg.no_dollars_fp))
+        sent_ms = received_us // MILLISECOND if frame.sending_ts_ms is None else frame.sending_ts_ms
+        market.valid_from = exchange_ms(sent_ms, None, received_us)
+        self._plan(ticker, market, market.valid_from)
+        return snapshot_row(
+            market.book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us
+        )
+
+    def _delta(self, frame: DeltaFrame, received_us: int) -> Sequence[DeltaRow | SnapshotRow]:
+        """Record one change; before it stands the checkpoint that it ends, if one was due."""
+        body = frame.msg
+        try:
+            ticker = body.market_ticker if body.market_ticker in self._markets else check_ticker(body.market_ticker)
+            ms = exchange_ms(body.ts_ms, body.ts, received_us)
+            side, price = side_of(body.side), price_from_dollars(body.price_dollars)
+            size_delta = size_from_contracts(body.delta_fp)
+        except FrameRejected:
+            self.distrust(body.market_ticker)
+            raise
+        market = self._market(ticker)
+        rows: list[DeltaRow | SnapshotRow] = []
+        if market.due is not None and ms >= market.due:
+            rows.extend(self._checkpoint(ticker, market, received_us))
+        if ms < market.occurrences.ms:
+            self.counts.clock_regressions += 1
+        occurrence = market.occurrences.count(ms, (side, price, size_delta))
+        position = market.occurrences.position
+        self._apply(market, ms, side, price, size_delta)
+        self._plan(ticker, market, ms)
+        rows.append(
+            DeltaRow(
+                ms * MILLISECOND,
+                ticker,
+                side,
+                price,
+                size_delta,
+                occurrence,
+                position,
+                frame.seq,
+                frame.sid,
+                received_us,
+            )
+        )
+        return rows
+
+    def _ticker(self, frame: TickerFrame, received_us: int) -> TickerRow:
+        """Record one ticker update.
+
+        The digest covers the values and their occurrence, so that a quote that flickers there and back within one
+        millisecond is kept as often as it was sent.
+        """
+        body = frame.msg
+        ticker = check_ticker(body.market_ticker)
+        ms = exchange_ms(body.ts_ms, body.ts, received_us)
+        values = ticker_values(body)
+        occurrences = self._tickers.setdefault(ticker, Occurrences())
+        digest = digest_of((values, occurrences.count(ms, values)))
+        return TickerRow(ms * MILLISECOND, ticker, *values, digest, received_us)
+
+    def checkpoints(self, until_ms: int, received_us: int) -> list[SnapshotRow]:
+        """The checkpoints that stand out at boundaries up to `until_ms`, for markets that have been quiet since."""
+        rows: list[SnapshotRow] = []
+        for ticker in sorted(self._due_markets):
+            market = self._markets[ticker]
+            if market.due is not None and market.due <= until_ms:
+                rows.extend(self._checkpoint(ticker, market, received_us))
+        return rows
+
+    def _market(self, ticker: str) -> MarketBook:
+        market = self._markets.get(ticker)
+        if market is None:
+            market = self._markets[ticker] = MarketBook()
+        return market
+
+    def _apply(self, market: MarketBook, ms: int, side: bool, price: int, size_delta: int) -> None:
+        if ms < market.emitted:
+            self.counts.late_deltas += 1
+        if market.valid_from is None:
+            return
+        try:
+            market.book.apply(side, price, size_delta)
+        except NegativeLevel:
+            self.counts.negative_levels += 1
+            market.valid_from = None
+            return
+        if market.book.is_crossed:
+            self.counts.crossed_books += 1
+
+    def _plan(self, ticker: str, market: MarketBook, changed_ms: int) -> None:
+        """Something changed: the boundary after it is due."""
+        if market.due is None:
+            market.due = (changed_ms // self._checkpoint_ms + 1) * self._checkpoint_ms
+            self._due_markets.add(ticker)
+
+    def _checkpoint(self, ticker: str, market: MarketBook, received_us: int) -> list[SnapshotRow]:
+        """The checkpoint that is due, if the book was certain before it; the plan is cleared either way."""
+        due, market.due = market.due, None
+        self._due_markets.discard(ticker)
+        if due is None or market.valid_from is None:
+            return []
+        if market.valid_from >= due:
+            self._plan(ticker, market, market.valid_from)
+            return []
+        market.emitted = due
+        self.counts.checkpoints += 1
+        return [snapshot_row(market.book, ticker, Source.CHECKPOINT, self._gatherer_id, due * MILLISECOND, received_us)]

@@ -1,0 +1,91 @@
+"""Many rows into a table at COPY speed, each at most once.
+
+Rows are copied into a temporary staging table of the session and inserted from there; rows whose key is there already
+change nothing. Here belongs the one way in for rows of streams. Kept out: when, and in which transaction.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import asyncpg
+
+from kalshi_platform.core.schema import Home, Table
+from kalshi_platform.database.binary_copy import RowEncoder
+
+_THIS_TRANSACTION = "SELECT pg_current_xact_id()::text"
+_ONE_MERGE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('kalshi_merge'), hashtext($1))"
+
+
+class Stage:
+    """The staging table of one table, in whichever session it is used.
+
+    It is made once per session and empties itself at every commit. In production, inserts into one table take turns
+    until their commit: two transactions that bring the same rows in another order would otherwise end in a deadlock.
+    """
+
+    def __init__(self, table: Table, home: Home) -> None:
+        self._encoder = RowEncoder(table, home)
+        self._table = table.name
+        self._name = f"stage_{table.name}"
+        self._columns = [column.name for column in self._encoder.columns]
+        self._takes_turns = home is Home.PRODUCTION
+        columns = ", ".join(self._columns)
+        self._create = (
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._name} ON COMMIT DELETE ROWS AS "  # noqa: S608 - schema's names
+            f"SELECT {columns} FROM {table.name} WITH NO DATA"
+        )
+        self._insert = (
+            f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM pg_temp.{self._name} ON CONFLICT DO NOTHING"  # noqa: S608
+        )
+        self._session: asyncpg.Connection | None = None
+        self._made_in: str | None = None
+
+    async def insert_new(self, connection: asyncpg.Connection, rows: Sequence[Sequence[Any]]) -> int:
+        """Insert the rows whose key is not there yet, within the caller's transaction; returns how many they were.
+
+        Args:
+            connection: In a transaction.
+            rows: Values in the order of the table's written columns.
+
+        Raises:
+            UnencodableValueError: Where a value does not fit its column; nothing was sent then.
+        """
+        return await self.insert_new_encoded(connection, BytesIO(self._encoder.encode(rows)))
+
+    async def insert_new_encoded(self, connection: asyncpg.Connection, rows: BytesIO) -> int:
+        """`insert_new` for rows that are in binary COPY format already."""
+        await self._make_ready(connection)
+        await connection.copy_to_table(
+            self._name, source=rows, columns=self._columns, schema_name="pg_temp", format="binary"
+        )
+        if self._takes_turns:
+            await connection.execute(_ONE_MERGE_AT_A_TIME, self._table)
+        status = await connection.execute(self._insert)
+        return int(status.rpartition(" ")[2])
+
+    async def _make_ready(self, connection: asyncpg.Connection) -> None:
+        """Make the staging table until it is known to have been committed in this session."""
+        if not connection.is_in_transaction():
+            raise ValueError("rows are inserted within the caller's transaction, and there is none")
+        if self._session is not connection:
+            self._session, self._made_in = connection, ""
+        if self._made_in is None:
+            return
+        transaction: str = await connection.fetchval(_THIS_TRANSACTION)
+        survived = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"pg_temp.{self._name}")
+        if survived and self._made_in not in ("", transaction):
+            self._made_in = None  # an earlier transaction of this session made it and was committed
+        else:
+            await connection.execute(self._create)
+            self._made_in = transaction
+
+
+async def insert_new(
+    connection: asyncpg.Connection, table: Table, home: Home, rows: Sequence[Sequence[Any]] | bytes
+) -> int:
+    """Insert rows, or their binary COPY form, within the caller's transaction; who inserts often keeps a `Stage`."""
+    stage = Stage(table, home)
+    if isinstance(rows, bytes):
+        return await stage.insert_new_encoded(connection, BytesIO(rows))
+    return await stage.insert_new(connection, rows)

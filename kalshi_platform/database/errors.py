@@ -1,0 +1,51 @@
+"""What the database room refuses, in plain words.
+
+PlatformError
+├── ConfigurationError
+│   └── DatabaseUrlError          the address of a database cannot be used
+├── RevisionError                 the database does not carry the schema that this version works with
+│   ├── OutdatedDatabaseError     no schema yet, or an earlier one: migrate it
+│   ├── UnknownRevisionError      a later schema than this version knows: update the platform
+│   └── OtherHomeError            the schema of the other kind of database: check the address
+└── UnencodableValueError         a value does not fit its column; nothing was sent
+
+None of them ever carries a password.
+"""
+
+from kalshi_platform.core.errors import ConfigurationError, PlatformError
+
+
+class DatabaseUrlError(ConfigurationError):
+    """The address of a database cannot be used."""
+
+
+class RevisionError(ConfigurationError):
+    """The database does not carry the schema that this version works with."""
+
+
+class OutdatedDatabaseError(RevisionError):
+    """The database has no schema yet, or an earlier one."""
+
+
+class UnknownRevisionError(RevisionError):
+    """The database carries a schema that this version does not know, most likely a later one."""
+
+
+class OtherHomeError(RevisionError):
+    """The database carries the schema of the other kind of database."""
+
+
+class UnencodableValueError(PlatformError):
+    """A value does not fit its column; raised before anything is sent.
+
+    Attributes:
+        table: Name of the table.
+        column: Name of the column.
+        row: Index of the row among those given.
+    """
+
+    def __init__(self, table: str, column: str, row: int, reason: str) -> None:
+        super().__init__(f"{table}.{column}, row {row}: {reason}")
+        self.table = table
+        self.column = column
+        self.row = row

@@ -1,0 +1,102 @@
+"""Reading production as Arrow: windows of a stream table, their row counts, and how far the record has come.
+
+Rows come by ADBC, which speaks binary COPY inside: none passes through Python. Kept out: files, and what to read when.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+import pyarrow as pa
+from adbc_driver_postgresql import dbapi
+
+from kalshi_platform.core.errors import PlatformError
+from kalshi_platform.core.schema import SYNC_CURSORS, Column, ColumnType, Home, Table
+from kalshi_platform.core.units import datetime_from_us
+from kalshi_platform.database.urls import masked, sqlalchemy_url
+
+# COPY takes no parameters: given some, the driver falls back to one result in memory (511 MiB instead of 145 for a
+# million rows). So the window is bound to settings of the transaction, which the query reads.
+_BIND_WINDOW = "SELECT set_config('kalshi.window_start', $1, true), set_config('kalshi.window_end', $2, true)"
+_WINDOW = (
+    "{time} >= current_setting('kalshi.window_start')::timestamptz "
+    "AND {time} < current_setting('kalshi.window_end')::timestamptz"
+)
+_WATERMARKS = (
+    "SELECT table_name, CASE WHEN bool_and(watermark IS NOT NULL) "  # noqa: S608 - a name of the schema
+    f"THEN (extract(epoch FROM min(watermark)) * 1000000)::bigint END FROM {SYNC_CURSORS.name} GROUP BY table_name"
+)
+
+
+class ExportError(PlatformError):
+    """Production cannot be read; the text says why, without the password."""
+
+
+@contextmanager
+def read_window(url: str, table: Table, start: datetime, end: datetime) -> Iterator[pa.RecordBatchReader]:
+    """The rows of `table` with start <= time < end, in no order, as a stream of Arrow batches.
+
+    Prices and sizes are integers, times are UTC in microseconds, ids are text. Reading holds one transaction.
+    """
+    columns = ", ".join(_selected(column) for column in table.columns_of(Home.PRODUCTION))
+    with _cursor(url) as cursor:
+        cursor.execute(_BIND_WINDOW, (start.isoformat(), end.isoformat()))
+        cursor.fetchall()
+        cursor.execute(f"SELECT {columns} FROM {table.name} WHERE {_window(table)}")  # noqa: S608 - names of the schema
+        with cursor.fetch_record_batch() as reader:
+            yield reader
+
+
+def count_window(url: str, table: Table, start: datetime, end: datetime) -> int:
+    """How many rows of `table` have start <= time < end."""
+    query = f"SELECT count(*) FROM {table.name} WHERE {_window(table)}"  # noqa: S608 - names of the schema
+    with _cursor(url) as cursor:
+        cursor.execute(_BIND_WINDOW, (start.isoformat(), end.isoformat()))
+        cursor.fetchall()
+        cursor.execute(query)
+        ((count,),) = cursor.fetchall()
+    return int(count)
+
+
+def watermark(url: str, tables: Sequence[Table]) -> dict[str, datetime | None]:
+    """Per table, the exchange time up to which every gatherer has been merged.
+
+    None where that cannot be said: no gatherer is known, or one of them has not come that far yet.
+    """
+    with _cursor(url) as cursor:
+        cursor.execute(_WATERMARKS)
+        marks: dict[str, int | None] = dict(cursor.fetchall())
+    return {table.name: _moment(marks.get(table.name)) for table in tables}
+
+
+def earliest(url: str, table: Table) -> datetime | None:
+    """The time of a table's first row; None where it has none."""
+    time = f"(extract(epoch FROM min({table.time_column})) * 1000000)::bigint"
+    with _cursor(url) as cursor:
+        cursor.execute(f"SELECT {time} FROM {table.name}")  # noqa: S608 - names of the schema
+        ((first,),) = cursor.fetchall()
+    return _moment(first)
+
+
+@contextmanager
+def _cursor(url: str) -> Iterator[dbapi.Cursor]:
+    address = sqlalchemy_url(url).set(drivername="postgresql")
+    try:
+        with dbapi.connect(address.render_as_string(hide_password=False)) as connection, connection.cursor() as cursor:
+            yield cursor
+    except dbapi.Error as error:
+        secret = str(address.password or address)
+        reason = " ".join(str(error).replace(secret, "***").split())
+        raise ExportError(f"cannot read {masked(url)}: {reason}") from None
+
+
+def _selected(column: Column) -> str:
+    return f"{column.name}::text AS {column.name}" if column.type is ColumnType.UUID else column.name
+
+
+def _window(table: Table) -> str:
+    return _WINDOW.format(time=table.time_column)
+
+
+def _moment(time_us: int | None) -> datetime | None:
+    return None if time_us is None else datetime_from_us(time_us)

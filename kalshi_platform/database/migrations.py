@@ -1,0 +1,175 @@
+"""Migrations: bringing a database to a revision of its branch, and asking which it carries.
+
+A database is a gatherer's or production's and carries that one branch. Here belongs running Alembic and refusing
+what it would make a mess of. Kept out: the DDL itself, which is frozen in the folder alembic.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from alembic import command
+from kalshi_platform.core.schema import Home
+from kalshi_platform.database.errors import OtherHomeError, OutdatedDatabaseError, RevisionError, UnknownRevisionError
+from kalshi_platform.database.urls import checked, database_name, sqlalchemy_url
+
+_ONE_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))")
+
+T = TypeVar("T")
+
+
+def migrate(url: str, home: Home, revision: str = "head") -> None:
+    """Bring a database up to a revision of its branch; an empty database becomes `home`'s.
+
+    Args:
+        url: The database, postgresql://…; the user must own its tables.
+        home: Which kind of database it is or becomes.
+        revision: `head`, or one revision.
+
+    Raises:
+        UnknownRevisionError: Where a later version of the platform has migrated it.
+        OtherHomeError: Where it is the other kind of database.
+    """
+    _run(migrate_async(url, home, revision))
+
+
+def downgrade(url: str, home: Home, revision: str = "base") -> None:
+    """Bring a database down to an earlier revision; `base` leaves none of our tables and none of their rows.
+
+    Raises:
+        RevisionError: As in `migrate`.
+    """
+    _run(downgrade_async(url, home, revision))
+
+
+def current_revision(url: str) -> str | None:
+    """The revision that a database carries; None where it was never migrated."""
+    return _run(_on(url, _carried))
+
+
+async def migrate_async(url: str, home: Home, revision: str = "head") -> None:
+    """`migrate` for callers that run in an event loop."""
+
+    def upgrade(connection: Connection) -> None:
+        _move(connection, home, lambda config: command.upgrade(config, _target(home, revision)))
+
+    await _on(url, upgrade)
+
+
+async def downgrade_async(url: str, home: Home, revision: str = "base") -> None:
+    """`downgrade` for callers that run in an event loop."""
+
+    def downgrade(connection: Connection) -> None:
+        _move(connection, home, lambda config: command.downgrade(config, _target(home, revision)))
+
+    await _on(url, downgrade)
+
+
+async def check_revision(url: str, home: Home) -> None:
+    """Make sure that a database carries exactly the schema that this version works with.
+
+    Raises:
+        OutdatedDatabaseError: Where it has none, or an earlier one.
+        UnknownRevisionError: Where it has a later one.
+        OtherHomeError: Where it is the other kind of database.
+    """
+    carried = await _on(url, _carried)
+    scripts = _scripts()
+    if carried is not None:
+        _refuse_stranger(scripts, carried, home)
+    newest = scripts.get_revision(f"{home.value}@head")
+    if newest is None or carried != newest.revision:
+        raise OutdatedDatabaseError(
+            f"the database {database_name(url)!r} carries {carried or 'no schema'}, not the newest; "
+            f"run `kalshi-platform migrate {home.value}`"
+        )
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    """Run to the end in a thread of its own, so that it also works where an event loop is running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+async def _on(url: str, work: Callable[[Connection], T]) -> T:
+    """Do something over one connection of SQLAlchemy's to the database."""
+    checked(url)
+    # asyncpg reads the address by itself: it knows TLS modes, and the password does not pass through SQLAlchemy
+    engine = create_async_engine(
+        sqlalchemy_url(url), async_creator=lambda: asyncpg.connect(url), poolclass=NullPool, hide_parameters=True
+    )
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+def _move(connection: Connection, home: Home, work: Callable[[Config], None]) -> None:
+    """Run an Alembic command, one process at a time, on a database that may be moved."""
+    connection.execute(_ONE_AT_A_TIME)  # until the connection ends
+    connection.commit()
+    carried = _carried(connection)
+    connection.commit()
+    if carried is not None:
+        _refuse_stranger(_scripts(), carried, home)
+    config = _config()
+    config.attributes["connection"] = connection
+    try:
+        work(config)
+    except CommandError as error:
+        raise RevisionError(f"cannot migrate: {error}") from error
+
+
+def _carried(connection: Connection) -> str | None:
+    heads = MigrationContext.configure(connection).get_current_heads()
+    if len(heads) > 1:
+        raise OtherHomeError(
+            f"the database carries two branches, {' and '.join(heads)}; it must be one kind of database"
+        )
+    return heads[0] if heads else None
+
+
+def _refuse_stranger(scripts: ScriptDirectory, carried: str, home: Home) -> None:
+    try:
+        script = scripts.get_revision(carried)
+    except CommandError:
+        script = None
+    if script is None:
+        raise UnknownRevisionError(
+            f"the database carries revision {carried}, which this version does not know: a later kalshi-platform has "
+            "migrated it; update this installation, or go down with the later one first"
+        )
+    if home.value not in script.branch_labels:
+        raise OtherHomeError(f"the database carries {carried}: it is no {home.value} database; check the address")
+
+
+def _target(home: Home, revision: str) -> str:
+    return f"{home.value}@{revision}" if revision in ("head", "base") else revision
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _folder() -> Path:
+    """The migrations: inside an installed package, else at the root of a checkout."""
+    package = Path(__file__).parents[1]
+    return next(place for place in (package / "_alembic", package.parent / "alembic") if (place / "env.py").exists())

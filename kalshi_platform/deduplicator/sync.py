@@ -1,0 +1,146 @@
+"""The loops: one for each gatherer and table, so that a slow or dead gatherer delays nobody.
+
+Each loop owns two connections, reads what is finished, merges it, and pauses only when there was little to do.
+Kept out: how a merge is made exact.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+import structlog
+
+from kalshi_platform.core.errors import IntegrityError
+from kalshi_platform.core.schema import Home, Table
+from kalshi_platform.database.bulk import Stage
+from kalshi_platform.database.catalog import source_identity
+from kalshi_platform.deduplicator.merge import Merger
+from kalshi_platform.deduplicator.source import copy_out, next_window
+from kalshi_platform.service.metrics import DeduplicatorMetrics
+
+MOST_ROWS = {"trades": 10_000, "orderbook_deltas": 50_000, "orderbook_snapshots": 5_000, "tickers": 10_000}
+"""Rows of one merge, which also bounds its memory."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class SyncState:
+    """What a loop last knew, for health and watermarks."""
+
+    connected: bool = False
+    watermark: datetime | None = None
+    last_heard: float = 0.0
+    last_error: str = ""
+
+
+class SyncLoop:
+    """Merges one table of one gatherer until told to stop.
+
+    Args:
+        gatherer_id: Name of the gatherer.
+        source_url: Its database.
+        production_url: Where to merge.
+        table: Which table.
+        pause: Seconds to wait when everything is merged.
+        metrics: Told of each merge.
+        retry_waits: Makes the waits between attempts, in seconds.
+        now: The clock, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        gatherer_id: str,
+        source_url: str,
+        production_url: str,
+        table: Table,
+        pause: float,
+        metrics: DeduplicatorMetrics,
+        retry_waits: Callable[[], Iterator[float]],
+        now: Callable[[], float],
+    ) -> None:
+        self.gatherer_id = gatherer_id
+        self.table = table
+        self.state = SyncState(last_heard=now())
+        self._source_url = source_url
+        self._production_url = production_url
+        self._pause = pause
+        self._metrics = metrics
+        self._retry_waits = retry_waits
+        self._now = now
+        self._labels = (gatherer_id, table.name)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Merge, and after any failure of a database connect anew, until `stop` is set."""
+        waits = self._retry_waits()
+        while not stop.is_set():
+            try:
+                async with self._connections() as (source, merger):
+                    identity = await source_identity(source)
+                    self._connected(yes=True)
+                    while not stop.is_set():
+                        is_full = await self.step(source, merger, identity)
+                        waits = self._retry_waits()
+                        if not is_full:
+                            await _wait(stop, self._pause)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, IntegrityError) as error:
+                self._failed(error)
+                await _wait(stop, next(waits))
+            finally:
+                self._connected(yes=False)
+
+    async def step(self, source: asyncpg.Connection, merger: Merger, identity: str) -> bool:
+        """One merge; true where more is waiting."""
+        stored = await merger.cursor()
+        cursor = stored.on(identity)
+        window = await next_window(source, self.table, cursor.next_xid, MOST_ROWS[self.table.name])
+        if not window.is_empty:
+            with self._metrics.merge_seconds.labels(self.table.name).time():
+                rows = await copy_out(source, self.table, window) if window.rows else None
+                new = await merger.merge(stored, identity, window, rows)
+            self._merged(window.rows, new, window.heard_until, window.max_ts)
+        return window.is_full
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[tuple[asyncpg.Connection, Merger]]:
+        async with AsyncExitStack() as stack:
+            source = await _connect(self._source_url, f"sync {self.table.name}", {})
+            stack.callback(source.terminate)
+            production = await _connect(
+                self._production_url, f"merge {' '.join(self._labels)}", {"synchronous_commit": "off"}
+            )
+            stack.callback(production.terminate)
+            yield source, Merger(production, self.gatherer_id, self.table, Stage(self.table, Home.PRODUCTION))
+
+    def _connected(self, *, yes: bool) -> None:
+        self.state.connected = yes
+        self._metrics.connected.labels(*self._labels).set(int(yes))
+
+    def _merged(self, read: int, new: int, heard_until: datetime | None, newest: datetime | None) -> None:
+        self._metrics.read.labels(*self._labels).inc(read)
+        self._metrics.merged.labels(*self._labels).inc(new)
+        if new and newest is not None:
+            self._metrics.lag.labels(self.table.name).observe(max(0.0, self._now() - newest.timestamp()))
+        if heard_until is not None:
+            self.state.watermark = max(heard_until, self.state.watermark or heard_until)
+            self.state.last_heard = self._now()
+        self.state.last_error = ""
+
+    def _failed(self, error: Exception) -> None:
+        self._metrics.failures.labels(*self._labels).inc()
+        self.state.last_error = f"{type(error).__name__}: {error}"
+        _log.warning("merge failed", gatherer=self.gatherer_id, table=self.table.name, error=self.state.last_error)
+
+
+async def _connect(url: str, name: str, server_settings: dict[str, str]) -> asyncpg.Connection:
+    return await asyncpg.connect(
+        url, server_settings={"application_name": name, **server_settings}, command_timeout=60, timeout=10
+    )
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

@@ -1,0 +1,64 @@
+"""The lake's raw layer: each stream table as one Parquet file an hour, exactly as production has it.
+
+- Add here: assets that are files of the lake.
+- Keep out: how a file is written (`kalshi_platform.lake`) and whether it is whole (`checks`).
+- An hour is asked for when `closed_hours` reports it, however long ago it was, and again when it is reported again.
+- Dagster's word: assets, https://docs.dagster.io/guides/build/assets
+"""
+
+import warnings
+
+import dagster as dg
+
+from kalshi_platform.core.schema import STREAM_TABLES, Table
+from kalshi_platform.defs.metadata import COLUMN_SCHEMA, lake_columns, partition_metadata
+from kalshi_platform.defs.partitions import HOURLY, hour_of
+from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.defs.tables import OWNER, production_key
+from kalshi_platform.lake.schema import SCHEMA_VERSION
+from kalshi_platform.lake.writer import write_partition
+
+PRODUCTION_READS = "production_reads"
+"""The pool of runs that read production; its limit stands in dagster.yaml."""
+
+_REPORTED_HOURS = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
+_RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+def raw_key(table: Table) -> dg.AssetKey:
+    """The asset that a table of the raw layer is."""
+    return dg.AssetKey(["raw", table.name])
+
+
+def _raw_asset(table: Table) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=raw_key(table),
+        deps=[production_key(table)],
+        description=f"{table.comment} One Parquet file an hour, sorted by ticker and time, in dollars and contracts.",
+        metadata={COLUMN_SCHEMA: lake_columns(table)},
+        group_name="raw",
+        owners=[OWNER],
+        kinds={"parquet"},
+        code_version=str(SCHEMA_VERSION),
+        partitions_def=HOURLY,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=24),
+        automation_condition=_REPORTED_HOURS,
+        pool=PRODUCTION_READS,
+        retry_policy=_RETRIES,
+    )
+    def raw(context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder) -> None:
+        """Writes every hour of the run, and says of each what was written."""
+        for partition_key in context.partition_keys:
+            start, end = hour_of(partition_key)
+            with production.read_window(table, start, end) as batches:
+                facts = write_partition(lake.lake(), table, start, batches)
+            context.add_asset_metadata(partition_metadata(table, facts), partition_key=partition_key)
+            context.log.info(f"{partition_key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
+
+    return raw
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", dg.BetaWarning)  # backfill_policy, without which 72 hours are 72 runs
+    RAW_ASSETS = [_raw_asset(table) for table in STREAM_TABLES]
+    """The raw layer, one asset a table."""

@@ -1,0 +1,53 @@
+"""Metadata: the facts of tables and files in the words that Dagster's pages understand.
+
+- Add here: turning columns and facts into Dagster's metadata.
+- Keep out: gathering the facts.
+- The names `dagster/row_count` and `dagster/column_schema` are Dagster's own; it draws them specially.
+- Dagster's word: metadata, https://docs.dagster.io/guides/build/assets/metadata-and-tags
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from kalshi_platform.core.schema import Home, Table
+from kalshi_platform.lake.schema import SCHEMA_VERSION, lake_schema
+from kalshi_platform.lake.writer import PartitionFacts
+
+COLUMN_SCHEMA = "dagster/column_schema"
+ROW_COUNT = "dagster/row_count"
+
+
+def production_columns(table: Table) -> dg.TableSchema:
+    """The columns of a table as production has them."""
+    return dg.TableSchema(
+        [_column(c.name, c.type.value, c.comment, nullable=c.nullable) for c in table.columns_of(Home.PRODUCTION)]
+    )
+
+
+def lake_columns(table: Table) -> dg.TableSchema:
+    """The columns of a table as the lake has them."""
+    return dg.TableSchema(
+        [_column(f.name, str(f.type), f.metadata[b"comment"].decode(), nullable=f.nullable) for f in lake_schema(table)]
+    )
+
+
+def partition_metadata(table: Table, facts: PartitionFacts) -> Mapping[str, dg.MetadataValue]:
+    """What is known of one written partition."""
+    metadata: dict[str, dg.MetadataValue] = {
+        ROW_COUNT: dg.MetadataValue.int(facts.rows),
+        COLUMN_SCHEMA: dg.MetadataValue.column_schema(lake_columns(table)),
+        "bytes": dg.MetadataValue.int(facts.bytes),
+        "sha256": dg.MetadataValue.text(facts.sha256),
+        "path": dg.MetadataValue.path(str(facts.path)),
+        "schema_version": dg.MetadataValue.int(SCHEMA_VERSION),
+    }
+    if facts.min_ts is not None and facts.max_ts is not None:
+        metadata["first_row"] = dg.MetadataValue.timestamp(facts.min_ts)
+        metadata["last_row"] = dg.MetadataValue.timestamp(facts.max_ts)
+        metadata["bytes_per_row"] = dg.MetadataValue.float(round(facts.bytes / facts.rows, 2))
+    return metadata
+
+
+def _column(name: str, type_name: str, comment: str, *, nullable: bool) -> dg.TableColumn:
+    return dg.TableColumn(name, type_name, comment, dg.TableColumnConstraints(nullable=nullable))

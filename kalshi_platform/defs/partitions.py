@@ -1,0 +1,35 @@
+"""Partitions: how the record is cut into pieces that are made, checked and made again on their own.
+
+- Add here: every partitions definition; assets that depend on each other share one.
+- Keep out: markets. Partitions are time alone: Dagster's pages suffer from 30,000 on (ecosystem.md part 1 section 6).
+- Hours are UTC, because the hour of a clock that changes is missing or doubled twice a year.
+- Dagster's word: partitions, https://docs.dagster.io/guides/build/partitions-and-backfills
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+HOURLY = dg.HourlyPartitionsDefinition(start_date="2026-08-01-00:00", timezone="UTC")
+"""Every hour since the first one that anybody has recorded with today's fields."""
+
+HOUR = timedelta(hours=1)
+
+
+def hour_of(partition_key: str) -> tuple[datetime, datetime]:
+    """Start and end of the hour that a partition key names."""
+    window = HOURLY.time_window_for_partition_key(partition_key)
+    return window.start, window.end
+
+
+def key_of(hour_start: datetime) -> str:
+    """The partition key of an hour."""
+    return hour_start.astimezone(UTC).strftime(HOURLY.fmt)
+
+
+def hours_closed(first: datetime, mark: datetime, most: int) -> list[datetime]:
+    """Starts of the hours from that of `first` on which ended by `mark`, as far as there are partitions for them."""
+    last = HOURLY.get_last_partition_window()
+    end = min(mark, last.end) if last else HOURLY.start
+    hour = max(first.astimezone(UTC).replace(minute=0, second=0, microsecond=0), HOURLY.start)
+    return [hour + n * HOUR for n in range(min(most, (end - hour) // HOUR))]

@@ -1,0 +1,66 @@
+"""Resources: what assets, checks and sensors reach the outside through.
+
+- Add here: thin adapters that know where something is and hand calls to the room that speaks its language.
+- Keep out: SQL, Parquet and decisions.
+- Addresses come from the platform's settings when they are needed, not when definitions load, so that a missing one
+  is said in plain words by what needs it, and no secret becomes part of a definition.
+- Dagster's word: resources, https://docs.dagster.io/guides/build/external-resources
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+
+import dagster as dg
+import pyarrow as pa
+from pydantic import Field
+
+from kalshi_platform.core.schema import Table
+from kalshi_platform.database import export
+from kalshi_platform.lake.layout import Lake
+from kalshi_platform.service.settings import load_settings
+
+
+class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The database that holds the merged record, read only."""
+
+    url: str | None = Field(None, repr=False, description="Address; KALSHI_PRODUCTION_DATABASE_URL where not given.")
+
+    def address(self) -> str:
+        """Where the database is.
+
+        Raises:
+            ConfigurationError: Where neither this resource nor the environment says.
+        """
+        return self.url or load_settings().required("production_database_url")
+
+    def read_window(self, table: Table, start: datetime, end: datetime) -> AbstractContextManager[pa.RecordBatchReader]:
+        """The rows of a window as a stream of Arrow batches."""
+        return export.read_window(self.address(), table, start, end)
+
+    def count_window(self, table: Table, start: datetime, end: datetime) -> int:
+        """How many rows a window has."""
+        return export.count_window(self.address(), table, start, end)
+
+    def watermark(self, tables: Sequence[Table]) -> dict[str, datetime | None]:
+        """Per table, the time up to which the record is complete; None where that cannot be said."""
+        return export.watermark(self.address(), tables)
+
+    def earliest(self, table: Table) -> datetime | None:
+        """The time of a table's first row."""
+        return export.earliest(self.address(), table)
+
+
+class LakeFolder(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The Parquet lake."""
+
+    root: str | None = Field(None, description="Its folder; KALSHI_LAKE_URL where not given, else `lake`.")
+
+    def lake(self) -> Lake:
+        """The lake itself."""
+        return Lake(self.root or load_settings().lake_url)
+
+
+def default_resources() -> dict[str, object]:
+    """The resources by the names under which definitions ask for them."""
+    return {"production": ProductionDatabase(), "lake": LakeFolder()}

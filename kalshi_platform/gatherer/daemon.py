@@ -1,0 +1,141 @@
+"""The gatherer's process: database, registry, connections and writers, started and stopped in order.
+
+Kept out: everything that can be tested without a process.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import structlog
+
+from kalshi_platform.core import schema
+from kalshi_platform.core.messages import LifecycleFrame
+from kalshi_platform.core.schema import Home, Table
+from kalshi_platform.core.units import MILLISECOND, SECOND
+from kalshi_platform.database.migrations import check_revision
+from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.rest import RestClient
+from kalshi_platform.exchange.session import Channel
+from kalshi_platform.exchange.signing import load_signer
+from kalshi_platform.gatherer.connections import ConnectionManager, Surroundings
+from kalshi_platform.gatherer.registry import Registry
+from kalshi_platform.gatherer.reports import WriterReports
+from kalshi_platform.service.http import serve_status
+from kalshi_platform.service.metrics import GathererMetrics
+from kalshi_platform.service.retry import backoff
+from kalshi_platform.service.settings import Settings
+
+_log = structlog.get_logger()
+
+
+class Gatherer:
+    """One gatherer.
+
+    Raises:
+        ConfigurationError: Where a needed setting is missing or the key cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._url = settings.required("gatherer_database_url")
+        key_path = Path(settings.required("private_key_path"))
+        signer = load_signer(settings.required("api_key_id"), key_path, lambda: _now_us() // MILLISECOND)
+        self.metrics = GathererMetrics()
+        self._sink = Sink(self._url, WriterReports(self.metrics), self._heard_until, _retry_waits)
+        self._rest = RestClient(settings.rest_url, signer)
+        self._manager = ConnectionManager(
+            {
+                Channel.LIFECYCLE: settings.lifecycle_connections,
+                Channel.TRADE: settings.trade_connections,
+                Channel.TICKER: settings.ticker_connections,
+                Channel.ORDERBOOK: settings.orderbook_connections,
+            },
+            Surroundings(
+                url=settings.ws_url,
+                signer=signer,
+                sink=self._sink,
+                metrics=self.metrics,
+                gatherer_id=settings.gatherer_id,
+                checkpoint_ms=settings.checkpoint_seconds * 1000,
+                settle_ms=round(settings.settle_seconds * 1000),
+                now_us=_now_us,
+                retry_waits=_retry_waits,
+                on_lifecycle=self._on_lifecycle,
+            ),
+        )
+        self._registry = Registry(
+            self._rest,
+            self._manager.follow,
+            self._manager.leave,
+            _retry_waits,
+            include_multivariate=settings.include_multivariate,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Listen until `stop` is set, then write what is still queued.
+
+        Raises:
+            ExchangeRefused: Where the exchange will not have us; a person must act.
+        """
+        await check_revision(self._url, Home.GATHERER)
+        settings = self._settings
+        with serve_status(settings.metrics_host, settings.metrics_port, self.metrics.registry, self.health) as port:
+            _log.info("gathering", gatherer=settings.gatherer_id, exchange=settings.ws_url, metrics_port=port)
+            refusal: BaseException | None = None
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._sink.run())
+                refusal = await _until(stop, self._listen())
+                self._sink.close()  # what was heard is written, whatever ended the listening
+        _log.info("stopped", queued=sum(self._sink.queued().values()))
+        if refusal is not None:
+            raise refusal
+
+    def health(self) -> Mapping[str, Any]:
+        """Connections and queues; healthy while every connection that has work is open."""
+        connections = {one.name: one.router is not None for one in self._manager.connections}
+        return {
+            "healthy": all(one.router is not None or not one.has_work for one in self._manager.connections),
+            "gatherer": self._settings.gatherer_id,
+            "connections": connections,
+            "queued": self._sink.queued(),
+        }
+
+    async def _listen(self) -> None:
+        async with self._rest, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._registry.run())
+            tasks.create_task(self._manager.run())
+
+    def _on_lifecycle(self, frame: LifecycleFrame) -> None:
+        self._registry.on_lifecycle(frame)
+
+    def _heard_until(self, table: Table) -> int | None:
+        """What a writer may claim: all that came up to `settle_seconds` ago; books as far as they were swept."""
+        if table is schema.ORDERBOOK_SNAPSHOTS:
+            swept = self._manager.swept_ms()
+            return None if swept is None else swept * MILLISECOND
+        return _now_us() - round(self._settings.settle_seconds * SECOND)
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Run `work` until `stop` is set; the error that ended it before, if one did."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait([stopping, working])
+    return None if working.cancelled() else working.exception()
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _retry_waits() -> Iterator[float]:
+    return backoff(Random())  # noqa: S311 - spreads reconnects, guards nothing

@@ -1,0 +1,144 @@
+"""What becomes of one connection's frames: decoded once, checked in sequence, captured, handed to the sink.
+
+One router lives as long as its connection. Kept out: the socket, and what the rows say (core.capture).
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from kalshi_platform.core.capture import Capture, CaptureCounts
+from kalshi_platform.core.errors import FrameRejected, Reason
+from kalshi_platform.core.messages import DeltaFrame, Frame, LifecycleFrame, TradeFrame, decode, envelope
+from kalshi_platform.core.records import GapRow
+from kalshi_platform.core.units import MILLISECOND, SECOND
+from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.session import Channel, Ended, Event, Gap, Heard, OutOfSequence, Refused, Session, Started
+from kalshi_platform.service.metrics import GathererMetrics
+
+_ASK_AGAIN_MS = 5_000
+
+_log = structlog.get_logger()
+
+
+class Router:
+    """Routes the frames of one connection.
+
+    Args:
+        name: The connection's name, for the quarantine and the record of gaps.
+        session: The connection's protocol state.
+        capture: Turns frames into rows; holds the books.
+        sink: Takes the rows.
+        metrics: Told of lags and alarms.
+        on_lifecycle: Called with each change in a market's life.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        capture: Capture,
+        sink: Sink,
+        metrics: GathererMetrics,
+        on_lifecycle: Callable[[LifecycleFrame], None],
+    ) -> None:
+        self._name = name
+        self._session = session
+        self._capture = capture
+        self._sink = sink
+        self._metrics = metrics
+        self._on_lifecycle = on_lifecycle
+        self._reported = CaptureCounts()
+        self._asked_ms = 0
+        self.heard_data = False
+        self.swept_ms = 0
+
+    def feed(self, raw: bytes, received_us: int) -> None:
+        """Take one frame as it came."""
+        try:
+            frame = decode(raw)
+        except FrameRejected as rejection:
+            self._reject(raw, rejection, received_us)
+            saved = envelope(raw)
+            self._capture.missed(saved)
+            events = self._session.receive_rejected(saved)
+        else:
+            events = self._session.receive(frame)
+        for event in events:
+            self._handle(event, raw, received_us)
+
+    def sweep(self, settled_ms: int, now_us: int) -> None:
+        """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, alarms."""
+        for row in self._capture.checkpoints(settled_ms, now_us):
+            self._sink.add(row)
+        self.swept_ms = settled_ms
+        now_ms = now_us // MILLISECOND
+        if now_ms - self._asked_ms >= _ASK_AGAIN_MS:
+            untrusted = self._capture.untrusted
+            if untrusted:
+                self._session.request_snapshots(untrusted)
+                self._asked_ms = now_ms
+        self._report_alarms()
+
+    def _handle(self, event: Event, raw: bytes, received_us: int) -> None:
+        match event:
+            case Heard(frame):
+                self._record(frame, raw, received_us)
+            case Started(channel, sid):
+                if channel == Channel.ORDERBOOK:
+                    self._capture.restart()
+                _log.info("subscribed", connection=self._name, channel=channel, sid=sid)
+            case Gap(channel, sid, found, markets):
+                if channel == Channel.ORDERBOOK:
+                    self._capture.distrust()
+                    self._asked_ms = received_us // MILLISECOND
+                row = GapRow(received_us, self._name, sid, channel, found.expected, found.seen, markets)
+                self._sink.add(row)
+                self._metrics.gaps.labels(channel).inc()
+                _log.warning("sequence gap", connection=self._name, channel=channel, **_numbers(row))
+            case OutOfSequence(channel, sid, found):
+                detail = f"{channel} sid {sid}: expected {found.expected}, came {found.seen}"
+                self._reject(raw, FrameRejected(Reason.OUT_OF_SEQUENCE, detail), received_us)
+            case Ended(channel, sid, code, text):
+                _log.warning(
+                    "subscription ended", connection=self._name, channel=channel, sid=sid, code=code, text=text
+                )
+            case Refused(code, text):
+                _log.warning("command refused", connection=self._name, code=code, text=text)
+
+    def _record(self, frame: Frame, raw: bytes, received_us: int) -> None:
+        if isinstance(frame, LifecycleFrame):
+            self._on_lifecycle(frame)
+            return
+        try:
+            rows = self._capture.record(frame, received_us)
+        except FrameRejected as rejection:
+            self._reject(raw, rejection, received_us)
+            return
+        for row in rows:
+            self._sink.add(row)
+        if isinstance(frame, DeltaFrame | TradeFrame) and frame.msg.ts_ms is not None:
+            self.heard_data = True
+            self._metrics.lag.labels("received").observe(
+                max(0.0, (received_us - frame.msg.ts_ms * MILLISECOND) / SECOND)
+            )
+
+    def _reject(self, raw: bytes, rejection: FrameRejected, received_us: int) -> None:
+        self._metrics.rejected.labels(rejection.reason.value).inc()
+        if self._sink.reject(raw, rejection, self._name, received_us):
+            _log.warning(
+                "frame rejected", connection=self._name, reason=rejection.reason.value, detail=rejection.detail
+            )
+
+    def _report_alarms(self) -> None:
+        now = self._capture.counts
+        for kind in ("negative_levels", "crossed_books", "late_deltas", "clock_regressions"):
+            grown = getattr(now, kind) - getattr(self._reported, kind)
+            if grown:
+                self._metrics.alarms.labels(kind).inc(grown)
+                setattr(self._reported, kind, getattr(now, kind))
+                _log.warning("book alarm", connection=self._name, kind=kind, count=grown)
+
+
+def _numbers(row: GapRow) -> dict[str, int]:
+    return {"sid": row.sid, "expected": row.expected_seq, "seen": row.seen_seq, "markets": row.markets}

@@ -1,0 +1,56 @@
+"""The life of a daemon's process: run, stop on a signal, say in one line why it could not go on.
+
+SIGTERM and SIGINT ask the daemon to finish; a second one stops at once. Kept out: what finishing means.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, PlatformError
+
+EXIT_FAILED = 1
+EXIT_CONFIGURATION = 2
+"""Exit codes: something broke; a person must change a setting. systemd restarts the first, not the second."""
+
+
+def run_daemon(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run `main(stop)` until it ends; returns the exit code."""
+    code = 0
+    try:
+        asyncio.run(_until_signalled(main))
+    except* (ConfigurationError, ExchangeRefused) as refused:
+        code = _report(refused, EXIT_CONFIGURATION)
+    except* PlatformError as failed:
+        code = code or _report(failed, EXIT_FAILED)
+    return code
+
+
+async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(EXIT_FAILED)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    await main(stop)
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors themselves, out of all groups around them."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+def _report(group: BaseExceptionGroup[PlatformError], code: int) -> int:
+    for error in leaves(group):
+        sys.stderr.write(f"kalshi-platform: {error}\n")
+    return code

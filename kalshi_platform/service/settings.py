@@ -1,0 +1,149 @@
+"""Every setting, read once, in `main`, from the environment (prefix KALSHI_) and `.env`.
+
+Here belong names, defaults and meanings; a test compares them with the README. Kept out: reading the environment
+anywhere else.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kalshi_platform.core.errors import ConfigurationError
+
+PREFIX = "KALSHI_"
+_ENV_FILE = ".env"
+
+
+class Settings(BaseSettings):
+    """All settings of all commands; each command asks for those that it needs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=_ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    rest_url: str = Field("https://external-api.kalshi.com/trade-api/v2", description="The exchange's REST address.")
+    ws_url: str = Field(
+        "wss://external-api-ws.kalshi.com/trade-api/ws/v2", description="The exchange's WebSocket address."
+    )
+    api_key_id: str | None = Field(None, description="API key id; every socket needs one.")
+    private_key_path: Path | None = Field(None, description="PEM file of the key, RSA or Ed25519.")
+    gatherer_id: str = Field("gatherer-1", description="Name of this gatherer; each has its own.")
+    gatherer_database_url: SecretStr | None = Field(None, description="PostgreSQL of this gatherer.")
+    gatherers: SecretStr | None = Field(
+        None, description="For the deduplicator: `gatherer-1=postgresql://…,gatherer-2=postgresql://…`."
+    )
+    production_database_url: SecretStr | None = Field(None, description="PostgreSQL that holds the merged record.")
+    lake_url: str = Field("lake", description="Root of the Parquet lake: a folder.")
+    ticker_connections: int = Field(2, ge=0, description="Connections on the ticker channel; all hear every market.")
+    trade_connections: int = Field(2, ge=0, description="Connections on the trade channel; all hear every market.")
+    lifecycle_connections: int = Field(2, ge=0, description="Connections that hear markets come and go.")
+    orderbook_connections: int = Field(144, ge=1, description="Connections over which order books are spread.")
+    markets_per_connection: int = Field(7500, ge=1, description="Most order books on one connection.")
+    include_multivariate: bool = Field(default=False, description="Whether to follow combos (KXMVE…), which dominate the list.")
+    checkpoint_seconds: int = Field(3600, ge=1, description="Interval of the exchange's clock at which books are kept.")
+    settle_seconds: float = Field(
+        5.0, ge=0, description="How late a message may come: checkpoints and watermarks wait for it."
+    )
+    sync_interval_ms: int = Field(100, ge=1, description="Pause of the deduplicator when there was nothing to merge.")
+    silence_seconds: float = Field(
+        60.0, gt=0, description="A gatherer not heard of for so long stops holding back the watermark."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of `/metrics` and `/health`.")
+    metrics_port: int = Field(9090, ge=0, le=65535, description="Port of `/metrics` and `/health`; 0 picks a free one.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Log lines: json for machines, text for people, auto asks the terminal."
+    )
+
+    def required(self, name: str) -> str:
+        """A setting that this command cannot do without, as text.
+
+        Raises:
+            ConfigurationError: Where it is not set.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ConfigurationError(
+                f"{PREFIX}{name.upper()} is not set: {type(self).model_fields[name].description} "
+                "`kalshi-platform settings` shows all settings."
+            )
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    def gatherer_urls(self) -> dict[str, str]:
+        """The deduplicator's sources: gatherer id to database URL, in the order given.
+
+        Raises:
+            ConfigurationError: Where the setting is missing or not of the form `id=url,id=url`.
+        """
+        urls: dict[str, str] = {}
+        for part in filter(None, self.required("gatherers").split(",")):
+            name, separator, url = part.strip().partition("=")
+            if not separator or not name or "://" not in url or name in urls:
+                raise ConfigurationError(
+                    f"{PREFIX}GATHERERS must read `gatherer-1=postgresql://…,gatherer-2=…`, each name once"
+                )
+            urls[name] = url
+        if not urls:
+            raise ConfigurationError(f"{PREFIX}GATHERERS names no gatherer")
+        return urls
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigurationError: Where a value does not fit; secrets are never repeated.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        raise ConfigurationError(f"settings do not fit: {problems}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingLine:
+    """One setting as people may see it: secrets masked."""
+
+    name: str
+    value: str
+    default: str
+    source: str
+    meaning: str
+
+
+def describe(settings: Settings) -> list[SettingLine]:
+    """Every setting with its value, default, source and meaning."""
+    in_file = dotenv_values(_ENV_FILE) if Path(_ENV_FILE).is_file() else {}
+    lines = []
+    for field, info in Settings.model_fields.items():
+        name = PREFIX + field.upper()
+        source = "environment" if name in os.environ else _ENV_FILE if name in in_file else "default"
+        lines.append(
+            SettingLine(name, _shown(getattr(settings, field)), _shown(info.default), source, str(info.description))
+        )
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, SecretStr):
+        return str(value)
+    return ",".join(_without_password(part) for part in value.get_secret_value().split(","))
+
+
+def _without_password(url: str) -> str:
+    """A database URL with its password and query hidden; the whole text where it cannot be taken apart."""
+    name, separator, rest = url.rpartition("=") if "=postgres" in url else ("", "", url)
+    parts = urlsplit(rest)
+    if not parts.hostname:
+        return "********"
+    user = f"{parts.username}:***@" if parts.username else ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{name}{separator}{parts.scheme}://{user}{parts.hostname}{port}{parts.path}"

@@ -1,0 +1,135 @@
+"""The matching engine's outside: what happens to which market, in order, told to the ledger, the tape and the hub.
+
+Every decision comes from the seed and from how much has happened so far, never from the clock, so one seed gives one
+sequence. When things happen is `pulse`'s business.
+"""
+
+from random import Random
+from uuid import UUID
+
+from kalshi_platform.simulator import wire
+from kalshi_platform.simulator.activity import Activity
+from kalshi_platform.simulator.agenda import Agenda
+from kalshi_platform.simulator.catalogue import Catalogue
+from kalshi_platform.simulator.hub import Hub
+from kalshi_platform.simulator.ledger import Ledger
+from kalshi_platform.simulator.market import Event, Market, Status
+from kalshi_platform.simulator.options import SimulatorOptions
+from kalshi_platform.simulator.order_flow import Delta, OrderFlow, Trade
+from kalshi_platform.simulator.trade_tape import TradeTape
+
+EVENTS_PER_BURST = 2.1
+"""Deltas, trades and the ticker of an average burst; turns a rate of events into a pace of bursts."""
+
+_DETERMINE_SECONDS = 1.0
+_SETTLE_SECONDS = 2.0
+_OPENS_INTEREST = 0.6
+
+
+class Exchange:
+    """The markets and all that happens to them."""
+
+    def __init__(self, options: SimulatorOptions, hub: Hub, ledger: Ledger) -> None:
+        self._options = options
+        self._hub = hub
+        self._ledger = ledger
+        self._random = Random(options.seed)  # noqa: S311 - repeatable traffic, nothing secret
+        self._flow = OrderFlow(self._random)
+        self._activity: Activity[Market] = Activity(self._random, options.activity_skew)
+        self._agenda = Agenda(options.rate / EVENTS_PER_BURST)
+        self.catalogue = Catalogue(self._random)
+        self.tape = TradeTape(options.recent_trades)
+
+    def open(self, now_ms: int) -> None:
+        """List the first markets and plan when others come and go."""
+        for rank in range(self._options.markets):
+            market, _ = self.catalogue.list_market(now_ms)
+            self._open_market(market, now_ms, rank)
+        self._agenda.plan(self._options.new_market_seconds, self._list_market)
+        self._agenda.plan(self._options.close_market_seconds, self._close_market)
+
+    def step(self, ts_ms: int) -> int:
+        """Let one market live through one moment.
+
+        Returns:
+            How many deltas, trades and tickers that were.
+        """
+        for due in self._agenda.next_burst():
+            due(ts_ms)
+        market = self._activity.pick()
+        facts = self._flow.burst(market.book, market.listing.structure)
+        for fact in facts:
+            if isinstance(fact, Delta):
+                self._publish_delta(market, fact, ts_ms)
+            else:
+                self._publish_trade(market, fact, ts_ms)
+        return len(facts) + self._publish_ticker(market, ts_ms)
+
+    def _publish_delta(self, market: Market, fact: Delta, ts_ms: int) -> None:
+        recipients = self._hub.delta(market.listing, fact, ts_ms)
+        self._ledger.delta(ts_ms, market.ticker, fact, recipients)
+
+    def _publish_trade(self, market: Market, fact: Trade, ts_ms: int) -> None:
+        market.trade(fact.yes_price, fact.size, opens_interest=self._random.random() < _OPENS_INTEREST)
+        trade_id = str(UUID(int=self._random.getrandbits(128), version=4))
+        self.tape.append(trade_id, market.ticker, ts_ms, fact)
+        recipients = self._hub.trade(market.ticker, trade_id, fact, ts_ms)
+        self._ledger.trade(ts_ms, trade_id, market.ticker, fact, recipients)
+
+    def _publish_ticker(self, market: Market, ts_ms: int) -> int:
+        """Send a ticker if anything in it changed, at most one per market and millisecond.
+
+        Two tickers of one millisecond could be equal again in content, and nothing would tell them apart; a change
+        that is held back shows in the market's next ticker.
+        """
+        quote = market.quote()
+        if quote == market.published or ts_ms == market.last_ticker_ms:
+            return 0
+        market.published = quote
+        market.last_ticker_ms = ts_ms
+        self._ledger.ticker(ts_ms, market.ticker, quote, self._hub.ticker(market.listing, quote, ts_ms))
+        return 1
+
+    def _open_market(self, market: Market, now_ms: int, rank: int | None = None) -> None:
+        market.status = Status.ACTIVE
+        market.updated_ms = now_ms
+        self._flow.open_book(market.book, market.listing.structure)
+        market.published = market.quote()
+        self._ledger.book(now_ms, market.ticker, market.book)
+        self._activity.join(market, rank)
+
+    def _list_market(self, ts_ms: int) -> None:
+        market, event = self.catalogue.list_market(ts_ms)
+        if event:
+            self._announce_event(event)
+        self._hub.lifecycle(b"market_lifecycle_v2", wire.created(market, self._event_of(market)))
+        self._open_market(market, ts_ms)
+        self._hub.lifecycle(b"market_lifecycle_v2", wire.activated(market.ticker))
+
+    def _announce_event(self, event: Event) -> None:
+        self._hub.lifecycle(b"event_lifecycle", wire.event_created(event))
+
+    def _event_of(self, market: Market) -> Event:
+        return self.catalogue.events[market.listing.event_ticker]
+
+    def _close_market(self, ts_ms: int) -> None:
+        """Close some market: no message says so, but its book is sent once more, empty. The last one stays open."""
+        if len(self._activity) == 1:
+            return
+        market = self._activity.retire_any()
+        market.status, market.close_ms, market.updated_ms = Status.CLOSED, ts_ms, ts_ms
+        market.book.clear()
+        self._ledger.book(ts_ms, market.ticker, market.book)
+        self._hub.snapshot(market)
+        self._publish_ticker(market, ts_ms)
+        self._agenda.once(_DETERMINE_SECONDS, lambda later: self._determine(market, later))
+
+    def _determine(self, market: Market, ts_ms: int) -> None:
+        market.status, market.updated_ms = Status.DETERMINED, ts_ms
+        market.result = "yes" if self._random.random() < 0.5 else "no"
+        self._hub.lifecycle(b"market_lifecycle_v2", wire.determined(market, ts_ms))
+        self._agenda.once(_SETTLE_SECONDS - _DETERMINE_SECONDS, lambda later: self._settle(market, later))
+
+    def _settle(self, market: Market, ts_ms: int) -> None:
+        market.status, market.updated_ms, market.settled_ms = Status.FINALIZED, ts_ms, ts_ms
+        self._hub.lifecycle(b"market_lifecycle_v2", wire.settled(market))

@@ -1,0 +1,124 @@
+"""A market, its event and its series: what the exchange lists, and how a market stands at the moment.
+
+Listings never change; a market's state does, and only `exchange` changes it. How either is written for REST is
+`rest_objects`' business, how they come into being `catalogue`'s.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from kalshi_platform.simulator.book import Book
+from kalshi_platform.simulator.prices import DOLLAR, PriceStructure
+
+
+class Status(StrEnum):
+    """A market's state as REST names it (protocol §2.4)."""
+
+    INITIALIZED = "initialized"
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    CLOSED = "closed"
+    DETERMINED = "determined"
+    FINALIZED = "finalized"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A family of events under one set of rules."""
+
+    ticker: str
+    title: str
+    category: str
+    frequency: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that will happen, on which several markets bet."""
+
+    ticker: str
+    series_ticker: str
+    title: str
+    sub_title: str
+    mutually_exclusive: bool
+    strike_ms: int
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is fixed about a market on the day it is listed."""
+
+    ticker: str
+    event_ticker: str
+    series_ticker: str
+    market_id: str
+    title: str
+    yes_sub_title: str
+    structure: PriceStructure
+    strike: float
+    created_ms: int
+    expected_expiration_ms: int
+
+
+class Quote(NamedTuple):
+    """What a ticker message says of a market, times aside."""
+
+    last_price: int
+    yes_bid: int
+    yes_ask: int
+    yes_bid_size: int
+    yes_ask_size: int
+    last_trade_size: int
+    volume: int
+    open_interest: int
+
+
+@dataclass(slots=True)
+class Market:
+    """A listed market as it stands."""
+
+    listing: Listing
+    close_ms: int
+    status: Status = Status.INITIALIZED
+    book: Book = field(default_factory=Book)
+    last_price: int = 0
+    last_trade_size: int = 0
+    volume: int = 0
+    open_interest: int = 0
+    result: str = ""
+    settled_ms: int = 0
+    updated_ms: int = 0
+    last_ticker_ms: int = 0
+    published: Quote | None = None
+
+    @property
+    def ticker(self) -> str:
+        """The market's name."""
+        return self.listing.ticker
+
+    def trade(self, yes_price: int, count: int, *, opens_interest: bool) -> None:
+        """Take a trade into the statistics."""
+        self.last_price = yes_price
+        self.last_trade_size = count
+        self.volume += count
+        if opens_interest:
+            self.open_interest += count
+        else:
+            self.open_interest = max(0, self.open_interest - count)
+
+    def quote(self) -> Quote:
+        """The market's best prices and statistics; an empty side asks a dollar or bids nothing (protocol §5)."""
+        book = self.book
+        return Quote(
+            self.last_price,
+            book.best["yes"],
+            DOLLAR - book.best["no"],
+            book.best_size("yes"),
+            book.best_size("no"),
+            self.last_trade_size,
+            self.volume,
+            self.open_interest,
+        )

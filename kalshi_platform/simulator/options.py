@@ -1,0 +1,81 @@
+"""Every choice that a run of the simulator takes, in one frozen object.
+
+Here belong defaults, their meaning and what is refused. The command line and the environment are not read here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorOptions:
+    """How one simulated exchange behaves."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback unless somebody asks for more."""
+
+    port: int = 0
+    """Port of REST and WebSocket alike; 0 takes a free one."""
+
+    ready_file: Path | None = None
+    """Where the port is written (atomically, as decimal text) once the exchange answers."""
+
+    keys: Mapping[str, Path] = field(default_factory=dict)
+    """API key id → PEM file of its public key, RSA or Ed25519. Without any, no WebSocket opens."""
+
+    connection_cap: int = 200
+    """WebSocket connections per API key; the next one gets HTTP 429."""
+
+    markets: int = 100
+    """Markets that are open when the exchange starts."""
+
+    rate: float = 500.0
+    """Deltas, trades and tickers per second in total; 0 is an exchange without traffic."""
+
+    seed: int = 1
+    """Fixes the names, the books and the sequence of everything that happens; only the clock is real."""
+
+    seconds: float = 0.0
+    """How long the traffic lasts; 0 is until it is told to stop. Sockets and REST stay up afterwards."""
+
+    ledger: Path | None = None
+    """NDJSON file that receives everything that was sent; without it only counts are kept."""
+
+    new_market_seconds: float = 10.0
+    """Average time between two new markets, at the asked rate; 0 is never."""
+
+    close_market_seconds: float = 45.0
+    """Average time between two closing markets, at the asked rate; 0 is never."""
+
+    activity_skew: float = 1.0
+    """Exponent of the Zipf law by which markets share the traffic; 0 makes them equal."""
+
+    tick_ms: int = 5
+    """Traffic is made and sent in batches this far apart."""
+
+    heartbeat_seconds: float = 10.0
+    """Time between the pings with payload `heartbeat`."""
+
+    send_buffer_bytes: int = 16 * 1024 * 1024
+    """Unsent bytes that a connection may pile up; beyond it a subscription that wants to send dies with error 25."""
+
+    recent_trades: int = 100_000
+    """Trades that REST remembers."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            ValueError: names the field and what it accepts.
+        """
+        for name in ("markets", "connection_cap", "tick_ms", "send_buffer_bytes", "recent_trades"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("rate", "seconds", "new_market_seconds", "close_market_seconds", "activity_skew"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
+        if self.heartbeat_seconds <= 0:
+            raise ValueError(f"heartbeat_seconds must be positive, not {self.heartbeat_seconds}")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must lie in 0..65535, not {self.port}")

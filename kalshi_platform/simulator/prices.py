@@ -1,0 +1,76 @@
+"""Prices, sizes and times as the exchange writes them, and the grids that prices stand on.
+
+Inside the simulator a price is an integer of 1e-4 dollars and a size an integer of 1e-2 contracts (protocol §4).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+DOLLAR = 10_000
+"""One dollar, the payout of a contract, in price units."""
+
+PRICE_TEXT = tuple(f"{price // DOLLAR}.{price % DOLLAR:04d}" for price in range(DOLLAR + 1))
+"""Every possible price as the wire writes it; looked up, because it is needed for every message."""
+
+
+def size_text(hundredths: int) -> str:
+    """Write a size or a change of one: always two decimals, with a sign only when negative."""
+    sign = "-" if hundredths < 0 else ""
+    magnitude = abs(hundredths)
+    return f"{sign}{magnitude // 100}.{magnitude % 100:02d}"
+
+
+def rfc3339(micros: int) -> str:
+    """Write a time like the exchange: UTC, with a `Z` and without the trailing zeros of the fraction."""
+    seconds, fraction = divmod(micros, 1_000_000)
+    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    digits = f"{fraction:06d}".rstrip("0")
+    return f"{whole}.{digits}Z" if digits else f"{whole}Z"
+
+
+def rfc3339_ms(millis: int) -> str:
+    """Write a time given in milliseconds; see `rfc3339`."""
+    return rfc3339(millis * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One stretch of the price scale with one step."""
+
+    start: int
+    end: int
+    step: int
+
+
+@dataclass(frozen=True)
+class PriceStructure:
+    """The prices at which orders may rest; `name` is a label, the bands are what counts."""
+
+    name: str
+    bands: tuple[Band, ...]
+
+    @cached_property
+    def prices(self) -> tuple[int, ...]:
+        """Every price strictly between zero and a dollar, ascending."""
+        ticks = {price for band in self.bands for price in range(band.start, band.end + 1, band.step)}
+        return tuple(sorted(ticks - {0, DOLLAR}))
+
+    @cached_property
+    def index(self) -> dict[int, int]:
+        """Where each price stands in `prices`."""
+        return {price: position for position, price in enumerate(self.prices)}
+
+    def ranges(self) -> list[dict[str, str]]:
+        """The bands as REST and lifecycle messages carry them."""
+        return [
+            {"start": PRICE_TEXT[band.start], "end": PRICE_TEXT[band.end], "step": PRICE_TEXT[band.step]}
+            for band in self.bands
+        ]
+
+
+DECI_CENT = PriceStructure("deci_cent", (Band(0, DOLLAR, 10),))
+LINEAR_CENT = PriceStructure("linear_cent", (Band(0, DOLLAR, 100),))
+TAPERED_DECI_CENT = PriceStructure(
+    "tapered_deci_cent", (Band(0, 1000, 10), Band(1000, 9000, 100), Band(9000, DOLLAR, 10))
+)

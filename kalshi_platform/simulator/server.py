@@ -1,0 +1,183 @@
+"""The process: everything put together behind one port, started, made known, and ended in order.
+
+The only place that knows the whole simulator. Signals and the ready file are handled here and nowhere else.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from kalshi_platform.simulator.auth import Gatekeeper, RefusedError
+from kalshi_platform.simulator.exchange import Exchange
+from kalshi_platform.simulator.hub import Hub
+from kalshi_platform.simulator.ledger import Ledger
+from kalshi_platform.simulator.options import SimulatorOptions
+from kalshi_platform.simulator.pulse import Pulse
+from kalshi_platform.simulator.requests import NOT_FOUND_BODY, BadRequestError, NotFoundError, answer, answer_bytes
+from kalshi_platform.simulator.rest import PREFIX, Rest
+from kalshi_platform.simulator.websocket import KEY_ID, PATH, WebSocketEndpoint
+
+_SHUTDOWN_SECONDS = 0.5
+
+
+class Simulator:
+    """A running exchange, as its process and tests hold it."""
+
+    def __init__(self, address: str, exchange: Exchange, ledger: Ledger, pulse: Pulse) -> None:
+        self.rest_url = f"http://{address}{PREFIX}"
+        self.ws_url = f"ws://{address}{PATH}"
+        self.exchange = exchange
+        """Its catalogue holds every market with its book as of now."""
+        self.ledger = ledger
+        """What was sent so far: `deltas`, `trades`, `tickers`."""
+        self._pulse = pulse
+
+    def stop_traffic(self) -> None:
+        """End the traffic and complete the ledger; sockets and REST stay up."""
+        self._pulse.stop_trading()
+
+    @property
+    def is_trading(self) -> bool:
+        """Whether there is still traffic."""
+        return self._pulse.is_trading
+
+
+def run(options: SimulatorOptions) -> None:
+    """Run an exchange as a process of its own: SIGTERM and SIGINT end it in order, SIGUSR1 ends the traffic."""
+    asyncio.run(_run_until_signal(options))
+
+
+async def serve(options: SimulatorOptions) -> None:
+    """Run an exchange inside this event loop until the task is cancelled."""
+    async with running(options):
+        await asyncio.Event().wait()
+
+
+async def _run_until_signal(options: SimulatorOptions) -> None:
+    loop = asyncio.get_running_loop()
+    told_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told_to_stop.set)
+    async with running(options) as simulator:
+        loop.add_signal_handler(signal.SIGUSR1, simulator.stop_traffic)
+        _announce(options, simulator)
+        await told_to_stop.wait()
+
+
+@asynccontextmanager
+async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
+    """Run an exchange for as long as the block lasts; traffic begins at once.
+
+    A failure of the exchange itself cancels the block and is raised at its end.
+    """
+    hub = Hub(_clock)
+    ledger = Ledger(options.ledger)
+    exchange = Exchange(options, hub, ledger)
+    exchange.open(hub.sending_ms)
+    ledger.flush()
+    endpoint = WebSocketEndpoint(options, hub, exchange.catalogue)
+    application = _application(Gatekeeper(options.keys, _clock), exchange, endpoint)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    try:
+        address = await _listen(runner, options)
+        pulse = Pulse(options, exchange, hub, ledger)
+        async with _beating(pulse):
+            yield Simulator(address, exchange, ledger, pulse)
+    finally:
+        await endpoint.close_all()
+        await runner.cleanup()
+        ledger.close()
+
+
+@asynccontextmanager
+async def _beating(pulse: Pulse) -> AsyncIterator[None]:
+    """Keep the pulse for the length of a block; should it fail, the block is cancelled with it.
+
+    One task, owned here: a TaskGroup would wrap every exception of the block in a group.
+    """
+    block = asyncio.current_task()
+    task = asyncio.create_task(pulse.run())
+
+    def stop_the_block(ended: asyncio.Task[None]) -> None:
+        if block and not ended.cancelled():
+            block.cancel()
+
+    task.add_done_callback(stop_the_block)
+    try:
+        yield
+    finally:
+        task.remove_done_callback(stop_the_block)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        pulse.stop_trading()
+        if not task.cancelled():
+            task.result()
+
+
+async def _listen(runner: web.AppRunner, options: SimulatorOptions) -> str:
+    await runner.setup()
+    site = web.TCPSite(runner, options.host, options.port)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    if options.ready_file:
+        unfinished = options.ready_file.with_name(options.ready_file.name + ".part")
+        unfinished.write_text(f"{port}\n", encoding="ascii")
+        unfinished.replace(options.ready_file)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _application(gatekeeper: Gatekeeper, exchange: Exchange, endpoint: WebSocketEndpoint) -> web.Application:
+    @web.middleware
+    async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
+        """Check a signature where there is one, and turn refusals into the exchange's bodies."""
+        try:
+            if gatekeeper.is_signed(request.headers):
+                request[KEY_ID] = gatekeeper.identify(request.method, request.rel_url.raw_path, request.headers)
+            response: web.StreamResponse = await handler(request)
+        except RefusedError as error:
+            return answer_bytes(error.body, 401)
+        except BadRequestError as error:
+            return answer(error.body, 400)
+        except (NotFoundError, web.HTTPNotFound):
+            return answer(NOT_FOUND_BODY, 404)
+        return response
+
+    slashes = web.normalize_path_middleware(
+        append_slash=False, remove_slash=True, redirect_class=web.HTTPMovedPermanently
+    )
+    application = web.Application(middlewares=[guard, slashes])
+    application.add_routes([web.get(PATH, endpoint.handle), *Rest(exchange).routes()])
+    return application
+
+
+def _announce(options: SimulatorOptions, simulator: Simulator) -> None:
+    """Say on stderr, in one line for a machine, that the exchange answers."""
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    logger.info(
+        "ready",
+        rest_url=simulator.rest_url,
+        ws_url=simulator.ws_url,
+        markets=options.markets,
+        rate=options.rate,
+        seed=options.seed,
+        pid=os.getpid(),
+    )
+
+
+def _clock() -> int:
+    return time.time_ns() // 1_000_000

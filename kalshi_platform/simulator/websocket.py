@@ -1,0 +1,90 @@
+"""The WebSocket endpoint: the signed handshake, the connection cap, and a client's messages handed to its session.
+
+Reading is aiohttp's; writing goes past it, see `frames`. What is answered is `session`'s business.
+"""
+
+import asyncio
+from collections import Counter
+from typing import cast
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from kalshi_platform.simulator.auth import NO_SIGNATURE, RefusedError
+from kalshi_platform.simulator.catalogue import Catalogue
+from kalshi_platform.simulator.connection import Connection
+from kalshi_platform.simulator.hub import Hub
+from kalshi_platform.simulator.options import SimulatorOptions
+from kalshi_platform.simulator.requests import TOO_MANY_REQUESTS, answer_bytes
+from kalshi_platform.simulator.session import Session
+
+PATH = "/trade-api/ws/v2"
+
+KEY_ID = web.RequestKey("key_id", str)
+"""Where `server` notes whose signature a request carries."""
+
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_FAREWELL_SECONDS = 0.5
+
+
+class WebSocketEndpoint:
+    """Admits clients and reads what they send until they leave."""
+
+    def __init__(self, options: SimulatorOptions, hub: Hub, catalogue: Catalogue) -> None:
+        self._options = options
+        self._hub = hub
+        self._catalogue = catalogue
+        self._connections: Counter[str] = Counter()
+        self._open: dict[web.WebSocketResponse, Connection] = {}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one client from its upgrade to its end.
+
+        Raises:
+            RefusedError: the upgrade was not signed; a wrong signature was refused on the way here.
+        """
+        key_id = request.get(KEY_ID)
+        if key_id is None:
+            raise RefusedError(NO_SIGNATURE)
+        if self._connections[key_id] >= self._options.connection_cap:
+            return answer_bytes(TOO_MANY_REQUESTS, 429)
+        self._connections[key_id] += 1
+        try:
+            return await self._serve(request)
+        finally:
+            self._connections[key_id] -= 1
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_FAREWELL_SECONDS)
+        await socket.prepare(request)
+        transport = cast("asyncio.WriteTransport", request.transport)
+        session = Session(Connection(transport, self._options.send_buffer_bytes), self._hub, self._catalogue)
+        self._hub.admit(session)
+        self._open[socket] = session.connection
+        try:
+            await self._read(socket, session)
+        finally:
+            del self._open[socket]
+            self._hub.dismiss(session)
+        return socket
+
+    async def _read(self, socket: web.WebSocketResponse, session: Session) -> None:
+        async for message in socket:
+            if session.connection.backlog() > 2 * self._options.send_buffer_bytes:
+                session.connection.abort()  # it asks and asks and never reads an answer
+                return
+            if message.type is WSMsgType.TEXT:
+                session.handle(message.data)
+            elif message.type is WSMsgType.BINARY:
+                session.refuse_binary()
+
+    async def close_all(self) -> None:
+        """Say goodbye to everybody; who does not answer in time is cut off."""
+        await asyncio.gather(*(self._close(socket, connection) for socket, connection in tuple(self._open.items())))
+
+    @staticmethod
+    async def _close(socket: web.WebSocketResponse, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(2 * _FAREWELL_SECONDS):
+                await socket.close(code=WSCloseCode.GOING_AWAY, message=b"going away")
+        except TimeoutError:
+            connection.abort()

@@ -1,0 +1,94 @@
+"""Real PostgreSQL for every test that asks for it: one server a session, one fresh migrated database a test."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from kalshi_platform.core.schema import Home
+from kalshi_platform.database.migrations import migrate
+from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
+
+DatabaseFactory = Callable[[], str]
+"""Makes another fresh migrated database and returns its URL; it is dropped when the test ends."""
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[EmbeddedPostgres]:
+    """A server for the whole session; it forgets what a power cut would take, which no test makes."""
+    with tempfile.TemporaryDirectory(prefix="kalshi-tests-") as folder:
+        Path(folder).chmod(0o711)  # so that the server, which is not root, may stay in it
+        server = EmbeddedPostgres(
+            Path(folder) / "postgres", settings={"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on"}
+        )
+        try:
+            with server:
+                yield server
+        finally:
+            server.delete()
+
+
+@pytest.fixture(scope="session")
+def gatherer_template(cluster: EmbeddedPostgres) -> str:
+    """The name of a migrated gatherer database that nobody connects to."""
+    return _migrated_template(cluster, Home.GATHERER)
+
+
+@pytest.fixture(scope="session")
+def production_template(cluster: EmbeddedPostgres) -> str:
+    """The name of a migrated production database that nobody connects to."""
+    return _migrated_template(cluster, Home.PRODUCTION)
+
+
+@pytest.fixture
+def new_gatherer_database(cluster: EmbeddedPostgres, gatherer_template: str) -> Iterator[DatabaseFactory]:
+    """Call it for as many fresh gatherer databases as a test needs."""
+    with ExitStack() as stack:
+        yield lambda: _fresh(cluster, gatherer_template, stack)
+
+
+@pytest.fixture
+def new_production_database(cluster: EmbeddedPostgres, production_template: str) -> Iterator[DatabaseFactory]:
+    """Call it for as many fresh production databases as a test needs."""
+    with ExitStack() as stack:
+        yield lambda: _fresh(cluster, production_template, stack)
+
+
+@pytest.fixture
+def gatherer_database(new_gatherer_database: DatabaseFactory) -> str:
+    """The URL of a fresh gatherer database."""
+    return new_gatherer_database()
+
+
+@pytest.fixture
+def production_database(new_production_database: DatabaseFactory) -> str:
+    """The URL of a fresh production database."""
+    return new_production_database()
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The recorded tape beside the repository; tests that need it are skipped where it is absent."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the recorded tape in ../shared/data")
+    return folder
+
+
+def _migrated_template(cluster: EmbeddedPostgres, home: Home) -> str:
+    name = f"{home.value}_template"
+    cluster.create_database(name)
+    migrate(cluster.url(name), home)
+    return name
+
+
+def _fresh(cluster: EmbeddedPostgres, template: str, stack: ExitStack) -> str:
+    name = f"{template.removesuffix('_template')}_{next(_numbers)}"
+    cluster.create_database(name, template=template)
+    stack.callback(cluster.drop_database, name)
+    return cluster.url(name)

@@ -1,0 +1,214 @@
+"""Frames become rows, books and checkpoints."""
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kalshi_platform.core.capture import Capture
+from kalshi_platform.core.errors import FrameRejected, Reason
+from kalshi_platform.core.messages import decode, envelope
+from kalshi_platform.core.records import DeltaRow, Row, SnapshotRow, TickerRow, TradeRow
+
+T0 = 1_795_219_200_000  # a whole hour
+NOW = (T0 + 10_000) * 1000
+
+
+def frame(kind: str, seq: int, **msg: object) -> bytes:
+    """A frame as the exchange sends it."""
+    return json.dumps({"type": kind, "sid": 1, "seq": seq, "msg": {"market_ticker": "KXA", **msg}}).encode()
+
+
+def delta(seq: int, ms: int, price: str = "0.50", change: str = "1.00", side: str = "yes", **msg: object) -> bytes:
+    """An order book delta."""
+    return frame("orderbook_delta", seq, ts_ms=ms, price_dollars=price, delta_fp=change, side=side, **msg)
+
+
+def snapshot(seq: int, ms: int, ticker: str = "KXA", **sides: object) -> bytes:
+    """A whole book, sent at `ms`."""
+    body = {"type": "orderbook_snapshot", "sid": 1, "seq": seq, "sending_ts_ms": ms}
+    return json.dumps({**body, "msg": {"market_ticker": ticker, **sides}}).encode()
+
+
+def record(capture: Capture, *frames: bytes) -> list[Row]:
+    """All rows of some frames."""
+    return [row for raw in frames for row in capture.record(decode(raw), NOW)]
+
+
+def test_equal_deltas_of_one_millisecond_are_all_kept_apart() -> None:
+    """Occurrence counts equal deltas, position all of the market's; both begin anew with the millisecond."""
+    capture = Capture("g")
+    rows = record(capture, delta(1, T0), delta(2, T0), delta(3, T0, change="2.00"), delta(4, T0), delta(5, T0 + 1))
+    assert [(row.occurrence, row.position) for row in rows if isinstance(row, DeltaRow)] == [
+        (0, 0), (1, 1), (0, 2), (2, 3), (0, 0),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["0.10", "0.20"]), st.booleans()), max_size=60))
+def test_two_streams_agree_on_every_key(changes: list[tuple[int, str, bool]]) -> None:
+    """`seq` differs between gatherers, the key does not, and no two rows share one."""
+    keys = []
+    for first_seq in (1, 1000):
+        capture = Capture("g")
+        ms, frames = T0, []
+        for number, (step, price, side) in enumerate(changes):
+            ms += step
+            frames.append(delta(first_seq + number, ms, price, side="yes" if side else "no"))
+        keys.append([row[:6] for row in record(capture, *frames)])
+    assert keys[0] == keys[1]
+    assert len(set(keys[0])) == len(changes)
+
+
+def test_a_lossy_stream_invents_nothing() -> None:
+    """The union of two streams that each lost frames holds what anybody saw, and nothing else."""
+    everything = [delta(seq, T0, change=f"{seq % 3}.00") for seq in range(1, 31)]
+    lossy = [
+        record(Capture("g"), *(raw for number, raw in enumerate(everything) if number % 5 != skip)) for skip in (1, 3)
+    ]
+    whole = record(Capture("g"), *everything)
+    union = {row[:6] for rows in lossy for row in rows}
+    assert union <= {row[:6] for row in whole}
+    best = Counter[tuple[object, ...]]()
+    for rows in lossy:
+        best |= Counter(row[:5] for row in rows)
+    assert Counter(key[:5] for key in union) == best
+
+
+def test_a_checkpoint_holds_every_change_before_its_moment_and_none_after() -> None:
+    """The change that crosses the boundary comes after the checkpoint that it ends."""
+    capture = Capture("g", checkpoint_ms=1000)
+    rows = record(
+        capture,
+        snapshot(1, T0 + 100, yes_dollars_fp=[["0.40", "1.00"]]),
+        delta(2, T0 + 999, "0.41"),
+        delta(3, T0 + 1000, "0.42"),
+    )
+    checkpoint = rows[2]
+    assert isinstance(checkpoint, SnapshotRow)
+    assert (checkpoint.snapshot_ts, checkpoint.source, checkpoint.gatherer_id) == ((T0 + 1000) * 1000, "checkpoint", "")
+    assert checkpoint.yes_prices == (400_000, 410_000)
+    assert isinstance(rows[3], DeltaRow)
+
+
+def test_quiet_markets_are_checkpointed_by_the_sweep() -> None:
+    """A market without news gets its checkpoint once the boundary has settled, and only one."""
+    capture = Capture("g", checkpoint_ms=1000)
+    record(capture, snapshot(1, T0 + 100), snapshot(2, T0 + 1500, ticker="KXB"))
+    assert capture.checkpoints(T0 + 999, NOW) == []
+    assert [row.ticker for row in capture.checkpoints(T0 + 1000, NOW)] == ["KXA"]
+    assert [row.ticker for row in capture.checkpoints(T0 + 9000, NOW)] == ["KXB"]
+    assert capture.checkpoints(T0 + 99_000, NOW) == []
+
+
+def test_a_book_that_became_known_late_waits_for_the_next_boundary() -> None:
+    """A snapshot taken after the boundary says nothing of the book at the boundary."""
+    capture = Capture("g", checkpoint_ms=1000)
+    record(capture, snapshot(1, T0 + 100))
+    capture.distrust()
+    record(capture, delta(2, T0 + 900), snapshot(3, T0 + 1000))
+    assert capture.checkpoints(T0 + 1500, NOW) == []
+    assert [row.snapshot_ts for row in capture.checkpoints(T0 + 2000, NOW)] == [(T0 + 2000) * 1000]
+
+
+def test_a_book_in_doubt_is_not_checkpointed() -> None:
+    """Rather no checkpoint than a wrong one."""
+    capture = Capture("g", checkpoint_ms=1000)
+    record(capture, snapshot(1, T0 + 100), delta(2, T0 + 200))
+    capture.distrust("KXA")
+    assert capture.checkpoints(T0 + 5000, NOW) == []
+    assert capture.untrusted == ["KXA"]
+
+
+def test_a_negative_level_is_an_alarm_and_no_clamp() -> None:
+    """The delta is recorded as sent, the book is not believed any more."""
+    capture = Capture("g")
+    rows = record(capture, snapshot(1, T0), delta(2, T0 + 1, change="-1.00"))
+    assert isinstance(rows[1], DeltaRow)
+    assert capture.counts.negative_levels == 1
+    assert capture.book("KXA") is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"price": "0.12345678"}, Reason.BAD_PRICE),
+        ({"change": "1.005"}, Reason.BAD_SIZE),
+        ({"side": "maybe"}, Reason.BAD_SIDE),
+    ],
+)
+def test_a_value_that_does_not_fit_is_rejected_and_its_book_distrusted(bad: dict[str, str], reason: Reason) -> None:
+    """The stream goes on, the market waits for a snapshot."""
+    capture = Capture("g")
+    record(capture, snapshot(1, T0))
+    with pytest.raises(FrameRejected) as caught:
+        record(capture, delta(2, T0, **bad))
+    assert caught.value.reason is reason
+    assert capture.untrusted == ["KXA"]
+    record(capture, snapshot(3, T0 + 5), delta(4, T0 + 6))
+    book = capture.book("KXA")
+    assert book is not None
+    assert book.yes == {500_000: 100}
+
+
+@pytest.mark.parametrize("ms", [0, T0 * 1000, 1_500_000_000_000])
+def test_a_time_that_no_clock_shows_is_rejected(ms: int) -> None:
+    """Before the exchange opened, or days after the receipt."""
+    with pytest.raises(FrameRejected) as caught:
+        record(Capture("g"), delta(1, ms))
+    assert caught.value.reason is Reason.BAD_TIME
+
+
+def test_an_undecodable_delta_costs_its_market_s_book() -> None:
+    """What was missed is at least known to be missed."""
+    capture = Capture("g")
+    record(capture, snapshot(1, T0), snapshot(2, T0, ticker="KXB"))
+    capture.missed(envelope(b'{"type":"orderbook_delta","sid":1,"seq":3,"msg":{"market_ticker":"KXB"}}'))
+    assert capture.untrusted == ["KXB"]
+    capture.missed(envelope(b'{"type":"orderbook_delta","sid":1,"seq":4}'))
+    assert capture.untrusted == ["KXA", "KXB"]
+
+
+def test_old_deltas_have_their_time_from_ts() -> None:
+    """Before April 2026 only `ts` was sent; whole milliseconds of it are the time."""
+    raw = frame("orderbook_delta", 1, price_dollars="0.5", delta_fp="1", side="no", ts="2026-04-18T05:34:13.4606Z")
+    (row,) = Capture("g").record(decode(raw), NOW)
+    assert isinstance(row, DeltaRow)
+    assert row.exchange_ts % 1_000_000 == 460_000
+
+
+def test_a_trade_s_taker_may_be_named_in_three_ways_or_not_at_all() -> None:
+    """`taker_side` is deprecated and may vanish (kalshi-pitfalls.md 16)."""
+    base = {
+        "trade_id": "8b1d1111-0000-0000-0000-000000000000",
+        "yes_price_dollars": "0.36",
+        "count_fp": "2.50",
+        "ts_ms": T0,
+    }
+    ways = [{"taker_outcome_side": "no", "taker_side": "yes"}, {"taker_book_side": "bid"}, {"taker_side": "no"}, {}]
+    rows = [Capture("g").record(decode(frame("trade", 1, **base, **way)), NOW)[0] for way in ways]
+    assert [row.taker_side for row in rows if isinstance(row, TradeRow)] == [False, True, False, None]
+
+
+def test_a_flickering_quote_is_kept_as_often_as_it_came() -> None:
+    """There and back within one millisecond are three updates, not two."""
+    capture = Capture("g")
+    frames = [
+        json.dumps({"type": "ticker", "sid": 2, "msg": {"market_ticker": "KXA", "yes_bid_dollars": bid, "ts_ms": T0}})
+        for bid in ("0.10", "0.11", "0.10")
+    ]
+    rows = record(capture, *(raw.encode() for raw in frames))
+    assert len({row.digest for row in rows if isinstance(row, TickerRow)}) == 3
+    again = record(Capture("other"), *(raw.encode() for raw in frames))
+    assert [row.digest for row in again if isinstance(row, TickerRow)] == [
+        row.digest for row in rows if isinstance(row, TickerRow)
+    ]
+
+
+@pytest.mark.parametrize("ticker", ["", "K\x00", "K\ud800", "ü", "K" * 500])
+def test_a_ticker_that_no_database_could_hold_is_rejected(ticker: str) -> None:
+    """Tickers are short printable ASCII."""
+    with pytest.raises(FrameRejected) as caught:
+        record(Capture("g"), delta(1, T0, market_ticker=ticker))
+    assert caught.value.reason in {Reason.BAD_TICKER, Reason.NOT_JSON}

@@ -1,0 +1,216 @@
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from kalshi_platform.core.schema import Home, tables_of
+from kalshi_platform.database.errors import (
+    OtherHomeError,
+    OutdatedDatabaseError,
+    RevisionError,
+    UnknownRevisionError,
+)
+from kalshi_platform.database.migrations import check_revision, current_revision, downgrade, migrate, migrate_async
+from kalshi_platform.database.tables import metadata
+from kalshi_platform.database.urls import sqlalchemy_url
+from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
+
+HOMES = pytest.mark.parametrize("home", [Home.GATHERER, Home.PRODUCTION])
+ROOT = Path(__file__).parents[2]
+
+
+def query(url: str, sql: str) -> list[tuple[object, ...]]:
+    """All rows of a statement."""
+
+    async def fetch() -> list[tuple[object, ...]]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(fetch())
+
+
+def differences(url: str, home: Home) -> list[object]:
+    """What Alembic finds different between a database and the tables derived from the schema."""
+
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return list(compare_metadata(context, metadata(home)))
+
+    async def run() -> list[object]:
+        engine = create_async_engine(sqlalchemy_url(url))
+        async with engine.connect() as connection:
+            found = await connection.run_sync(compare)
+        await engine.dispose()
+        return found
+
+    return asyncio.run(run())
+
+
+@HOMES
+def test_migrated_database_is_the_schema(empty_database: str, home: Home) -> None:
+    """Tables, columns, types, defaults, keys and indexes; comments; partitions and checks."""
+    migrate(empty_database, home)
+    assert differences(empty_database, home) == []
+    comments = query(
+        empty_database,
+        "SELECT relname, attname, col_description(attrelid, attnum), obj_description(attrelid, 'pg_class') "
+        "FROM pg_attribute JOIN pg_class ON attrelid = pg_class.oid "
+        "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attnum > 0 "
+        "AND relname <> 'alembic_version' ORDER BY relname, attnum",
+    )
+    wanted = sorted(tables_of(home), key=lambda table: table.name)
+    assert comments == [
+        (table.name, column.name, column.comment, table.comment)
+        for table in wanted
+        for column in table.columns_of(home)
+    ]
+    partitioned = query(
+        empty_database, "SELECT partrelid::regclass::text, pg_get_partkeydef(partrelid) FROM pg_partitioned_table"
+    )
+    assert sorted(partitioned) == [(t.name, f"RANGE ({t.time_column})") for t in wanted if t.time_column]
+
+
+@HOMES
+def test_checks_are_those_of_the_schema(empty_database: str, home: Home) -> None:
+    """Every price lies between nothing and a dollar, under the name that the schema gives the rule."""
+    migrate(empty_database, home)
+    found = query(empty_database, "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'c'")
+    wanted = {
+        (table.name, str(check.name))
+        for table in metadata(home).tables.values()
+        for check in table.constraints
+        if check.__visit_name__ == "check_constraint"
+    }
+    assert set(found) == wanted
+    assert ("trades", "trades_price_within_a_dollar") in wanted
+
+
+@HOMES
+def test_up_down_up_with_rows(empty_database: str, home: Home) -> None:
+    """Down to nothing and up again works on a database with partitions and rows, and leaves nothing of ours."""
+    for _ in range(2):
+        migrate(empty_database, home)
+        query(empty_database, "SELECT kalshi_ensure_partition('trades', '2026-11-21')")
+        query(
+            empty_database,
+            "INSERT INTO trades (exchange_ts, trade_id, ticker, price, size, is_block_trade, received_at) "
+            "VALUES ('2026-11-21 12:00+00', gen_random_uuid(), 'T', 1, 1, false, now())",
+        )
+        assert current_revision(empty_database) == f"{home.value}_0001"
+        downgrade(empty_database, home)
+        assert current_revision(empty_database) is None
+        left = query(empty_database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+        assert left == [("alembic_version",), ("alembic_version_pkc",)]
+        assert query(empty_database, "SELECT proname FROM pg_proc WHERE proname LIKE 'kalshi%'") == []
+
+
+def test_downgrade_leaves_roles_that_others_need(new_empty_database: Callable[[], str]) -> None:
+    """Roles belong to the cluster: they go only with the last database and member that use them."""
+    first, second = new_empty_database(), new_empty_database()
+    roles = "SELECT rolname FROM pg_roles WHERE rolname IN ('kalshi_dedup', 'kalshi_export')"
+    migrate(first, Home.PRODUCTION)
+    migrate(second, Home.PRODUCTION)
+    downgrade(first, Home.PRODUCTION)
+    assert len(query(second, roles)) == 2
+    query(second, "CREATE ROLE merging_person LOGIN IN ROLE kalshi_dedup")
+    downgrade(second, Home.PRODUCTION)
+    assert ("kalshi_dedup",) in query(second, roles)
+    query(second, "DROP ROLE merging_person")
+
+
+def test_several_migrations_at_once(new_empty_database: Callable[[], str]) -> None:
+    """Databases of one cluster, and one database from several processes: all end migrated."""
+    urls = [new_empty_database() for _ in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(migrate, url, Home.GATHERER) for url in urls * 2]:
+            done.result()
+    assert [current_revision(url) for url in urls] == ["gatherer_0001"] * 4
+
+
+async def test_migrating_below_a_running_loop(empty_database: str) -> None:
+    """Both the synchronous and the asynchronous form work where an event loop runs; repeating changes nothing."""
+    migrate(empty_database, Home.GATHERER)
+    await migrate_async(empty_database, Home.GATHERER)
+    await check_revision(empty_database, Home.GATHERER)
+
+
+async def test_strange_databases_are_refused_in_plain_words(new_empty_database: Callable[[], str]) -> None:
+    """Never migrated, the other kind, or migrated by a later version: each is said, and nothing is touched."""
+    url = new_empty_database()
+    with pytest.raises(OutdatedDatabaseError, match="migrate production"):
+        await check_revision(url, Home.PRODUCTION)
+    migrate(url, Home.PRODUCTION)
+    for refused in (lambda: migrate(url, Home.GATHERER), lambda: downgrade(url, Home.GATHERER)):
+        with pytest.raises(OtherHomeError, match="no gatherer database"):
+            refused()
+    with pytest.raises(OtherHomeError):
+        await check_revision(url, Home.GATHERER)
+    with pytest.raises(RevisionError, match="cannot migrate"):
+        migrate(url, Home.PRODUCTION, "no_such_revision")
+    connection = await asyncpg.connect(url)
+    await connection.execute("UPDATE alembic_version SET version_num = 'production_9999'")
+    await connection.close()
+    for refused in (lambda: migrate(url, Home.PRODUCTION), lambda: downgrade(url, Home.PRODUCTION)):
+        with pytest.raises(UnknownRevisionError, match="production_9999.*update this installation"):
+            refused()
+    with pytest.raises(UnknownRevisionError):
+        await check_revision(url, Home.PRODUCTION)
+    assert current_revision(url) == "production_9999"
+
+
+def test_awkward_password_works_and_is_never_shown(
+    cluster: EmbeddedPostgres, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A percent sign, a colon, an at sign; and the errors of a wrong one do not repeat it."""
+    cluster.create_database("awkward")
+    query(cluster.url(), "CREATE ROLE awkward LOGIN SUPERUSER PASSWORD 'p%25w:d@/?#%'")
+    url = f"postgresql://awkward:p%2525w%3Ad%40%2F%3F%23%25@127.0.0.1:{cluster.port}/awkward"
+    migrate(url, Home.GATHERER)
+    wrong = url.replace("awkward:p", "awkward:sesame")
+    with pytest.raises(asyncpg.InvalidPasswordError) as caught:
+        migrate(wrong, Home.GATHERER)
+    assert "sesame" not in repr(caught.value)
+    assert "p%25w" not in "".join(capfd.readouterr())
+    cluster.drop_database("awkward")
+    query(cluster.url(), "DROP ROLE awkward")
+
+
+def test_folder_alembic_does_not_hide_the_library() -> None:
+    """From the root of the checkout, where the folder of the same name lies, `import alembic` finds the library."""
+    script = "import alembic, alembic.config; print(alembic.__version__)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1.")
+    assert not (ROOT / "alembic" / "__init__.py").exists()
+
+
+@pytest.mark.slow
+def test_alembic_itself_reads_the_history_and_touches_no_database() -> None:
+    """`alembic heads` shows both branches; `alembic upgrade` says how it is done instead."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    heads, upgrade = (
+        subprocess.run(
+            [sys.executable, "-m", "alembic", *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for arguments in (["heads"], ["upgrade", "gatherer@head"])
+    )
+    assert "gatherer_0001 (gatherer) (head)" in heads.stdout
+    assert "production_0001 (production) (head)" in heads.stdout
+    assert "kalshi-platform migrate" in upgrade.stderr

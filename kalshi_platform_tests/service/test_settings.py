@@ -1,0 +1,73 @@
+"""Settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.service.settings import PREFIX, Settings, describe, load_settings
+
+_README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of this machine reaches a test."""
+    monkeypatch.chdir(tmp_path)
+    for line in describe(Settings()):
+        monkeypatch.delenv(line.name, raising=False)
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    """The README's table names each setting once, with its default."""
+    rows = dict(re.findall(r"^\| `(KALSHI_\w+)` \| ([^|]*) \|", _README.read_text(), re.MULTILINE))
+    expected = {line.name: f"`{line.default}`" if line.default else "" for line in describe(Settings())}
+    assert {name: default.strip() for name, default in rows.items()} == expected
+
+
+def test_sources_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The environment wins over .env, which wins over the default."""
+    (tmp_path / ".env").write_text("KALSHI_GATHERER_ID=from-file\nKALSHI_METRICS_PORT=1234\n")
+    monkeypatch.setenv("KALSHI_METRICS_PORT", "4321")
+    lines = {line.name: line for line in describe(load_settings())}
+    assert (lines["KALSHI_GATHERER_ID"].value, lines["KALSHI_GATHERER_ID"].source) == ("from-file", ".env")
+    assert (lines["KALSHI_METRICS_PORT"].value, lines["KALSHI_METRICS_PORT"].source) == ("4321", "environment")
+    assert lines["KALSHI_LAKE_URL"].source == "default"
+
+
+def test_passwords_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the table, not in a repr, not in an error."""
+    monkeypatch.setenv("KALSHI_GATHERERS", "g1=postgresql://sync:s3cret@h1:5432/k,g2=postgresql://sync:s3cret@h2/k")
+    monkeypatch.setenv("KALSHI_PRODUCTION_DATABASE_URL", "postgresql://u:s3cret@h/k?sslpassword=s3cret")
+    settings = load_settings()
+    assert "s3cret" not in repr(settings)
+    shown = {line.name: line.value for line in describe(settings)}
+    assert "s3cret" not in str(shown)
+    assert shown["KALSHI_GATHERERS"] == "g1=postgresql://sync:***@h1:5432/k,g2=postgresql://sync:***@h2/k"
+    assert settings.gatherer_urls()["g2"] == "postgresql://sync:s3cret@h2/k"
+
+
+@pytest.mark.parametrize(
+    "value", ["postgresql://u:s3cret@h/k", "g1=s3cret", "g1=postgresql://h,g1=postgresql://s3cret", ","]
+)
+def test_malformed_gatherers_are_refused_in_plain_words(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """The form is shown, the value is not."""
+    monkeypatch.setenv("KALSHI_GATHERERS", value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings().gatherer_urls()
+    assert "KALSHI_GATHERERS" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_missing_setting_is_named_with_its_meaning() -> None:
+    """A person can act on the error."""
+    with pytest.raises(ConfigurationError, match=f"{PREFIX}API_KEY_ID is not set: API key id"):
+        load_settings().required("api_key_id")
+
+
+def test_a_value_of_the_wrong_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is named as the person wrote it."""
+    monkeypatch.setenv("KALSHI_METRICS_PORT", "many")
+    with pytest.raises(ConfigurationError, match="KALSHI_METRICS_PORT"):
+        load_settings()

@@ -1,0 +1,51 @@
+"""Reading recordings."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.tools.recordings import RecordedFrame, find_recordings, first_stamp, read_frames, stamp_of
+
+
+def test_three_forms_of_lines_are_understood(tmp_path: Path) -> None:
+    """A frame as an object, a frame as text, a bare frame; blank lines are skipped, broken ones kept."""
+    path = tmp_path / "frames.ndjson.gz"
+    lines = [
+        b'{"recv_ms":1786407333443,"event":{"type":"trade","sid":1}}',
+        b'{"recv_ts_ns": 1776490453460692123, "raw": "{\\"type\\":\\"ok\\"}\\n"}',
+        b"",
+        b'{"type":"ticker","msg":{"ts_ms":1786407333000}}',
+        b'{"type":"trade","msg":{"ts":1770897981}}',
+        b"half a fr",
+    ]
+    path.write_bytes(gzip.compress(b"\n".join(lines)))
+    frames = list(read_frames(path))
+    assert frames == [
+        RecordedFrame(b'{"type":"trade","sid":1}', 1_786_407_333_443_000),
+        RecordedFrame(b'{"type":"ok"}\n', 1_776_490_453_460_692),
+        RecordedFrame(lines[3] + b"\n", None),
+        RecordedFrame(lines[4] + b"\n", None),
+        RecordedFrame(lines[5], None),
+    ]
+    assert [stamp_of(frame) for frame in frames[2:]] == [1_786_407_333_000_000, 1_770_897_981_000_000, None]
+
+
+def test_a_missing_receive_time_is_the_first_time_that_the_file_shows(tmp_path: Path) -> None:
+    """So that a second replay gives the same rows."""
+    path = tmp_path / "bare.jsonl"
+    path.write_bytes(b'{"type":"orderbook_snapshot","msg":{}}\n{"type":"orderbook_delta","msg":{"ts_ms":1786407333000}}\n')
+    assert first_stamp(path) == 1_786_407_333_000_000
+
+
+def test_paths_that_hold_nothing_are_named(tmp_path: Path) -> None:
+    """A person sees which path is wrong, and what a recording is called."""
+    with pytest.raises(ConfigurationError, match="holds no recording: a file that ends in .ndjson"):
+        find_recordings([tmp_path])
+    with pytest.raises(ConfigurationError, match="absent does not exist"):
+        find_recordings([tmp_path / "absent"])
+    broken = tmp_path / "broken.ndjson.gz"
+    broken.write_bytes(gzip.compress(b'{"type":"ok"}\n' * 100)[:-20])
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        list(read_frames(broken))
