@@ -19,15 +19,16 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     child := table_name || '_' || to_char(day, 'YYYYMMDD');
-    IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.' || child)
-               AND inhparent = to_regclass('public.' || table_name)) THEN
-        RETURN false;
-    END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('kalshi_ensure_partition'), hashtext(table_name));
-    IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.' || child)
-               AND inhparent = to_regclass('public.' || table_name)) THEN
-        RETURN false;
-    END IF;
+    -- the catalogs are read as tables: to_regclass would go by what this session remembers from before the lock
+    FOR attempt IN 1..2 LOOP
+        IF EXISTS (SELECT FROM pg_inherits
+                   JOIN pg_class AS c ON c.oid = inhrelid JOIN pg_class AS p ON p.oid = inhparent
+                   WHERE c.relname = child AND p.relname = table_name
+                   AND c.relnamespace = p.relnamespace AND p.relnamespace = 'public'::regnamespace) THEN
+            RETURN false;
+        END IF;
+        PERFORM pg_advisory_xact_lock(hashtext('kalshi_ensure_partition'), hashtext(table_name));
+    END LOOP;
     -- not PARTITION OF: that would lock out everybody who reads or writes the table, ATTACH lets them go on
     EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING ALL)', child, table_name);
     EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)', table_name, child,

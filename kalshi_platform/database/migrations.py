@@ -5,9 +5,10 @@ what it would make a mess of. Kept out: the DDL itself, which is frozen in the f
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import asyncpg
@@ -16,15 +17,17 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.errors import OtherHomeError, OutdatedDatabaseError, RevisionError, UnknownRevisionError
-from kalshi_platform.database.urls import checked, database_name, sqlalchemy_url
+from kalshi_platform.database.urls import checked, database_name
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))")
+_ALEMBIC = Lock()  # it keeps what it works on in globals of its modules
 
 T = TypeVar("T")
 
@@ -41,7 +44,11 @@ def migrate(url: str, home: Home, revision: str = "head") -> None:
         UnknownRevisionError: Where a later version of the platform has migrated it.
         OtherHomeError: Where it is the other kind of database.
     """
-    _run(migrate_async(url, home, revision))
+
+    def upgrade(connection: Connection) -> None:
+        _move(connection, home, lambda config: command.upgrade(config, _target(home, revision)))
+
+    _run(_on(url, upgrade))
 
 
 def downgrade(url: str, home: Home, revision: str = "base") -> None:
@@ -50,30 +57,21 @@ def downgrade(url: str, home: Home, revision: str = "base") -> None:
     Raises:
         RevisionError: As in `migrate`.
     """
-    _run(downgrade_async(url, home, revision))
-
-
-def current_revision(url: str) -> str | None:
-    """The revision that a database carries; None where it was never migrated."""
-    return _run(_on(url, _carried))
-
-
-async def migrate_async(url: str, home: Home, revision: str = "head") -> None:
-    """`migrate` for callers that run in an event loop."""
-
-    def upgrade(connection: Connection) -> None:
-        _move(connection, home, lambda config: command.upgrade(config, _target(home, revision)))
-
-    await _on(url, upgrade)
-
-
-async def downgrade_async(url: str, home: Home, revision: str = "base") -> None:
-    """`downgrade` for callers that run in an event loop."""
 
     def downgrade(connection: Connection) -> None:
         _move(connection, home, lambda config: command.downgrade(config, _target(home, revision)))
 
-    await _on(url, downgrade)
+    _run(_on(url, downgrade))
+
+
+def current_revision(url: str) -> str | None:
+    """The revision that a database carries; None where it was never migrated."""
+    return _run(_revision(url))
+
+
+async def migrate_async(url: str, home: Home, revision: str = "head") -> None:
+    """`migrate` for callers that run in an event loop, which goes on meanwhile."""
+    await asyncio.to_thread(migrate, url, home, revision)
 
 
 async def check_revision(url: str, home: Home) -> None:
@@ -84,7 +82,7 @@ async def check_revision(url: str, home: Home) -> None:
         UnknownRevisionError: Where it has a later one.
         OtherHomeError: Where it is the other kind of database.
     """
-    carried = await _on(url, _carried)
+    carried = await _revision(url)
     scripts = _scripts()
     if carried is not None:
         _refuse_stranger(scripts, carried, home)
@@ -102,43 +100,58 @@ def _run(work: Coroutine[None, None, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
+async def _revision(url: str) -> str | None:
+    """The revision that a database carries."""
+    connection = await asyncpg.connect(checked(url))
+    try:
+        if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
+            return None
+        return _the_one([record["version_num"] for record in await connection.fetch("TABLE alembic_version")])
+    finally:
+        await connection.close()
+
+
 async def _on(url: str, work: Callable[[Connection], T]) -> T:
     """Do something over one connection of SQLAlchemy's to the database."""
-    checked(url)
-    # asyncpg reads the address by itself: it knows TLS modes, and the password does not pass through SQLAlchemy
-    engine = create_async_engine(
-        sqlalchemy_url(url), async_creator=lambda: asyncpg.connect(url), poolclass=NullPool, hide_parameters=True
-    )
+    # asyncpg reads the address by itself: it knows TLS modes, its errors are what callers expect, and the password
+    # does not pass through SQLAlchemy
+    raw = await asyncpg.connect(checked(url))
+
+    async def connect() -> asyncpg.Connection:
+        return raw
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(work)
     finally:
         await engine.dispose()
+        raw.terminate()
 
 
 def _move(connection: Connection, home: Home, work: Callable[[Config], None]) -> None:
     """Run an Alembic command, one process at a time, on a database that may be moved."""
     connection.execute(_ONE_AT_A_TIME)  # until the connection ends
     connection.commit()
-    carried = _carried(connection)
+    carried = _the_one(MigrationContext.configure(connection).get_current_heads())
     connection.commit()
     if carried is not None:
         _refuse_stranger(_scripts(), carried, home)
     config = _config()
     config.attributes["connection"] = connection
     try:
-        work(config)
+        with _ALEMBIC:
+            work(config)
     except CommandError as error:
         raise RevisionError(f"cannot migrate: {error}") from error
+    except DBAPIError as error:
+        raise RevisionError(f"cannot migrate: {error.orig}; nothing of the failed revision is left") from error
 
 
-def _carried(connection: Connection) -> str | None:
-    heads = MigrationContext.configure(connection).get_current_heads()
-    if len(heads) > 1:
-        raise OtherHomeError(
-            f"the database carries two branches, {' and '.join(heads)}; it must be one kind of database"
-        )
-    return heads[0] if heads else None
+def _the_one(carried: Sequence[str]) -> str | None:
+    if len(carried) > 1:
+        raise OtherHomeError(f"the database carries {' and '.join(carried)}; it must be one kind of database")
+    return carried[0] if carried else None
 
 
 def _refuse_stranger(scripts: ScriptDirectory, carried: str, home: Home) -> None:

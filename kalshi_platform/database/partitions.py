@@ -22,7 +22,8 @@ def partition_name(table: Table, day: date) -> str:
 async def ensure_partitions(connection: asyncpg.Connection, table: Table, days: Iterable[date]) -> int:
     """Make the partitions of these UTC days where they are missing; returns how many it made.
 
-    Call it outside of a transaction: inside one, other makers of partitions of this table wait for its end.
+    Call it outside of a transaction. Inside one, others who make partitions of this table wait for its end, and a
+    transaction that has touched the table before may not see a partition that somebody else has made since.
     """
     made: int = await connection.fetchval(_ENSURE, table.name, sorted(set(days)))
     return made

@@ -16,6 +16,7 @@ from kalshi_platform.core.schema import Home, Table
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.partitions import PartitionKeeper
+from kalshi_platform.database.passing import PASSING_FAILURES
 
 _HEARTBEAT_SECONDS = 1.0
 _RECORD_BATCH = (
@@ -167,7 +168,7 @@ class TableWriter:
         while True:
             try:
                 new = await self._write(batch, heard)
-            except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, *_TRANSIENT) as error:
+            except PASSING_FAILURES as error:
                 self._listener.failed(self.table, error)
                 await self._disconnect()
                 await asyncio.sleep(next(waits))
@@ -205,15 +206,6 @@ class TableWriter:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
-
-
-_TRANSIENT = (
-    TimeoutError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-)
 
 
 def _time_index(table: Table) -> int | None:

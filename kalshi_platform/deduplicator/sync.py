@@ -17,6 +17,7 @@ from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.schema import Home, Table
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.catalog import source_identity
+from kalshi_platform.database.passing import PASSING_FAILURES
 from kalshi_platform.deduplicator.merge import Merger
 from kalshi_platform.deduplicator.source import copy_out, next_window
 from kalshi_platform.service.metrics import DeduplicatorMetrics
@@ -86,7 +87,7 @@ class SyncLoop:
                         waits = self._retry_waits()
                         if not is_full:
                             await _wait(stop, self._pause)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, IntegrityError) as error:
+            except (*PASSING_FAILURES, asyncpg.PostgresError, IntegrityError) as error:
                 self._failed(error)
                 await _wait(stop, next(waits))
             finally:

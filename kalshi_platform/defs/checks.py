@@ -65,8 +65,9 @@ def _partition_keys(context: dg.AssetCheckExecutionContext, table: Table, lake: 
 
 def _counted(table: Table, partition_key: str, production: ProductionDatabase, lake: Lake) -> HourCount:
     start, end = hour_of(partition_key)
+    rows = production.count_window(table, start, end)
     footer = read_footer(lake, table, start)
-    return HourCount(partition_key, production.count_window(table, start, end), footer and footer.source_rows)
+    return HourCount(partition_key, rows, None if footer is None else footer.source_rows)
 
 
 def _verdict(counts: Sequence[HourCount]) -> dg.AssetCheckResult:

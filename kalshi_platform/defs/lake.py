@@ -10,13 +10,14 @@ import warnings
 
 import dagster as dg
 
+from kalshi_platform.core.errors import ConfigurationError, IntegrityError
 from kalshi_platform.core.schema import STREAM_TABLES, Table
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, lake_columns, partition_metadata
 from kalshi_platform.defs.partitions import HOURLY, hour_of
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 from kalshi_platform.defs.tables import OWNER, production_key
 from kalshi_platform.lake.schema import SCHEMA_VERSION
-from kalshi_platform.lake.writer import write_partition
+from kalshi_platform.lake.writer import PartitionFacts, write_partition
 
 PRODUCTION_READS = "production_reads"
 """The pool of runs that read production; its limit stands in dagster.yaml."""
@@ -49,13 +50,22 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
     def raw(context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder) -> None:
         """Writes every hour of the run, and says of each what was written."""
         for partition_key in context.partition_keys:
-            start, end = hour_of(partition_key)
-            with production.read_window(table, start, end) as batches:
-                facts = write_partition(lake.lake(), table, start, batches)
+            facts = _exported_hour(table, partition_key, production, lake)
             context.add_asset_metadata(partition_metadata(table, facts), partition_key=partition_key)
             context.log.info(f"{partition_key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
 
     return raw
+
+
+def _exported_hour(
+    table: Table, partition_key: str, production: ProductionDatabase, folder: LakeFolder
+) -> PartitionFacts:
+    start, end = hour_of(partition_key)
+    try:
+        with production.read_window(table, start, end) as batches:
+            return write_partition(folder.lake(), table, start, batches)
+    except (ConfigurationError, IntegrityError) as error:  # the next try would fare no better
+        raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from error
 
 
 with warnings.catch_warnings():

@@ -36,7 +36,7 @@ def partition_metadata(table: Table, facts: PartitionFacts) -> Mapping[str, dg.M
     """What is known of one written partition."""
     metadata: dict[str, dg.MetadataValue] = {
         ROW_COUNT: dg.MetadataValue.int(facts.rows),
-        COLUMN_SCHEMA: dg.MetadataValue.column_schema(lake_columns(table)),
+        COLUMN_SCHEMA: dg.MetadataValue.table_schema(lake_columns(table)),
         "bytes": dg.MetadataValue.int(facts.bytes),
         "sha256": dg.MetadataValue.text(facts.sha256),
         "path": dg.MetadataValue.path(str(facts.path)),

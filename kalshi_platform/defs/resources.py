@@ -24,7 +24,9 @@ from kalshi_platform.service.settings import load_settings
 class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
     """The database that holds the merged record, read only."""
 
-    url: str | None = Field(None, repr=False, description="Address; KALSHI_PRODUCTION_DATABASE_URL where not given.")
+    url: str | None = Field(
+        default=None, repr=False, description="Address; KALSHI_PRODUCTION_DATABASE_URL where not given."
+    )
 
     def address(self) -> str:
         """Where the database is.
@@ -54,7 +56,7 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
 class LakeFolder(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
     """The Parquet lake."""
 
-    root: str | None = Field(None, description="Its folder; KALSHI_LAKE_URL where not given, else `lake`.")
+    root: str | None = Field(default=None, description="Its folder; KALSHI_LAKE_URL where not given, else `lake`.")
 
     def lake(self) -> Lake:
         """The lake itself."""

@@ -74,7 +74,18 @@ def run_failures(context: dg.RunFailureSensorContext) -> None:
     """One line: which run, of what, why."""
     run = context.dagster_run
     assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
-    context.log.error(f"run {run.run_id} of {assets or run.job_name} failed: {context.failure_event.message}")
+    reasons = "; ".join(_reason(event) for event in context.get_step_failure_events())
+    context.log.error(
+        f"run {run.run_id} of {assets or run.job_name} failed: {reasons or context.failure_event.message}"
+    )
+
+
+def _reason(failure: dg.DagsterEvent) -> str:
+    """The innermost error of a failed step, without its stack."""
+    error = failure.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{failure.step_key}: {error.message.strip() if error else failure.message}"
 
 
 SENSORS = [

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     lifecycle_connections: int = Field(2, ge=0, description="Connections that hear markets come and go.")
     orderbook_connections: int = Field(144, ge=1, description="Connections over which order books are spread.")
     markets_per_connection: int = Field(7500, ge=1, description="Most order books on one connection.")
-    include_multivariate: bool = Field(default=False, description="Whether to follow combos (KXMVE…), which dominate the list.")
+    include_multivariate: bool = Field(
+        default=False, description="Whether to follow combos (KXMVE…), which dominate the list."
+    )
     checkpoint_seconds: int = Field(3600, ge=1, description="Interval of the exchange's clock at which books are kept.")
     settle_seconds: float = Field(
         5.0, ge=0, description="How late a message may come: checkpoints and watermarks wait for it."

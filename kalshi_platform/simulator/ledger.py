@@ -11,11 +11,13 @@ from kalshi_platform.simulator.market import Quote
 from kalshi_platform.simulator.order_flow import Delta, Trade
 from kalshi_platform.simulator.prices import DOLLAR, PRICE_TEXT, size_text
 
+_MAX_WAITING = 10_000
+
 
 class Ledger:
     """Counts what was sent and, where a path is given, writes it down.
 
-    Lines wait in memory until `flush`, which the pulse of the exchange calls many times a second. Every text in a
+    A few lines wait in memory until `flush`, which the pulse of the exchange calls many times a second. Every text in a
     line is the simulator's own ASCII, so a line is formatted instead of encoded: this is the hottest path of all.
     """
 
@@ -84,6 +86,8 @@ class Ledger:
     def _note(self, line: str) -> None:
         if self._file:
             self._waiting.append(line)
+            if len(self._waiting) >= _MAX_WAITING:
+                self.flush()
 
 
 def whole_dollars(contracts: int) -> int:

@@ -23,7 +23,7 @@ KEY_ID = web.RequestKey("key_id", str)
 """Where `server` notes whose signature a request carries."""
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-_FAREWELL_SECONDS = 0.5
+_FAREWELL_SECONDS = 0.3
 
 
 class WebSocketEndpoint:

@@ -16,7 +16,7 @@ from rich.text import Text
 from kalshi_platform.lake.books import Book
 from kalshi_platform.tools.verify import Verdict
 
-_BAR = 24
+_BAR = 16
 _DEPTH = 6
 
 
@@ -87,11 +87,11 @@ def show_numbers(numbers: Numbers) -> RenderableType:
 
 def numbers_line(numbers: Numbers) -> str:
     """The same in one line, where there is no terminal to draw on."""
-    rates = " ".join(f"{one.name}={one.frames_per_second:,.0f}/s" for one in numbers.gatherers)
+    rates = "+".join(f"{one.frames_per_second:,.0f}" for one in numbers.gatherers)
     gaps = sum(one.gaps for one in numbers.gatherers)
     return (
-        f"{numbers.elapsed:5.0f} s  {rates}  merged={numbers.rows_merged:,}  "
-        f"duplicates={numbers.duplicate_share:.0%}  gaps={gaps}  lag={_lag(numbers.lag_seconds)}"
+        f"{numbers.elapsed:4.0f} s  {rates} msg/s  merged {numbers.rows_merged:,}  "
+        f"duplicates {numbers.duplicate_share:.0%}  gaps {gaps}  lag {_lag(numbers.lag_seconds)}"
     )
 
 
@@ -112,7 +112,7 @@ def show_book(book: Book) -> RenderableType:
             f"{ask[0]:.4f}" if ask else "",
             Text(f"{ask[1]:,} {_bar(ask[1], largest)}", style="red") if ask else "",
         )
-    return Panel(table, title=f"{book.ticker} at {book.when:%H:%M:%S.%f} UTC", title_align="left")
+    return Panel(table, title=f"{book.ticker} at {book.when:%H:%M:%S.%f}"[:-3] + " UTC", title_align="left")
 
 
 def show_trades(trades: Sequence[tuple[datetime, str, Decimal, Decimal, bool | None]]) -> RenderableType:
@@ -136,8 +136,8 @@ def show_verdict(verdict: Verdict, files: Mapping[str, int]) -> RenderableType:
     lines: list[RenderableType] = [table]
     lines.extend(
         Text(
-            f"books at {books.when:%H:%M:%S.%f} UTC: {books.compared:,} rebuilt from Parquet, "
-            f"{books.differing:,} differ, {books.unknown:,} before their first checkpoint"
+            f"books at {books.when:%H:%M:%S} UTC: {books.compared:,} rebuilt from Parquet, {books.differing:,} differ"
+            + (f", {books.unknown:,} not known yet" if books.unknown else "")
         )
         for books in verdict.books
     )

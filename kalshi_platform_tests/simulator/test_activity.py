@@ -8,7 +8,7 @@ from kalshi_platform.simulator.activity import Activity
 
 def crowd(size: int, skew: float) -> Activity[int]:
     """Members named by their rank."""
-    activity: Activity[int] = Activity(Random(1), skew)
+    activity: Activity[int] = Activity(Random(1), skew)  # noqa: S311 - repeatable
     for rank in range(size):
         activity.join(rank, rank)
     return activity

@@ -16,10 +16,12 @@ class Recorder(Ledger):
 
     def delta(self, ts_ms: int, ticker: str, delta: Any, recipients: int) -> None:
         """Keep a delta, without its time."""
+        super().delta(ts_ms, ticker, delta, recipients)
         self.facts.append((ticker, delta))
 
     def trade(self, ts_ms: int, trade_id: str, ticker: str, trade: Any, recipients: int) -> None:
         """Keep a trade, without its time."""
+        super().trade(ts_ms, trade_id, ticker, trade, recipients)
         self.facts.append((ticker, trade_id, trade))
 
 

@@ -1,3 +1,5 @@
+import ast
+import inspect
 from typing import Any
 
 import pytest
@@ -18,9 +20,6 @@ def test_nonsense_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_every_field_is_documented() -> None:
     """The command line takes its help from the text under each field."""
-    import ast
-    import inspect
-
     (body,) = ast.parse(inspect.getsource(SimulatorOptions)).body
     assert isinstance(body, ast.ClassDef)
     for field, text in zip(body.body, body.body[1:], strict=False):

@@ -70,7 +70,7 @@ async def test_traffic_ends_by_itself(options: Any, client: Any, tmp_path: Path)
     ledger = tmp_path / "ledger"
     async with running(options(rate=500.0, seconds=0.2, ledger=ledger)) as simulator, client(simulator.ws_url) as me:
         async with asyncio.timeout(10):
-            while simulator.is_trading:  # noqa: ASYNC110 - a flag, not an event
+            while simulator.is_trading:
                 await asyncio.sleep(0.01)
         end = last_line(ledger)
         assert (end["kind"], end["deltas"]) == ("end", simulator.ledger.deltas)
@@ -97,7 +97,7 @@ async def test_serve_until_cancelled(options: Any, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     task = asyncio.create_task(serve(options(port=port, ready_file=ready)))
     async with asyncio.timeout(10):
-        while not ready.exists():  # noqa: ASYNC110 - a file, not an event
+        while not ready.exists():
             await asyncio.sleep(0.01)
     assert int(ready.read_text()) == port
     assert os.listdir(tmp_path) == ["ready"]  # noqa: PTH208
@@ -108,7 +108,11 @@ async def test_serve_until_cancelled(options: Any, tmp_path: Path) -> None:
 
 async def test_a_failure_of_the_exchange_ends_the_block(options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault inside the traffic is not swallowed: it ends the block and is what its owner sees."""
-    with pytest.raises(ZeroDivisionError):
+
+    async def run_into_a_fault() -> None:
         async with running(options(rate=500.0)) as simulator:
             monkeypatch.setattr(simulator.exchange, "step", lambda _: 1 // 0)
             await asyncio.Event().wait()
+
+    with pytest.raises(ZeroDivisionError):
+        await run_into_a_fault()

@@ -33,7 +33,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition, ten seconds at most."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a number, not an event
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -194,20 +194,23 @@ async def test_ledger_opens_and_closes_every_book(options: Any, client: Any, tmp
 
 async def test_yes_priced_deltas_fold_to_the_same_book(options: Any, client: Any, fold: Any) -> None:
     """A client with `use_yes_price` beside one without: the same changes, the no side mirrored, each counted."""
-    async with running(options(rate=2000.0)) as simulator:
-        async with client(simulator.ws_url) as plain, client(simulator.ws_url) as priced:
-            tickers = list(simulator.exchange.catalogue.markets)
-            await plain.ask("subscribe", channels=["orderbook_delta"], market_tickers=tickers)
-            await priced.ask("subscribe", channels=["orderbook_delta"], market_tickers=tickers, use_yes_price=True)
-            start = simulator.ledger.deltas
-            await until(lambda: simulator.ledger.deltas > start + 1000)
-            simulator.stop_traffic()
-            await plain.settle()
-            await priced.settle()
-            mirrored = fold(priced.messages)
-            for ticker, book in fold(plain.messages).items():
-                assert mirrored[ticker]["yes"] == book["yes"]
-                assert mirrored[ticker]["no"] == {f"{1 - float(p):.4f}": s for p, s in book["no"].items()}
+    async with (
+        running(options(rate=2000.0)) as simulator,
+        client(simulator.ws_url) as plain,
+        client(simulator.ws_url) as priced,
+    ):
+        tickers = list(simulator.exchange.catalogue.markets)
+        await plain.ask("subscribe", channels=["orderbook_delta"], market_tickers=tickers)
+        await priced.ask("subscribe", channels=["orderbook_delta"], market_tickers=tickers, use_yes_price=True)
+        start = simulator.ledger.deltas
+        await until(lambda: simulator.ledger.deltas > start + 1000)
+        simulator.stop_traffic()
+        await plain.settle()
+        await priced.settle()
+        mirrored = fold(priced.messages)
+        for ticker, book in fold(plain.messages).items():
+            assert mirrored[ticker]["yes"] == book["yes"]
+            assert mirrored[ticker]["no"] == {f"{1 - float(p):.4f}": s for p, s in book["no"].items()}
 
 
 async def test_a_snapshot_is_followed_by_exactly_its_deltas(options: Any, client: Any, fold: Any) -> None:

@@ -8,24 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from kalshi_platform.core.capture import HOUR_MS
 from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.tools.replay import Replay, ReplayReport
+from kalshi_platform_tests.queries import fetch
 
 
 async def _replay(url: str, *paths: Path, gatherer_id: str = "gatherer-1") -> ReplayReport:
     return await Replay(url, gatherer_id, HOUR_MS, lambda _path, _frames: None).run(list(paths))
-
-
-async def _fetch(url: str, sql: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(url)
-    try:
-        return list(await connection.fetch(sql))
-    finally:
-        await connection.close()
 
 
 def _tape(folder: Path) -> Iterator[dict[str, Any]]:
@@ -55,18 +47,19 @@ async def test_nine_real_markets_are_kept_exactly(shared_data: Path, gatherer_da
         if event["type"] == "orderbook_delta"
     )  # fmt: skip
     assert max(content.values()) > 1
-    kept = await _fetch(
+    kept = await fetch(
         gatherer_database,
         "SELECT (extract(epoch FROM exchange_ts) * 1000)::bigint AS ms, ticker, side, price, size_delta, count(*) "
         "FROM orderbook_deltas GROUP BY 1, 2, 3, 4, 5",
     )
     assert {tuple(row)[:5]: row["count"] for row in kept} == content
 
-    unmatched = await _fetch(
+    unmatched = await fetch(
         gatherer_database,
         "SELECT * FROM trades AS trade WHERE NOT is_block_trade AND NOT EXISTS (SELECT FROM orderbook_deltas AS delta "
-        "WHERE delta.exchange_ts = trade.exchange_ts AND delta.ticker = trade.ticker AND delta.side <> trade.taker_side "
-        "AND delta.size_delta = -trade.size AND delta.price = CASE WHEN trade.taker_side THEN 1000000 - trade.price "
+        "WHERE delta.exchange_ts = trade.exchange_ts AND delta.ticker = trade.ticker "
+        "AND delta.side <> trade.taker_side AND delta.size_delta = -trade.size "
+        "AND delta.price = CASE WHEN trade.taker_side THEN 1000000 - trade.price "
         "ELSE trade.price END)",
     )
     assert unmatched == []
@@ -90,7 +83,8 @@ async def test_bad_frames_are_quarantined_and_the_stream_goes_on(tmp_path: Path,
 
     def delta(seq: int, **changes: object) -> bytes:
         msg = {
-            "market_ticker": "KXA", "price_dollars": "0.5000", "delta_fp": "1.00", "side": "yes", "ts_ms": 1786407333000,
+            "market_ticker": "KXA", "price_dollars": "0.5000", "delta_fp": "1.00",
+            "side": "yes", "ts_ms": 1786407333000,
         }  # fmt: skip
         return json.dumps({"type": "orderbook_delta", "sid": 1, "seq": seq, "msg": {**msg, **changes}}).encode()
 
@@ -111,16 +105,14 @@ async def test_bad_frames_are_quarantined_and_the_stream_goes_on(tmp_path: Path,
     assert report.rejected == {
         "bad_price": 1, "bad_size": 1, "not_json": 2, "not_an_object": 1, "unknown_type": 50,
     }  # fmt: skip
-    rows = await _fetch(gatherer_database, "SELECT reason, detail, raw FROM rejected_messages")
+    rows = await fetch(gatherer_database, "SELECT reason, detail, raw FROM rejected_messages")
     kept = Counter(row["reason"] for row in rows)
     assert kept == {"bad_price": 1, "bad_size": 1, "not_json": 2, "not_an_object": 1, "unknown_type": 1}
     assert {bytes(row["raw"]).rstrip(b"\n") for row in rows} == {*lines[1:5], unknown, lines[-2]}
     assert report.new_rows["orderbook_deltas"] == 2
 
 
-async def test_seq_and_gatherer_change_nothing(
-    tmp_path: Path, new_gatherer_database: Callable[[], str]
-) -> None:
+async def test_seq_and_gatherer_change_nothing(tmp_path: Path, new_gatherer_database: Callable[[], str]) -> None:
     """Two gatherers with other sequence numbers write the same keys."""
     keys = []
     for name, offset in (("gatherer-1", 0), ("gatherer-2", 5000)):
@@ -135,7 +127,7 @@ async def test_seq_and_gatherer_change_nothing(
         url = new_gatherer_database()
         await _replay(url, path, gatherer_id=name)
         columns = "exchange_ts, ticker, side, price, size_delta, occurrence, position"
-        keys.append(await _fetch(url, f"SELECT {columns} FROM orderbook_deltas ORDER BY {columns}"))  # noqa: S608
+        keys.append(await fetch(url, f"SELECT {columns} FROM orderbook_deltas ORDER BY {columns}"))  # noqa: S608
     assert keys[0] == keys[1]
     assert len(keys[0]) == 49
 

@@ -1,0 +1,20 @@
+"""Which failures of a database pass: the same work may succeed over a new connection.
+
+Kept out: how often and when to try again.
+"""
+
+import asyncpg
+from asyncpg.exceptions import InternalClientError
+
+PASSING_FAILURES: tuple[type[Exception], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    InternalClientError,  # what the driver says when a connection dies under one of its operations
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shut down, killed, or not yet up
+    asyncpg.InsufficientResourcesError,  # disk full, too many connections
+    asyncpg.TransactionRollbackError,  # deadlock, serialization
+    asyncpg.LockNotAvailableError,
+)
+"""Errors after which a connection is dropped and the work tried again."""

@@ -1,0 +1,89 @@
+"""A production database, a lake and a Dagster instance that live for one test."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import dagster as dg
+import pytest
+
+from kalshi_platform.core.schema import SYNC_CURSORS, Table
+from kalshi_platform.database.partitions import ensure_partitions
+from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.lake.layout import Lake
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+Fill = Callable[..., None]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake."""
+    return Lake(tmp_path / "lake")
+
+
+@pytest.fixture
+def resources(production_database: str, lake: Lake) -> dict[str, Any]:
+    """The resources of the code location, on this test's database and lake."""
+    return {"production": ProductionDatabase(url=production_database), "lake": LakeFolder(root=str(lake.root))}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance without a past."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def fill(production_database: str) -> Fill:
+    """Puts rows into a table of this test's production, by a way that the export does not share."""
+
+    async def copied(table: Table, rows: tuple[dict[str, Any], ...]) -> None:
+        connection = await asyncpg.connect(production_database)
+        try:
+            if table.time_column is not None:
+                await ensure_partitions(connection, table, {row[table.time_column].date() for row in rows})
+            records = [tuple(row.values()) for row in rows]
+            await connection.copy_records_to_table(table.name, records=records, columns=list(rows[0]))
+        finally:
+            await connection.close()
+
+    return lambda table, *rows: asyncio.run(copied(table, rows))
+
+
+@pytest.fixture
+def delta() -> Callable[..., dict[str, Any]]:
+    """Makes a delta so many milliseconds after noon."""
+
+    def made(milliseconds: int, **values: Any) -> dict[str, Any]:
+        moment = NOON + timedelta(milliseconds=milliseconds)
+        row = {"exchange_ts": moment, "ticker": "KXA", "side": True, "price": 560_000, "size_delta": 100}
+        return row | {"occurrence": 0, "position": 0, "seq": 1, "received_at": moment} | values
+
+    return made
+
+
+@pytest.fixture
+def merged_until(production_database: str) -> Callable[[Table, datetime], None]:
+    """Says in production that its one gatherer has been merged up to a moment."""
+
+    async def said(table: Table, mark: datetime) -> None:
+        connection = await asyncpg.connect(production_database)
+        try:
+            await connection.execute(
+                f"INSERT INTO {SYNC_CURSORS.name} "  # noqa: S608 - a name of the schema
+                "(gatherer_id, table_name, source, next_xid, watermark, rows_read, rows_merged) "
+                "VALUES ('gatherer-1', $1, '1/1/1', '1', $2, 0, 0) "
+                "ON CONFLICT (gatherer_id, table_name) DO UPDATE SET watermark = excluded.watermark",
+                table.name,
+                mark,
+            )
+        finally:
+            await connection.close()
+
+    return lambda table, mark: asyncio.run(said(table, mark))

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from kalshi_platform.core.schema import STREAM_TABLES
+from kalshi_platform.defs.build import build_defs
+from kalshi_platform.defs.resources import LakeFolder
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def repository() -> Any:
+    """The code location as Dagster resolves it."""
+    return build_defs().get_repository_def()
+
+
+def test_everything_resolves() -> None:
+    """Keys, dependencies, resources and partitions fit together."""
+    dg.Definitions.validate_loadable(build_defs())
+
+
+def test_assets_checks_and_sensors_are_those_that_people_know(repository: Any) -> None:
+    """A change of this list is a change for operators."""
+    assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
+        "production/orderbook_deltas", "production/orderbook_snapshots", "production/sync_cursors",
+        "production/tickers", "production/trades",
+        "raw/orderbook_deltas", "raw/orderbook_snapshots", "raw/tickers", "raw/trades",
+    ]  # fmt: skip
+    checks = sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys)
+    assert checks == [f"{asset}:row_parity" for asset in sorted(f"raw/{table.name}" for table in STREAM_TABLES)]
+    assert sorted(sensor.name for sensor in repository.sensor_defs) == ["automation", "closed_hours", "run_failures"]
+
+
+@pytest.mark.parametrize("table", STREAM_TABLES, ids=lambda table: table.name)
+def test_lineage_reads_from_production_to_raw(repository: Any, table: Any) -> None:
+    """Each raw asset follows from its table, hour by hour."""
+    raw = repository.asset_graph.get(dg.AssetKey(["raw", table.name]))
+    production = repository.asset_graph.get(dg.AssetKey(["production", table.name]))
+    assert raw.parent_keys == {production.key}
+    assert raw.partitions_def == production.partitions_def
+    assert production.is_external
+
+
+def test_every_asset_introduces_itself(repository: Any) -> None:
+    """Owner, group, kinds, description and columns are there before the first run."""
+    for key in repository.asset_graph.get_all_asset_keys():
+        node = repository.asset_graph.get(key)
+        assert node.owners == ["team:market-data"]
+        assert node.group_name == key.path[0]
+        assert node.description
+        assert any(tag.startswith("dagster/kind/") for tag in node.tags)
+        columns = node.metadata["dagster/column_schema"]
+        columns = getattr(columns, "schema", columns).columns
+        assert columns
+        assert all(column.description for column in columns)
+
+
+def test_resources_given_take_the_place_of_the_default_ones(tmp_path: Path) -> None:
+    """The others stay."""
+    folder = LakeFolder(root=str(tmp_path))
+    resources = build_defs({"lake": folder}).resources
+    assert resources is not None
+    assert resources["lake"] is folder
+    assert "production" in resources
+
+
+def test_definitions_load_without_a_database_and_are_short() -> None:
+    """The entry point only assembles, and warns of nothing."""
+    source = (ROOT / "kalshi_platform" / "definitions.py").read_text()
+    assert len(source.splitlines()) < 40
+    code = "from kalshi_platform.definitions import defs; assert defs"
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, env=environment, check=True, timeout=60)

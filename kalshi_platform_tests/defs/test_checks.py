@@ -1,0 +1,104 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from shutil import rmtree
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS
+from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
+from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
+from kalshi_platform.defs.resources import ProductionDatabase
+from kalshi_platform.lake.layout import Lake
+
+KEY = "2026-11-20-12:00"
+ASSET = next(asset for asset in RAW_ASSETS if asset.key == raw_key(ORDERBOOK_DELTAS))
+CHECK = next(check for check in ROW_PARITY_CHECKS if check.check_key.asset_key == raw_key(ORDERBOOK_DELTAS))
+RANGE = {
+    "dagster/asset_partition_range_start": "2026-11-20-11:00",
+    "dagster/asset_partition_range_end": "2026-11-20-13:00",
+}
+
+
+@dataclass
+class Export:
+    """Exports hours and checks them; `between` happens after the export and before the check."""
+
+    resources: dict[str, Any]
+    instance: dg.DagsterInstance
+
+    def __call__(self, between: Callable[[], None] = lambda: None, **where: Any) -> dg.AssetCheckEvaluation:
+        """Runs as Dagster does; returns what the check found."""
+
+        class Meddled(ProductionDatabase):
+            """The same database, to which something happens before it is counted."""
+
+            def count_window(self, *window: Any) -> int:
+                between()
+                return super().count_window(*window)
+
+        given = self.resources | {"production": Meddled(url=self.resources["production"].url)}
+        return self._evaluation([ASSET, CHECK], given, **where)
+
+    def check_alone(self) -> dg.AssetCheckEvaluation:
+        """What a person does on the check's own page: a run without partitions."""
+        return self._evaluation([ASSET, CHECK], self.resources, selection=dg.AssetSelection.checks(CHECK))
+
+    def _evaluation(self, definitions: list[Any], resources: Any, **where: Any) -> dg.AssetCheckEvaluation:
+        result = dg.materialize(definitions, resources=resources, instance=self.instance, raise_on_error=False, **where)
+        (evaluation,) = result.get_asset_check_evaluations()
+        assert result.success is evaluation.passed  # a failed blocking check fails the run
+        return evaluation
+
+
+@pytest.fixture
+def export(fill: Any, delta: Any, resources: dict[str, Any], instance: dg.DagsterInstance) -> Export:
+    """Over an hour of production with two deltas."""
+    fill(ORDERBOOK_DELTAS, delta(0), delta(1))
+    return Export(resources, instance)
+
+
+def test_an_hour_as_exported_passes(export: Export) -> None:
+    """Both sides are counted and told."""
+    evaluation = export(partition_key=KEY)
+    assert evaluation.passed
+    assert evaluation.blocking
+    facts = {name: entry.value for name, entry in evaluation.metadata.items()}
+    assert facts == {"hours": 1, "hours_wrong": 0, "production_rows": 2, "parquet_rows": 2}
+
+
+def test_rows_that_arrive_after_the_export_fail_it(export: Export, fill: Any, delta: Any) -> None:
+    """The partition and both numbers are named, and the run fails, so that nothing builds on the file."""
+    evaluation = export(lambda: fill(ORDERBOOK_DELTAS, delta(3_599_999)), partition_key=KEY)
+    assert not evaluation.passed
+    assert evaluation.severity is dg.AssetCheckSeverity.ERROR
+    assert evaluation.description == f"{KEY}: production has 3 rows, Parquet has 2 rows"
+    assert export(partition_key=KEY).passed  # late rows need no more than another run
+
+
+def test_a_missing_file_fails_it(export: Export, lake: Lake) -> None:
+    """Of several hours, the one without a file is named; even an hour without rows must have one."""
+    path = lake.partition_path(ORDERBOOK_DELTAS, datetime(2026, 11, 20, 13, tzinfo=UTC))
+    evaluation = export(lambda: path.unlink(missing_ok=True), tags=RANGE)
+    assert evaluation.description == "2026-11-20-13:00: production has 0 rows, Parquet has no file"
+    assert evaluation.metadata["hours"].value == 3
+
+
+def test_many_wrong_hours_are_counted_and_the_first_named(export: Export, lake: Lake) -> None:
+    """A message stays readable."""
+    day = RANGE | {"dagster/asset_partition_range_end": "2026-11-21-00:00"}
+    folder = lake.table_folder(ORDERBOOK_DELTAS)
+    description = export(lambda: rmtree(folder, ignore_errors=True), tags=day).description
+    assert description is not None
+    assert description.count("has no file") == 10
+    assert description.endswith(" … and 4 more hours")
+
+
+def test_without_partitions_it_looks_at_the_latest_files(export: Export, fill: Any, delta: Any) -> None:
+    """Started from the check's own page, it compares what is in the lake."""
+    export(partition_key=KEY)
+    assert export.check_alone().metadata["hours"].value == 1
+    fill(ORDERBOOK_DELTAS, delta(2))
+    assert not export.check_alone().passed

@@ -1,0 +1,118 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import dagster as dg
+import pytest
+
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, STREAM_TABLES, TICKERS, TRADES, Table
+from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
+from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
+from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.reader import connect
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+KEY = "2026-11-20-12:00"
+RANGE = {
+    "dagster/asset_partition_range_start": "2026-11-20-11:00",
+    "dagster/asset_partition_range_end": "2026-11-20-13:00",
+}
+
+Export = Callable[..., dg.ExecuteInProcessResult]
+
+
+@pytest.fixture
+def export(resources: dict[str, Any], instance: dg.DagsterInstance) -> Export:
+    """Makes a table's raw partitions and runs their check."""
+
+    def exported(table: Table, **where: Any) -> dg.ExecuteInProcessResult:
+        asset = next(asset for asset in RAW_ASSETS if asset.key == raw_key(table))
+        check = next(c for c in ROW_PARITY_CHECKS if next(iter(c.check_keys)).asset_key == raw_key(table))
+        return dg.materialize([asset, check], resources=resources, instance=instance, **where)
+
+    return exported
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str | None, dict[str, Any]]:
+    """What was recorded of each partition."""
+    return {
+        event.materialization.partition: {key: entry.value for key, entry in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        for event in [event.step_materialization_data]
+    }
+
+
+def test_deltas_in_the_lake_equal_those_in_production(export: Export, fill: Any, delta: Any, lake: Lake) -> None:
+    """Equal deltas of one millisecond, negative ones, extremes of price and size: each row, exactly, in order."""
+    rows = [
+        delta(5, position=1, occurrence=1),
+        delta(5),
+        delta(5, position=2, side=False, price=1, size_delta=-(10**18) + 1),
+        delta(3_599_999, ticker="KXÅ", price=1_000_000, size_delta=-1),
+    ]
+    fill(ORDERBOOK_DELTAS, *rows, delta(-1), delta(3_600_000))
+    assert export(ORDERBOOK_DELTAS, partition_key=KEY).success
+    relation = connect(lake).sql("SELECT * EXCLUDE (date, hour) FROM orderbook_deltas ORDER BY ticker, position")
+    found = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    scaled = [
+        row | {"price": Decimal(row["price"]).scaleb(-6), "size_delta": Decimal(row["size_delta"]).scaleb(-2)}
+        for row in (rows[1], rows[0], rows[2], rows[3])
+    ]
+    assert found == scaled
+
+
+def test_trades_tickers_and_snapshots_are_exact_too(export: Export, fill: Any, lake: Lake) -> None:
+    """Ids, missing values and lists of levels come through."""
+    trade = {"exchange_ts": NOON, "trade_id": UUID(int=7), "ticker": "KXA", "price": 999_999, "size": 1}
+    trade |= {"taker_side": None, "is_block_trade": True, "received_at": NOON}
+    ticker = {"exchange_ts": NOON, "ticker": "KXA", "last_price": None, "volume": 12_345, "digest": -(2**63)}
+    ticker |= {"dollar_volume": 2**62, "received_at": NOON}
+    book = {"snapshot_ts": NOON, "ticker": "KXA", "source": "checkpoint", "gatherer_id": "", "yes_prices": [1, 560_000]}
+    book |= {"yes_sizes": [100, 250], "no_prices": [], "no_sizes": [], "best_yes_bid": 560_000, "received_at": NOON}
+    for table, row in ((TRADES, trade), (TICKERS, ticker), (ORDERBOOK_SNAPSHOTS, book)):
+        fill(table, row)
+        assert export(table, partition_key=KEY).success
+    connection = connect(lake)
+    trades = connection.execute("SELECT trade_id, price, size, taker_side, is_block_trade FROM trades").fetchall()
+    assert trades == [(str(UUID(int=7)), Decimal("0.999999"), Decimal("0.01"), None, True)]
+    tickers = connection.execute("SELECT last_price, volume, dollar_volume, digest FROM tickers").fetchall()
+    assert tickers == [(None, Decimal("123.45"), 2**62, -(2**63))]
+    levels = "SELECT yes_prices, yes_sizes, no_prices, best_yes_bid FROM orderbook_snapshots"
+    expected = ([Decimal("0.000001"), Decimal("0.56")], [Decimal("1.00"), Decimal("2.50")], [], Decimal("0.56"))
+    assert connection.execute(levels).fetchall() == [expected]
+
+
+def test_a_second_run_gives_the_same_bytes(export: Export, fill: Any, delta: Any) -> None:
+    """What a partition holds does not depend on when or how often it was made."""
+    fill(ORDERBOOK_DELTAS, *(delta(n % 100, position=n, occurrence=n, ticker=f"KX{n % 5}") for n in range(2_000)))
+    runs = [export(ORDERBOOK_DELTAS, partition_key=KEY) for _ in range(2)]
+    first, second = (metadata_of(run)[KEY] for run in runs)
+    assert first == second
+    assert len(first["sha256"]) == 64
+
+
+def test_a_run_of_several_hours_tells_of_each(export: Export, fill: Any, delta: Any, lake: Lake) -> None:
+    """Each partition has its own facts; an hour without rows is an empty file, not a missing one."""
+    fill(ORDERBOOK_DELTAS, delta(0), delta(1), delta(3_600_000))
+    result = export(ORDERBOOK_DELTAS, tags=RANGE)
+    facts = metadata_of(result)
+    assert {key: of["dagster/row_count"] for key, of in facts.items()} == {
+        "2026-11-20-11:00": 0, "2026-11-20-12:00": 2, "2026-11-20-13:00": 1,
+    }  # fmt: skip
+    for start, of in zip((NOON + timedelta(hours=n) for n in (-1, 0, 1)), facts.values(), strict=True):
+        path = lake.partition_path(ORDERBOOK_DELTAS, start)
+        assert of["path"] == str(path)
+        assert of["bytes"] == path.stat().st_size
+        assert of["dagster/column_schema"].columns
+    (check,) = result.get_asset_check_evaluations()
+    assert check.passed
+    assert check.metadata["hours"].value == 3
+
+
+@pytest.mark.parametrize("table", STREAM_TABLES, ids=lambda table: table.name)
+def test_an_hour_of_silence_is_exported(export: Export, lake: Lake, table: Table) -> None:
+    """Production without a row, or without the day's partition, still gives a file."""
+    assert export(table, partition_key=KEY).success
+    assert lake.hours(table) == [NOON]
