@@ -106,6 +106,10 @@ class _Segment:
         self._codes = "!"
         self._arguments: list[Iterable[Any]] = []
 
+    def __bool__(self) -> bool:
+        """Whether it holds anything."""
+        return bool(self._arguments)
+
     def add(self, code: str, values: Iterable[Any]) -> None:
         """Pack one more value of every row as `code`."""
         self._codes += code
@@ -155,7 +159,8 @@ class RowEncoder:
             segment.add("i", lengths)
             streams += (segment.packed(), pieces)
             segment = _Segment()
-        streams.append(segment.packed())
+        if segment:
+            streams.append(segment.packed())
         return chain.from_iterable(zip(*streams, strict=True))
 
     def _explained(self, rows: Sequence[Sequence[Any]], error: Exception) -> UnencodableValueError:

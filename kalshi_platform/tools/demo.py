@@ -25,6 +25,7 @@ from kalshi_platform.lake.books import book_at
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
+from kalshi_platform.service.settings import load_settings
 from kalshi_platform.tools.dagster_ui import show_dagster
 from kalshi_platform.tools.demo_view import (
     GathererNumbers,
@@ -278,10 +279,14 @@ def run_demo(options: StackOptions, console: Console, seconds: float, *, with_da
         PlatformError: Where a part cannot run.
     """
     demo_class = LiveDemo if options.live else Demo
+    if options.live:
+        settings = load_settings()
+        for name in ("api_key_id", "private_key_path"):
+            settings.required(name)  # said before anything is started
     try:
         with LocalStack(options) as stack:
             is_exact = demo_class(stack, console, seconds).run()
-            console.print(f"everything is in {stack.folder}")
+            console.print("everything is in", *stack.places())
             if with_dagster:
                 show_dagster(stack, console)
     except KeyboardInterrupt:

@@ -189,7 +189,9 @@ class EmbeddedPostgres:
         """Create a database from a template (nobody may be connected to that), unless it is there already."""
         present = self._ask("SELECT count(*) FROM pg_database WHERE datname = $1", name)
         if not present:
-            self._ask(f"CREATE DATABASE {_quoted(name)} TEMPLATE {_quoted(template)}")
+            # a template of our own is larger than a checkpoint is dear, so its files are copied, not logged
+            strategy = "WAL_LOG" if template == "template1" else "FILE_COPY"
+            self._ask(f"CREATE DATABASE {_quoted(name)} TEMPLATE {_quoted(template)} STRATEGY {strategy}")
 
     def drop_database(self, name: str) -> None:
         """Drop a database if it is there, with the connections that are open to it."""

@@ -115,6 +115,11 @@ class LocalStack:
         """A gatherer's database, to read."""
         return self._url(name, Role.SYNC)
 
+    def places(self) -> list[Path]:
+        """Where the data is: one folder, and for root the databases' own where PostgreSQL may not enter that."""
+        away = {database.data_folder.parent for database in self._databases.values()}
+        return [self.folder, *sorted(one for one in away if not one.is_relative_to(self.folder))]
+
     def keep_running(self) -> list[str]:
         """Start again whatever died; returns the names.
 
@@ -212,6 +217,7 @@ class LocalStack:
     def _note_processes(self) -> None:
         """Who runs as what, for people and tests."""
         pids = {child.name: child.pid for child in self.children}
+        pids |= {f"database of {name}": database.pid for name, database in self._databases.items()}
         fresh = self._folder("processes.json.new")
         fresh.write_text(json.dumps(pids, indent=2))
         fresh.rename(self._folder("processes.json"))

@@ -1,0 +1,41 @@
+"""The README cannot rot: its tables are compared with the code."""
+
+import re
+from pathlib import Path
+
+from typer.main import get_command
+
+from kalshi_platform.cli import app
+from kalshi_platform.core.schema import TABLES
+from kalshi_platform.service.metrics import DeduplicatorMetrics, GathererMetrics
+
+_README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_every_metric_is_in_the_readme() -> None:
+    """Name, type and meaning, and no other metric."""
+    rows = re.findall(r"^\| `(kalshi_\w+)` \| (\w+) \| [^|]* \| ([^|]*) \|$", _README, re.MULTILINE)
+    families = [family for one in (GathererMetrics(), DeduplicatorMetrics()) for family in one.registry.collect()]
+    expected = {
+        (family.name + ("_total" if family.type == "counter" else ""), family.type, family.documentation)
+        for family in families
+    }
+    assert {(name, kind, meaning.strip()) for name, kind, meaning in rows} == expected
+
+
+def test_every_table_is_in_the_readme() -> None:
+    """Name, place, key and meaning."""
+    for table in TABLES:
+        assert f"| `{table.name}` | {table.home.value} | `{', '.join(table.key)}` | {table.comment} |" in _README
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """Whoever reads it knows what there is."""
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    assert {name for name in commands if f"kalshi-platform {name}" not in _README} == set()
+
+
+def test_links_lead_somewhere() -> None:
+    """Relative links and pictures exist."""
+    for target in re.findall(r"\]\(([^)#:]+)\)", _README):
+        assert (Path(__file__).parents[2] / target).exists(), target
