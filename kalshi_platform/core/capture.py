@@ -76,11 +76,13 @@ class MarketBook:
         valid_from: Millisecond from which the book is known; None while it cannot be trusted.
         due: Boundary (ms) at which the next checkpoint stands out; None where nothing changed since the last.
         emitted: Boundary of the last checkpoint.
+        is_leaving: Whether to forget the market once its last checkpoint stands.
     """
 
-    __slots__ = ("book", "due", "emitted", "occurrences", "valid_from")
+    __slots__ = ("book", "due", "emitted", "is_leaving", "occurrences", "valid_from")
 
     def __init__(self) -> None:
+        self.is_leaving = False
         self.book = OrderBook()
         self.valid_from: int | None = None
         self.due: int | None = None
@@ -107,7 +109,9 @@ class Capture:
     @property
     def untrusted(self) -> list[str]:
         """Markets whose book cannot be trusted until a snapshot comes."""
-        return [ticker for ticker, market in self._markets.items() if market.valid_from is None]
+        return [
+            ticker for ticker, market in self._markets.items() if market.valid_from is None and not market.is_leaving
+        ]
 
     def book(self, ticker: str) -> OrderBook | None:
         """The market's book, or None where it is unknown or cannot be trusted."""
@@ -124,10 +128,13 @@ class Capture:
         self._markets.clear()
         self._due_markets.clear()
 
-    def drop(self, ticker: str) -> None:
-        """Forget one market that is no longer subscribed."""
-        self._markets.pop(ticker, None)
-        self._due_markets.discard(ticker)
+    def retire(self, ticker: str) -> None:
+        """Forget a market that is no longer subscribed, once the checkpoint of its end stands."""
+        market = self._markets.get(ticker)
+        if market is not None:
+            market.is_leaving = True
+            if market.due is None:
+                del self._markets[ticker]
 
     def record(self, frame: Frame, received_us: int) -> Sequence[Row]:
         """The rows of one frame; frames that carry no market data have none.
@@ -155,6 +162,7 @@ class Capture:
         ticker = check_ticker(frame.msg.market_ticker)
         market = self._market(ticker)
         market.valid_from = None
+        market.is_leaving = False
         market.book = OrderBook(levels_of(frame.msg.yes_dollars_fp), levels_of(frame.msg.no_dollars_fp))
         sent_ms = received_us // MILLISECOND if frame.sending_ts_ms is None else frame.sending_ts_ms
         market.valid_from = exchange_ms(sent_ms, None, received_us)
@@ -253,10 +261,13 @@ class Capture:
         """The checkpoint that is due, if the book was certain before it; the plan is cleared either way."""
         due, market.due = market.due, None
         self._due_markets.discard(ticker)
-        if due is None or market.valid_from is None:
+        certain_from = market.valid_from
+        if due is not None and certain_from is not None and certain_from >= due:
+            self._plan(ticker, market, certain_from)  # certain only after the boundary: the next one is its first
             return []
-        if market.valid_from >= due:
-            self._plan(ticker, market, market.valid_from)
+        if market.is_leaving:
+            del self._markets[ticker]
+        if due is None or certain_from is None:
             return []
         market.emitted = due
         self.counts.checkpoints += 1

@@ -16,11 +16,12 @@ from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.urls import masked, sqlalchemy_url
 
 # COPY takes no parameters: given some, the driver falls back to one result in memory (511 MiB instead of 145 for a
-# million rows). So the window is bound to settings of the transaction, which the query reads.
+# million rows). So the window is bound to settings of the transaction; a subquery reads each once, where a bare call
+# would read it for every row (2 M rows: 1.3 s against 3.4 s).
 _BIND_WINDOW = "SELECT set_config('kalshi.window_start', $1, true), set_config('kalshi.window_end', $2, true)"
 _WINDOW = (
-    "{time} >= current_setting('kalshi.window_start')::timestamptz "
-    "AND {time} < current_setting('kalshi.window_end')::timestamptz"
+    "{time} >= (SELECT current_setting('kalshi.window_start')::timestamptz) "
+    "AND {time} < (SELECT current_setting('kalshi.window_end')::timestamptz)"
 )
 _WATERMARKS = (
     "SELECT table_name, CASE WHEN bool_and(watermark IS NOT NULL) "  # noqa: S608 - a name of the schema

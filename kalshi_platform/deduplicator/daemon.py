@@ -69,9 +69,10 @@ class Deduplicator:
         _log.info("stopped")
 
     def health(self) -> Mapping[str, Any]:
-        """Each loop's state; healthy while every gatherer is connected."""
+        """Each loop's state; healthy while each table is merged from somebody."""
+        merged = {loop.table.name for loop in self.loops if loop.state.connected}
         return {
-            "healthy": all(loop.state.connected for loop in self.loops),
+            "healthy": merged == {loop.table.name for loop in self.loops},
             "gatherers": {
                 f"{loop.gatherer_id}/{loop.table.name}": {
                     "connected": loop.state.connected,

@@ -25,6 +25,9 @@ from kalshi_platform.service.metrics import DeduplicatorMetrics
 MOST_ROWS = {"trades": 10_000, "orderbook_deltas": 50_000, "orderbook_snapshots": 5_000, "tickers": 10_000}
 """Rows of one merge, which also bounds its memory."""
 
+_TRIED_AGAIN: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError, IntegrityError)
+"""What ends a connection and not the loop: one gatherer's trouble, however odd, is not the others'."""
+
 _log = structlog.get_logger()
 
 
@@ -87,7 +90,7 @@ class SyncLoop:
                         waits = self._retry_waits()
                         if not is_full:
                             await _wait(stop, self._pause)
-            except (*PASSING_FAILURES, asyncpg.PostgresError, IntegrityError) as error:
+            except _TRIED_AGAIN as error:
                 self._failed(error)
                 await _wait(stop, next(waits))
             finally:

@@ -5,7 +5,7 @@ A crash of one connection never takes the others along. Kept out: what frames me
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -74,20 +74,19 @@ class Connection:
         """Markets whose books this connection follows."""
         return len(self._tickers)
 
-    def add_markets(self, tickers: Iterable[str]) -> None:
+    def add_markets(self, tickers: Sequence[str]) -> None:
         """Follow these order books too."""
         self._tickers.update(tickers)
-        if self._tickers:
-            self._has_work.set()
+        self._has_work.set()
         if self._session is not None:
-            self._session.add_markets(self._tickers)
+            self._session.add_markets(tickers)
 
-    def delete_markets(self, tickers: Iterable[str]) -> None:
+    def delete_markets(self, tickers: Sequence[str]) -> None:
         """Follow these order books no more."""
-        leaving = self._tickers.intersection(tickers)
-        self._tickers -= leaving
-        if self._session is not None:
-            self._session.delete_markets(leaving)
+        self._tickers.difference_update(tickers)
+        if self._session is not None and self.router is not None:
+            self._session.delete_markets(tickers)
+            self.router.retire(tickers)
 
     async def run(self) -> None:
         """Listen until cancelled.
@@ -146,17 +145,20 @@ class ConnectionManager:
 
     Args:
         counts: Connections for each channel.
+        most_markets: Order books on one connection at the most.
         around: What they share.
     """
 
-    def __init__(self, counts: dict[Channel, int], around: Surroundings) -> None:
+    def __init__(self, counts: Mapping[Channel, int], most_markets: int, around: Surroundings) -> None:
         self._around = around
+        self._most_markets = most_markets
         self.connections = [
             Connection(f"{channel.name.lower()}-{number}", channel, around)
             for channel, count in counts.items()
             for number in range(1, count + 1)
         ]
         self._books = [one for one in self.connections if one.channel is Channel.ORDERBOOK]
+        self._home: dict[str, Connection] = {}
 
     async def run(self) -> None:
         """Keep every connection alive until cancelled."""
@@ -165,27 +167,47 @@ class ConnectionManager:
                 tasks.create_task(connection.run())
 
     def follow(self, tickers: Iterable[str]) -> None:
-        """Follow more order books."""
-        for connection, share in self._spread(tickers):
+        """Follow more order books; what no connection has room for is told, never dropped in silence."""
+        shares: dict[Connection, list[str]] = {}
+        homeless: list[str] = []
+        for ticker in tickers:
+            home = self._choose(ticker, shares)
+            if home is None:
+                homeless.append(ticker)
+                continue
+            self._home[ticker] = home
+            shares.setdefault(home, []).append(ticker)
+        for connection, share in shares.items():
             connection.add_markets(share)
+        if homeless:
+            self._around.metrics.homeless.inc(len(homeless))
+            _log.error("no connection has room, raise KALSHI_ORDERBOOK_CONNECTIONS", markets=len(homeless))
         self._count_markets()
 
     def leave(self, tickers: Iterable[str]) -> None:
         """Follow these order books no more."""
-        for connection, share in self._spread(tickers):
-            connection.delete_markets(share)
+        for ticker in tickers:
+            home = self._home.pop(ticker, None)
+            if home is not None:
+                home.delete_markets([ticker])
         self._count_markets()
 
     def swept_ms(self) -> int | None:
         """Exchange time (ms) up to which every open connection has emitted its checkpoints; None where none has."""
         return min((one.router.swept_ms for one in self._books if one.router is not None), default=None) or None
 
-    def _spread(self, tickers: Iterable[str]) -> Iterator[tuple[Connection, list[str]]]:
-        shares: dict[int, list[str]] = {}
-        for ticker in tickers:
-            digest = blake2b(ticker.encode(), digest_size=8).digest()
-            shares.setdefault(int.from_bytes(digest, "big") % len(self._books), []).append(ticker)
-        return ((self._books[number], share) for number, share in shares.items())
+    def lag_ms(self, now_ms: int) -> int:
+        """How far the slowest connection is behind the exchange with what it is just now working off."""
+        return max((one.router.lag_ms(now_ms) for one in self.connections if one.router is not None), default=0)
+
+    def _choose(self, ticker: str, shares: Mapping[Connection, Sequence[str]]) -> Connection | None:
+        """The connection that the ticker's hash picks, or the next one with room."""
+        first = int.from_bytes(blake2b(ticker.encode(), digest_size=8).digest(), "big") % len(self._books)
+        for step in range(len(self._books)):
+            one = self._books[(first + step) % len(self._books)]
+            if one.markets + len(shares.get(one, ())) < self._most_markets:
+                return one
+        return None
 
     def _count_markets(self) -> None:
         self._around.metrics.markets.set(sum(one.markets for one in self._books))

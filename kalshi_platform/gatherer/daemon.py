@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from kalshi_platform.core import schema
+from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.messages import LifecycleFrame
 from kalshi_platform.core.schema import Home, Table
 from kalshi_platform.core.units import MILLISECOND, SECOND
@@ -28,6 +29,8 @@ from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.service.retry import backoff
 from kalshi_platform.service.settings import Settings
+
+_DRAIN_SECONDS = 30.0
 
 _log = structlog.get_logger()
 
@@ -54,6 +57,7 @@ class Gatherer:
                 Channel.TICKER: settings.ticker_connections,
                 Channel.ORDERBOOK: settings.orderbook_connections,
             },
+            settings.markets_per_connection,
             Surroundings(
                 url=settings.ws_url,
                 signer=signer,
@@ -85,14 +89,27 @@ class Gatherer:
         settings = self._settings
         with serve_status(settings.metrics_host, settings.metrics_port, self.metrics.registry, self.health) as port:
             _log.info("gathering", gatherer=settings.gatherer_id, exchange=settings.ws_url, metrics_port=port)
-            refusal: BaseException | None = None
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._sink.run())
-                refusal = await _until(stop, self._listen())
-                self._sink.close()  # what was heard is written, whatever ended the listening
-        _log.info("stopped", queued=sum(self._sink.queued().values()))
+            writing = asyncio.create_task(self._sink.run())
+            refusal = await _until(stop, writing, self._listen())
+            await self._drain(writing)
+        _log.info("stopped")
         if refusal is not None:
             raise refusal
+
+    async def _drain(self, writing: asyncio.Task[None]) -> None:
+        """What was heard is written, whatever ended the listening.
+
+        Raises:
+            PlatformError: Where the database does not take it in time; other gatherers have it.
+        """
+        self._sink.close()
+        await asyncio.wait([writing], timeout=_DRAIN_SECONDS)
+        if not writing.done():
+            writing.cancel()
+            raise PlatformError(
+                f"stopped with {sum(self._sink.queued().values())} rows unwritten: the database does not answer"
+            )
+        writing.result()
 
     def health(self) -> Mapping[str, Any]:
         """Connections and queues; healthy while every connection that has work is open."""
@@ -113,19 +130,26 @@ class Gatherer:
         self._registry.on_lifecycle(frame)
 
     def _heard_until(self, table: Table) -> int | None:
-        """What a writer may claim: all that came up to `settle_seconds` ago; books as far as they were swept."""
+        """What a writer may claim: all that came up to `settle_seconds` ago, less what is still being worked off.
+
+        Checkpoints stand as far as they were swept.
+        """
         if table is schema.ORDERBOOK_SNAPSHOTS:
             swept = self._manager.swept_ms()
             return None if swept is None else swept * MILLISECOND
-        return _now_us() - round(self._settings.settle_seconds * SECOND)
+        now_us = _now_us()
+        lag_us = self._manager.lag_ms(now_us // MILLISECOND) * MILLISECOND
+        return now_us - lag_us - round(self._settings.settle_seconds * SECOND)
 
 
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> BaseException | None:
-    """Run `work` until `stop` is set; the error that ended it before, if one did."""
+async def _until(
+    stop: asyncio.Event, writing: asyncio.Task[None], work: Coroutine[Any, Any, None]
+) -> BaseException | None:
+    """Run `work` until `stop` is set or the writing fails; the error that ended it before, if one did."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopping, working, writing], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
         working.cancel()

@@ -3,7 +3,7 @@
 One router lives as long as its connection. Kept out: the socket, and what the rows say (core.capture).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -17,6 +17,7 @@ from kalshi_platform.exchange.session import Channel, Ended, Event, Gap, Heard, 
 from kalshi_platform.service.metrics import GathererMetrics
 
 _ASK_AGAIN_MS = 5_000
+_RECENT_MS = 2_000
 
 _log = structlog.get_logger()
 
@@ -48,8 +49,10 @@ class Router:
         self._sink = sink
         self._metrics = metrics
         self._on_lifecycle = on_lifecycle
+        self._received = metrics.lag.labels("received")
         self._reported = CaptureCounts()
         self._asked_ms = 0
+        self._latest = (0, 0)
         self.heard_data = False
         self.swept_ms = 0
 
@@ -79,6 +82,16 @@ class Router:
                 self._session.request_snapshots(untrusted)
                 self._asked_ms = now_ms
         self._report_alarms()
+
+    def retire(self, tickers: Iterable[str]) -> None:
+        """These markets are not followed any more."""
+        for ticker in tickers:
+            self._capture.retire(ticker)
+
+    def lag_ms(self, now_ms: int) -> int:
+        """How old the last message was when it was taken; 0 where none came lately, so that nothing is waiting."""
+        taken_ms, lag = self._latest
+        return lag if now_ms - taken_ms < _RECENT_MS else 0
 
     def _handle(self, event: Event, raw: bytes, received_us: int) -> None:
         match event:
@@ -118,10 +131,11 @@ class Router:
         for row in rows:
             self._sink.add(row)
         if isinstance(frame, DeltaFrame | TradeFrame) and frame.msg.ts_ms is not None:
+            received_ms = received_us // MILLISECOND
+            lag_ms = max(0, received_ms - frame.msg.ts_ms)
             self.heard_data = True
-            self._metrics.lag.labels("received").observe(
-                max(0.0, (received_us - frame.msg.ts_ms * MILLISECOND) / SECOND)
-            )
+            self._latest = (received_ms, lag_ms)
+            self._received.observe(lag_ms * MILLISECOND / SECOND)
 
     def _reject(self, raw: bytes, rejection: FrameRejected, received_us: int) -> None:
         self._metrics.rejected.labels(rejection.reason.value).inc()

@@ -44,6 +44,11 @@ class GathererMetrics:
         self.markets = Gauge(
             "kalshi_gatherer_markets_active", "Markets whose order book is followed.", registry=self.registry
         )
+        self.homeless = Counter(
+            "kalshi_gatherer_markets_without_room",
+            "Markets that no connection had room for.",
+            registry=self.registry,
+        )
         self.alarms = Counter(
             "kalshi_gatherer_book_alarms",
             "Negative levels, crossed books, late deltas.",

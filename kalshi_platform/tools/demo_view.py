@@ -90,8 +90,8 @@ def numbers_line(numbers: Numbers) -> str:
     rates = "+".join(f"{one.frames_per_second:,.0f}" for one in numbers.gatherers)
     gaps = sum(one.gaps for one in numbers.gatherers)
     return (
-        f"{numbers.elapsed:4.0f} s  {rates} msg/s  merged {numbers.rows_merged:,}  "
-        f"duplicates {numbers.duplicate_share:.0%}  gaps {gaps}  lag {_lag(numbers.lag_seconds)}"
+        f"{numbers.elapsed:4.0f} s  {rates} msg/s  {numbers.rows_merged:,} merged  "
+        f"{numbers.duplicate_share:.0%} duplicates  {gaps} gaps  lag {_lag(numbers.lag_seconds)}"
     )
 
 

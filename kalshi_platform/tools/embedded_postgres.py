@@ -323,6 +323,7 @@ def _new_cluster(binaries: Path, owner: Identity | None, places: Sequence[Path],
     for place in places:
         if place != places[0]:
             make_reachable(place.parent)
+            _write_private(place.with_name("belongs-to"), f"{places[0].parent}\n")  # for whoever finds it and wonders
         fresh = place.with_name("cluster.new")
         if fresh.exists():
             shutil.rmtree(fresh)

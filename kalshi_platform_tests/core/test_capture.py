@@ -112,6 +112,28 @@ def test_a_book_that_became_known_late_waits_for_the_next_boundary() -> None:
     assert [row.snapshot_ts for row in capture.checkpoints(T0 + 2000, NOW)] == [(T0 + 2000) * 1000]
 
 
+def test_a_market_that_leaves_is_forgotten_after_the_checkpoint_of_its_end() -> None:
+    """Else the lake would show its last book for ever, or the gatherer remember it for ever."""
+    capture = Capture("g", checkpoint_ms=1000)
+    record(capture, snapshot(1, T0 + 100, yes_dollars_fp=[["0.40", "1.00"]]), snapshot(2, T0 + 1500))
+    capture.retire("KXA")
+    assert capture.book("KXA") is not None
+    (end,) = capture.checkpoints(T0 + 2000, NOW) or capture.checkpoints(T0 + 2001, NOW)
+    assert (end.snapshot_ts, end.yes_prices) == ((T0 + 2000) * 1000, ())
+    assert capture.book("KXA") is None
+    capture.retire("KXA")
+
+
+def test_a_market_that_comes_back_stays() -> None:
+    """Followed again before it was forgotten."""
+    capture = Capture("g", checkpoint_ms=1000)
+    record(capture, snapshot(1, T0 + 100))
+    capture.retire("KXA")
+    record(capture, snapshot(2, T0 + 200))
+    capture.checkpoints(T0 + 1000, NOW)
+    assert capture.book("KXA") is not None
+
+
 def test_a_book_in_doubt_is_not_checkpointed() -> None:
     """Rather no checkpoint than a wrong one."""
     capture = Capture("g", checkpoint_ms=1000)

@@ -15,11 +15,11 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def old_cluster() -> Iterator[EmbeddedPostgres]:
+def old_cluster(roomy_place: Path | None) -> Iterator[EmbeddedPostgres]:
     """The system's PostgreSQL 15."""
     if not OLD_BINARIES.exists():
         pytest.skip(f"needs PostgreSQL 15 in {OLD_BINARIES}")
-    with tempfile.TemporaryDirectory(prefix="kalshi-tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kalshi-tests-", dir=roomy_place) as folder:
         Path(folder).chmod(0o711)
         server = EmbeddedPostgres(Path(folder) / "postgres", binaries=OLD_BINARIES, settings={"fsync": "off"})
         try:

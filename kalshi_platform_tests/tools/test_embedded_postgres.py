@@ -27,11 +27,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a cluster; pytest's own folders may be entered by their owner only."""
-    wanted = tmp_path / "postgres"
-    yield wanted
-    EmbeddedPostgres(wanted).delete()
+def folder(roomy_place: Path | None) -> Iterator[Path]:
+    """A folder for a cluster, where everybody may go."""
+    with tempfile.TemporaryDirectory(prefix="kalshi-tests-", dir=roomy_place) as place:
+        Path(place).chmod(0o711)
+        wanted = Path(place) / "postgres"
+        yield wanted
+        EmbeddedPostgres(wanted).delete()
 
 
 def query(url: str, sql: str) -> object:
@@ -142,6 +144,7 @@ def test_cluster_behind_a_closed_door_is_placed_elsewhere(tmp_path: Path) -> Non
     with server:
         assert query(server.url(), "SELECT 1") == 1
         assert server.data_folder.is_relative_to(unprivileged.ELSEWHERE)
+        assert server.data_folder.with_name("belongs-to").read_text() == f"{server.folder}\n"
         query(server.url(), "CREATE TABLE kept AS SELECT 1 AS one")
     assert door.stat().st_mode & 0o777 == 0o700
     with server:
@@ -155,13 +158,13 @@ def test_cluster_behind_a_closed_door_is_placed_elsewhere(tmp_path: Path) -> Non
 
 
 @as_root
-def test_cluster_in_an_open_folder_stays_there(tmp_path: Path) -> None:
+def test_cluster_in_an_open_folder_stays_there(folder: Path) -> None:
     """Where the unprivileged user can go, the cluster lies in the folder that was asked for."""
-    with EmbeddedPostgres(_open_folder() / "postgres") as server:
-        assert server.data_folder == server.folder / "cluster"
+    with EmbeddedPostgres(folder) as server:
+        assert server.data_folder == folder / "cluster"
         assert server.data_folder.stat().st_uid != 0
     server.delete()
-    server.folder.parent.rmdir()
+    assert not folder.exists()
 
 
 @as_root
@@ -202,10 +205,10 @@ def test_folder_of_a_stranger_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @as_root
-def test_normal_user_runs_it_as_himself() -> None:
+def test_normal_user_runs_it_as_himself(folder: Path) -> None:
     """Without root nothing is given up or placed elsewhere."""
-    place = _open_folder()
-    os.chown(place, 65534, 65534)
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
     script = textwrap.dedent("""
         import sys
         from pathlib import Path
@@ -214,7 +217,7 @@ def test_normal_user_runs_it_as_himself() -> None:
             print(server.data_folder)
     """)
     done = subprocess.run(
-        [sys.executable, "-c", script, str(place / "postgres")],
+        [sys.executable, "-c", script, str(folder)],
         user=65534,
         group=65534,
         extra_groups=[],
@@ -223,10 +226,9 @@ def test_normal_user_runs_it_as_himself() -> None:
         text=True,
         check=False,
     )
-    shutil.rmtree(place)
     if "PermissionError" in done.stderr or "ModuleNotFoundError" in done.stderr:
         pytest.skip("this checkout lies where nobody else may read it")
-    assert done.stdout.strip() == f"{place}/postgres/cluster", done.stderr
+    assert done.stdout.strip() == f"{folder}/cluster", done.stderr
 
 
 @linux
@@ -316,10 +318,3 @@ def test_other_binaries_can_be_named(folder: Path) -> None:
         assert str(query(server.url(), "SHOW server_version")).startswith("15.")
     with pytest.raises(EmbeddedPostgresError, match="missing"):
         EmbeddedPostgres(folder, binaries=folder).start()
-
-
-def _open_folder() -> Path:
-    """A new folder that everybody may enter."""
-    place = Path(tempfile.mkdtemp(prefix="kalshi-tests-"))
-    place.chmod(0o755)
-    return place

@@ -1,0 +1,165 @@
+"""What becomes of frames: sequence, books, quarantine and gaps, down to the rows in the database."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kalshi_platform.core.capture import Capture
+from kalshi_platform.core.messages import LifecycleFrame
+from kalshi_platform.core.schema import Table
+from kalshi_platform.database.sink import Sink
+from kalshi_platform.database.writer import WriterRow
+from kalshi_platform.exchange.session import Channel, Session
+from kalshi_platform.gatherer.router import Router
+from kalshi_platform.service.metrics import GathererMetrics
+from kalshi_platform_tests.queries import fetch, value
+
+T0 = 1_795_219_200_000
+NOW = T0 * 1000 + 500_000
+
+
+class Bench:
+    """A router with everything behind it, and nothing in front."""
+
+    def __init__(self, database: str, tickers: Sequence[str] = ("A", "B")) -> None:
+        self.database = database
+        self.metrics = GathererMetrics()
+        self.session = Session([Channel.ORDERBOOK], tickers)
+        self.capture = Capture("g", 1000)
+        self.sink = Sink(database, self, lambda _table: None, _no_waits)
+        self.lifecycle: list[LifecycleFrame] = []
+        self.router = Router("orderbook-1", self.session, self.capture, self.sink, self.metrics, self.lifecycle.append)
+        self.commands()
+        self.feed(id=1, type="subscribed", msg={"channel": "orderbook_delta", "sid": 1})
+        self.seq = 0
+
+    def written(self, table: Table, rows: Sequence[WriterRow], new: int, queued: int) -> None:
+        """The writers' listener: nothing to say."""
+
+    def failed(self, table: Table, error: Exception) -> None:
+        """The test's database does not fail."""
+        raise AssertionError(table.name) from error
+
+    def feed(self, **frame: Any) -> None:
+        """Let a frame arrive."""
+        self.router.feed(json.dumps(frame).encode(), NOW)
+
+    def snapshot(self, ticker: str, skip: int = 0) -> None:
+        """A book, with frames lost before it."""
+        self.seq += 1 + skip
+        msg = {"market_ticker": ticker, "yes_dollars_fp": [["0.40", "5.00"]]}
+        self.feed(type="orderbook_snapshot", sid=1, seq=self.seq, sending_ts_ms=T0, msg=msg)
+
+    def delta(self, ticker: str, skip: int = 0, **changes: object) -> None:
+        """A change of a book, with frames lost before it."""
+        self.seq += 1 + skip
+        msg = {"market_ticker": ticker, "price_dollars": "0.40", "delta_fp": "1.00", "side": "yes", "ts_ms": T0 + 10}
+        self.feed(type="orderbook_delta", sid=1, seq=self.seq, msg={**msg, **changes})
+
+    def commands(self) -> list[dict[str, Any]]:
+        """What would be sent to the exchange now."""
+        return [json.loads(one) for one in self.session.take_commands()]
+
+    async def write(self) -> None:
+        """Write everything that has come."""
+        self.sink.close()
+        await asyncio.wait_for(self.sink.run(), 30)
+
+
+async def test_a_gap_is_recorded_distrusted_and_healed(gatherer_database: str) -> None:
+    """All books of the sid are in doubt; fresh ones are asked for; deltas meanwhile are kept as facts."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    bench.snapshot("B")
+    bench.delta("A", skip=3)
+    assert bench.capture.book("A") is bench.capture.book("B") is None
+    (command,) = bench.commands()
+    assert command["params"]["action"] == "get_snapshot"
+    assert command["params"]["market_tickers"] == ["A", "B"]
+    bench.delta("B")
+    for ticker in ("A", "B"):
+        bench.snapshot(ticker)
+    bench.delta("A", ts_ms=T0 + 20)
+    book = bench.capture.book("A")
+    assert book is not None
+    assert book.yes == {400_000: 600}
+    await bench.write()
+    (gap,) = await fetch(
+        gatherer_database, "SELECT connection, channel, expected_seq, seen_seq, markets FROM capture_gaps"
+    )
+    assert tuple(gap) == ("orderbook-1", "orderbook_delta", 3, 6, 2)
+    assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 3
+    assert bench.metrics.registry.get_sample_value(
+        "kalshi_gatherer_sequence_gaps_total", {"channel": "orderbook_delta"}
+    ) == 1  # fmt: skip
+
+
+async def test_a_lost_snapshot_is_asked_for_again(gatherer_database: str) -> None:
+    """A book that stays in doubt is not forgotten."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    bench.snapshot("B")
+    bench.delta("A", delta_fp="-9.00")
+    assert bench.capture.book("A") is None
+    for seconds in (10, 11, 16):
+        bench.router.sweep(T0, NOW + seconds * 1_000_000)
+    asked = [one["params"]["market_tickers"] for one in bench.commands()]
+    assert asked == [["A"], ["A"]]
+    alarms = bench.metrics.registry.get_sample_value("kalshi_gatherer_book_alarms_total", {"kind": "negative_levels"})
+    assert alarms == 1
+
+
+async def test_bad_frames_go_to_the_quarantine_and_the_stream_goes_on(gatherer_database: str) -> None:
+    """Each with its reason, without a phantom gap, and with the market's book in doubt."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    bench.snapshot("B")
+    bench.delta("A", price_dollars="0.12345678")
+    bench.delta("B", delta_fp="1.005")
+    bench.delta("B", side=None)
+    bench.router.feed(b"[]", NOW)
+    bench.router.feed(b'{"type":"orderbook_delta","sid":1,"se', NOW)
+    for _ in range(30):
+        bench.router.feed(b'{"type":"brand_new","sid":1}', NOW)
+    bench.seq -= 1
+    bench.delta("A")
+    assert bench.capture.untrusted == ["A", "B"]
+    bench.snapshot("A")
+    bench.delta("A")
+    await bench.write()
+    rows = await fetch(gatherer_database, "SELECT reason, connection FROM rejected_messages ORDER BY reason")
+    assert [row["reason"] for row in rows] == [
+        "bad_price", "bad_size", "not_an_object", "not_json", "out_of_sequence", "unknown_type", "wrong_shape",
+    ]  # fmt: skip
+    assert await value(gatherer_database, "SELECT count(*) FROM capture_gaps") == 0
+    assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 1
+    counted = bench.metrics.registry.get_sample_value(
+        "kalshi_gatherer_rejected_frames_total", {"reason": "unknown_type"}
+    )
+    assert counted == 30
+
+
+async def test_a_new_subscription_begins_anew(gatherer_database: str) -> None:
+    """After error 25 the books are those of the new sid, counted from 1."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    bench.feed(type="error", sid=1, seq=2, msg={"code": 25, "msg": "overflow"})
+    (command,) = bench.commands()
+    assert command["cmd"] == "subscribe"
+    bench.feed(id=2, type="subscribed", msg={"channel": "orderbook_delta", "sid": 2})
+    assert bench.capture.book("A") is None
+    bench.feed(type="orderbook_snapshot", sid=2, seq=1, msg={"market_ticker": "A"})
+    assert bench.capture.book("A") is not None
+
+
+async def test_lifecycle_frames_are_handed_on(gatherer_database: str) -> None:
+    """The registry decides what they mean."""
+    bench = Bench(gatherer_database)
+    bench.feed(type="market_lifecycle_v2", sid=7, seq=1, msg={"market_ticker": "C", "event_type": "created"})
+    assert [frame.msg.market_ticker for frame in bench.lifecycle] == ["C"]
+
+
+def _no_waits() -> Iterator[float]:
+    while True:
+        yield 0.0
