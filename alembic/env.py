@@ -4,6 +4,7 @@ There is no other way in, so that an address with its password never stands in a
 """
 
 from alembic import context
+
 from kalshi_platform.core.errors import ConfigurationError
 
 connection = context.config.attributes.get("connection")

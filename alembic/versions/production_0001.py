@@ -6,9 +6,9 @@ Revision production_0001, the first of its branch. Frozen: it says what was rele
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from alembic import op
 from kalshi_platform.database import ddl_v1
 from kalshi_platform.database.column_types import XID8
 

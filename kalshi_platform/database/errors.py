@@ -2,11 +2,12 @@
 
 PlatformError
 ├── ConfigurationError
-│   └── DatabaseUrlError          the address of a database cannot be used
-├── RevisionError                 the database does not carry the schema that this version works with
-│   ├── OutdatedDatabaseError     no schema yet, or an earlier one: migrate it
-│   ├── UnknownRevisionError      a later schema than this version knows: update the platform
-│   └── OtherHomeError            the schema of the other kind of database: check the address
+│   ├── DatabaseUrlError          the address of a database cannot be used
+│   └── RevisionError             the database does not carry the schema that this version works with
+│       ├── OutdatedDatabaseError     no schema yet, or an earlier one: migrate it
+│       ├── UnknownRevisionError      a later schema than this version knows: update the platform
+│       └── OtherHomeError            the schema of the other kind of database: check the address
+├── DatabaseUnreachableError      no answer, or no entry: wrong address, password, or the server is down
 └── UnencodableValueError         a value does not fit its column; nothing was sent
 
 None of them ever carries a password.
@@ -17,6 +18,10 @@ from kalshi_platform.core.errors import ConfigurationError, PlatformError
 
 class DatabaseUrlError(ConfigurationError):
     """The address of a database cannot be used."""
+
+
+class DatabaseUnreachableError(PlatformError):
+    """The database does not answer, or does not let us in."""
 
 
 class RevisionError(ConfigurationError):

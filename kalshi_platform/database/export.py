@@ -11,9 +11,10 @@ import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
 from kalshi_platform.core.errors import PlatformError
+from kalshi_platform.core.masking import masked
 from kalshi_platform.core.schema import SYNC_CURSORS, Column, ColumnType, Home, Table
 from kalshi_platform.core.units import datetime_from_us
-from kalshi_platform.database.urls import masked, sqlalchemy_url
+from kalshi_platform.database.urls import sqlalchemy_url
 
 # COPY takes no parameters: given some, the driver falls back to one result in memory (511 MiB instead of 145 for a
 # million rows). So the window is bound to settings of the transaction; a subquery reads each once, where a bare call

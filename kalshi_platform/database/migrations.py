@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TypeVar
 
 import asyncpg
+from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -21,9 +22,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from alembic import command
+from kalshi_platform.core.masking import masked
 from kalshi_platform.core.schema import Home
-from kalshi_platform.database.errors import OtherHomeError, OutdatedDatabaseError, RevisionError, UnknownRevisionError
+from kalshi_platform.database.errors import (
+    DatabaseUnreachableError,
+    OtherHomeError,
+    OutdatedDatabaseError,
+    RevisionError,
+    UnknownRevisionError,
+)
 from kalshi_platform.database.urls import checked, database_name
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))")
@@ -102,7 +109,7 @@ def _run(work: Coroutine[None, None, T]) -> T:
 
 async def _revision(url: str) -> str | None:
     """The revision that a database carries."""
-    connection = await asyncpg.connect(checked(url))
+    connection = await _connect(checked(url))
     try:
         if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
             return None
@@ -113,9 +120,9 @@ async def _revision(url: str) -> str | None:
 
 async def _on(url: str, work: Callable[[Connection], T]) -> T:
     """Do something over one connection of SQLAlchemy's to the database."""
-    # asyncpg reads the address by itself: it knows TLS modes, its errors are what callers expect, and the password
+    # asyncpg reads the address by itself: it knows TLS modes, and the password
     # does not pass through SQLAlchemy
-    raw = await asyncpg.connect(checked(url))
+    raw = await _connect(checked(url))
 
     async def connect() -> asyncpg.Connection:
         return raw
@@ -127,6 +134,13 @@ async def _on(url: str, work: Callable[[Connection], T]) -> T:
     finally:
         await engine.dispose()
         raw.terminate()
+
+
+async def _connect(url: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(url)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnreachableError(f"cannot use the database at {masked(url)}: {error}") from error
 
 
 def _move(connection: Connection, home: Home, work: Callable[[Config], None]) -> None:

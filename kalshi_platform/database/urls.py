@@ -1,18 +1,17 @@
-"""Addresses of databases: checked, with the driver named, and shown without the password.
+"""Addresses of databases: checked, with the driver named.
 
 Here belongs what is true of a database URL as text. Kept out: connecting, and where an address comes from.
 """
 
-import re
 from urllib.parse import unquote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from kalshi_platform.core.masking import masked
 from kalshi_platform.database.errors import DatabaseUrlError
 
 _SCHEMES = ("postgresql", "postgres")
-_PASSWORD_OPTION = re.compile(r"(?<=[?&]password=)[^&]*", re.IGNORECASE)
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 
 
@@ -43,17 +42,6 @@ def sqlalchemy_url(url: str, driver: str = "asyncpg") -> URL:
             f"{masked(url)} cannot be read as {_EXAMPLE}; write special characters of the password as %XX"
         ) from None
     return parsed.set(drivername=f"postgresql+{driver}")
-
-
-def masked(url: str) -> str:
-    """The URL without its password, for people and logs; hides too much rather than too little."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return "***"
-    credentials, at, place = rest.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    shown = f"{user}:***" if colon else user
-    return _PASSWORD_OPTION.sub("***", f"{scheme}://{shown}{at}{place}")
 
 
 def database_name(url: str) -> str:

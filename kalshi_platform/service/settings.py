@@ -8,13 +8,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.core.masking import masked
 
 PREFIX = "KALSHI_"
 _ENV_FILE = ".env"
@@ -137,15 +137,4 @@ def _shown(value: Any) -> str:
         return ""
     if not isinstance(value, SecretStr):
         return str(value)
-    return ",".join(_without_password(part) for part in value.get_secret_value().split(","))
-
-
-def _without_password(url: str) -> str:
-    """A database URL with its password and query hidden; the whole text where it cannot be taken apart."""
-    name, separator, rest = url.rpartition("=") if "=postgres" in url else ("", "", url)
-    parts = urlsplit(rest)
-    if not parts.hostname:
-        return "********"
-    user = f"{parts.username}:***@" if parts.username else ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{name}{separator}{parts.scheme}://{user}{parts.hostname}{port}{parts.path}"
+    return ",".join(masked(part) for part in value.get_secret_value().split(","))

@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from urllib.parse import quote
 import asyncpg
 
 from kalshi_platform.core.errors import PlatformError
+from kalshi_platform.tools.children import launch
 from kalshi_platform.tools.unprivileged import (
     Identity,
     bare_environment,
@@ -52,22 +52,6 @@ _POLL_SECONDS = 0.01
 # Reasons to try again: the rest of a killed server still goes away, or another process took the free port first.
 _PASSING = ("shared memory block", 'lock file "postmaster.pid" already exists')
 _PORT_TAKEN = ("could not bind", "Address already in use")
-
-# Runs in a fresh Python between us and PostgreSQL: gives up root, asks the kernel (Linux) for a fast shutdown when
-# the parent dies, and becomes the server, so that the server stays our direct child. A preexec_fn would do the same
-# but may deadlock in a process with threads. The kernel's "parent" is the THREAD that started the child.
-_LAUNCHER = """
-import os, sys
-parent, uid, gid, program, *arguments = sys.argv[1:]
-if uid:
-    os.setgroups([]); os.setgid(int(gid)); os.setuid(int(uid))
-if sys.platform == "linux":
-    import ctypes, signal
-    ctypes.CDLL(None).prctl(1, int(signal.SIGINT), 0, 0, 0)
-    if os.getppid() != int(parent):
-        sys.exit("the parent died before the server started")
-os.execv(program, [program, *arguments])
-"""
 
 
 class EmbeddedPostgresError(PlatformError):
@@ -249,19 +233,10 @@ class EmbeddedPostgres:
             time.sleep(0.1)
 
     def _launched(self, binaries: Path, owner: Identity | None) -> subprocess.Popen[bytes]:
-        identity = (str(owner.uid), str(owner.gid)) if owner else ("", "")
         settings = [f"--{name}={value}" for name, value in {**self._settings, "port": str(self._port)}.items()]
         server = [str(binaries / "postgres"), "-D", str(self.data_folder), *settings]
-        with self.log_file.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - our own program and our own arguments
-                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *identity, *server],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=bare_environment(),
-                start_new_session=True,  # a Ctrl-C in the terminal is ours to translate, not the server's
-            )
+        user = (owner.uid, owner.gid) if owner else None
+        return launch(server, self.log_file, bare_environment(), Path("/"), user)
 
     def _became_ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
         """Whether the server came to accept connections; False if it ended or the deadline passed."""

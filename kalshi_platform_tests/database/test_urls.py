@@ -1,7 +1,8 @@
 import pytest
 
+from kalshi_platform.core.masking import masked
 from kalshi_platform.database.errors import DatabaseUrlError
-from kalshi_platform.database.urls import checked, database_name, masked, sqlalchemy_url
+from kalshi_platform.database.urls import checked, database_name, sqlalchemy_url
 
 
 def test_driver_is_named() -> None:
