@@ -10,12 +10,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, ParamSpec, Protocol, TypeVar
 
 import typer
 
 from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, PlatformError
 from kalshi_platform.core.schema import Home
+
+if TYPE_CHECKING:
+    from kalshi_platform.service.settings import Settings
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -92,13 +95,8 @@ def demo(
 def gather() -> None:
     """Run one gatherer: listen to every market and write what is heard into its own database."""
     from kalshi_platform.gatherer.daemon import Gatherer
-    from kalshi_platform.service.lifecycle import run_daemon
-    from kalshi_platform.service.logs import configure_logs
-    from kalshi_platform.service.settings import load_settings
 
-    settings = load_settings()
-    configure_logs(settings.log_format)
-    raise typer.Exit(run_daemon(lambda stop: Gatherer(settings).run(stop)))
+    _run_daemon(Gatherer)
 
 
 @app.command()
@@ -106,13 +104,23 @@ def gather() -> None:
 def deduplicate() -> None:
     """Run the deduplicator: merge the gatherers' databases into production, nothing lost, nothing twice."""
     from kalshi_platform.deduplicator.daemon import Deduplicator
+
+    _run_daemon(Deduplicator)
+
+
+class _Daemon(Protocol):
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+
+def _run_daemon(make: "Callable[[Settings], _Daemon]") -> None:
+    """Read the settings and run a daemon until a signal ends it."""
     from kalshi_platform.service.lifecycle import run_daemon
     from kalshi_platform.service.logs import configure_logs
     from kalshi_platform.service.settings import load_settings
 
     settings = load_settings()
     configure_logs(settings.log_format)
-    raise typer.Exit(run_daemon(lambda stop: Deduplicator(settings).run(stop)))
+    raise typer.Exit(run_daemon(lambda stop: make(settings).run(stop)))
 
 
 @app.command()
