@@ -7,6 +7,7 @@ code. Here belong occurrence, position, book keeping and checkpoints. Kept out: 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from kalshi_platform.core.book import NegativeLevel, OrderBook
 from kalshi_platform.core.errors import FrameRejected
@@ -104,6 +105,7 @@ class Capture:
         self._markets: dict[str, MarketBook] = {}
         self._tickers: dict[str, Occurrences] = {}
         self._due_markets: set[str] = set()
+        self._earliest_due: float = inf
         self.counts = CaptureCounts()
 
     @property
@@ -224,11 +226,16 @@ class Capture:
 
     def checkpoints(self, until_ms: int, received_us: int) -> list[SnapshotRow]:
         """The checkpoints that stand out at boundaries up to `until_ms`, for markets that have been quiet since."""
+        if until_ms < self._earliest_due:
+            return []
+        self._earliest_due = inf
         rows: list[SnapshotRow] = []
         for ticker in sorted(self._due_markets):
             market = self._markets[ticker]
             if market.due is not None and market.due <= until_ms:
                 rows.extend(self._checkpoint(ticker, market, received_us))
+            if market.due is not None:
+                self._earliest_due = min(self._earliest_due, market.due)
         return rows
 
     def _market(self, ticker: str) -> MarketBook:
@@ -256,6 +263,7 @@ class Capture:
         if market.due is None:
             market.due = (changed_ms // self._checkpoint_ms + 1) * self._checkpoint_ms
             self._due_markets.add(ticker)
+            self._earliest_due = min(self._earliest_due, market.due)
 
     def _checkpoint(self, ticker: str, market: MarketBook, received_us: int) -> list[SnapshotRow]:
         """The checkpoint that is due, if the book was certain before it; the plan is cleared either way."""

@@ -77,10 +77,8 @@ class Router:
         self.swept_ms = settled_ms
         now_ms = now_us // MILLISECOND
         if now_ms - self._asked_ms >= _ASK_AGAIN_MS:
-            untrusted = self._capture.untrusted
-            if untrusted:
-                self._session.request_snapshots(untrusted)
-                self._asked_ms = now_ms
+            self._session.request_snapshots(self._capture.untrusted)
+            self._asked_ms = now_ms
         self._report_alarms()
 
     def retire(self, tickers: Iterable[str]) -> None:
@@ -96,6 +94,7 @@ class Router:
     def _handle(self, event: Event, raw: bytes, received_us: int) -> None:
         match event:
             case Heard(frame):
+                self.heard_data = True
                 self._record(frame, raw, received_us)
             case Started(channel, sid):
                 if channel == Channel.ORDERBOOK:
@@ -133,7 +132,6 @@ class Router:
         if isinstance(frame, DeltaFrame | TradeFrame) and frame.msg.ts_ms is not None:
             received_ms = received_us // MILLISECOND
             lag_ms = max(0, received_ms - frame.msg.ts_ms)
-            self.heard_data = True
             self._latest = (received_ms, lag_ms)
             self._received.observe(lag_ms * MILLISECOND / SECOND)
 
