@@ -85,6 +85,7 @@ def demo(
         rate=rate,
         seed=seed,
         port_base=port_base,
+        checkpoint_seconds=60 if live else 5,
     )
     if not run_demo(options, Console(), seconds, with_dagster=dagster):
         raise typer.Exit(1)

@@ -5,6 +5,7 @@ every message stands in production exactly once. Kept out: how things look (demo
 """
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Demo:
         start, _ = judge.span()
         files = self._export(start, settled)
         lake = connect(str(self.stack.lake))
-        self._show_lake(lake, end)
+        self._show_lake(lake, settled)
         verdict = self._judge(judge, lake, end, settled)
         self.console.print(show_verdict(verdict, files))
         return verdict.is_exact
@@ -283,6 +284,8 @@ def run_demo(options: StackOptions, console: Console, seconds: float, *, with_da
         settings = load_settings()
         for name in ("api_key_id", "private_key_path"):
             settings.required(name)  # said before anything is started
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job is born deaf to SIGINT
+        signal.signal(number, signal.default_int_handler)
     try:
         with LocalStack(options) as stack:
             is_exact = demo_class(stack, console, seconds).run()

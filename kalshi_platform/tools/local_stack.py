@@ -37,7 +37,8 @@ SIMULATOR = "simulator"
 _DATABASE = "kalshi"
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-_CONNECTIONS = {"TICKER": 1, "TRADE": 1, "LIFECYCLE": 1, "ORDERBOOK": 4}
+_BOOK_CONNECTIONS = 4
+_LIVE_BOOK_CONNECTIONS = 14  # room for 105,000 markets; three gatherers stay below 200 connections a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,9 @@ class LocalStack:
         }
 
     def _start_gatherer(self, name: str, exchange: Mapping[str, str]) -> None:
-        connections = {f"KALSHI_{role}_CONNECTIONS": str(count) for role, count in _CONNECTIONS.items()}
+        books = _LIVE_BOOK_CONNECTIONS if self.options.live else _BOOK_CONNECTIONS
+        counts = {"TICKER": 1, "TRADE": 1, "LIFECYCLE": 1, "ORDERBOOK": books}
+        connections = {f"KALSHI_{role}_CONNECTIONS": str(count) for role, count in counts.items()}
         own = {
             "KALSHI_GATHERER_ID": name,
             "KALSHI_GATHERER_DATABASE_URL": self._url(name, Role.GATHERER),

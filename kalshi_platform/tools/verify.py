@@ -147,8 +147,8 @@ class BooksVerdict:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every book that could be compared agrees."""
-        return self.compared > 0 and not self.differing and not (self.unknown and self.must_know_all)
+        """Whether every book that could be compared agrees, and all that should be known are."""
+        return not self.differing and not (self.must_know_all and (self.unknown or not self.compared))
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -21,7 +23,7 @@ _FAMILY = {*_GATHERERS, "simulator", "deduplicator", *(f"database of {name}" for
 @contextmanager
 def _demo(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """A running demo; whatever happens, nothing of it outlives the block."""
-    command = [sys.executable, "-m", "kalshi_platform.cli", "demo", "--no-dagster", "--folder", str(folder), *arguments]
+    command = [sys.executable, "-m", "kalshi_platform.cli", "demo", "--folder", str(folder), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             yield process
@@ -58,7 +60,7 @@ def _has_captured(folder: Path, kilobytes: int) -> Callable[[], bool]:
 
 def test_killed_daemons_cost_nothing(folder: Path) -> None:
     """`kill -9` of one gatherer and of the deduplicator in the middle: after their restart the verdict is exact."""
-    with _demo(folder, "--seconds", "20", "--rate", "600", "--markets", "80") as demo:
+    with _demo(folder, "--no-dagster", "--seconds", "20", "--rate", "600", "--markets", "80") as demo:
         _wait_for(lambda: set(_pids(folder)) == _FAMILY, demo)
         _wait_for(_has_captured(folder, 600), demo)
         first = _pids(folder)
@@ -77,7 +79,7 @@ def test_killed_daemons_cost_nothing(folder: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_ended_demo_leaves_nothing_running(folder: Path, number: signal.Signals) -> None:
     """Ctrl-C stops everything in order; even a killed demo takes its children along."""
-    with _demo(folder, "--seconds", "600", "--markets", "20") as demo:
+    with _demo(folder, "--no-dagster", "--seconds", "600", "--markets", "20") as demo:
         _wait_for(lambda: set(_pids(folder)) == _FAMILY, demo)
         _wait_for(_has_captured(folder, 50), demo)
         family = list(_pids(folder).values())
@@ -90,6 +92,26 @@ def test_an_ended_demo_leaves_nothing_running(folder: Path, number: signal.Signa
         assert time.monotonic() < deadline, output
         time.sleep(0.1)
     assert (folder / "ledger.ndjson").exists()
+
+
+def test_dagster_opens_on_what_was_captured(folder: Path) -> None:
+    """The UI is up with the code location loaded, and Ctrl-C takes it down with the rest."""
+    with _demo(folder, "--seconds", "5", "--markets", "20") as demo:
+        assert demo.stdout is not None
+        shown = ""
+        while not (address := re.search(r"Dagster: (http://127\.0\.0\.1:\d+)", shown)):
+            line = demo.stdout.readline()
+            assert line, shown
+            shown += line
+        assert "verdict: exact" in shown
+        query = "{ assetNodes { assetKey { path } } }"
+        answer = httpx.post(f"{address[1]}/graphql", json={"query": query}, timeout=30).json()
+        assets = {"/".join(node["assetKey"]["path"]) for node in answer["data"]["assetNodes"]}
+        assert {"production/trades", "raw/trades", "raw/orderbook_deltas"} <= assets
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address[1])
 
 
 def test_the_live_demo_is_judged_by_the_union(folder: Path) -> None:
