@@ -23,15 +23,17 @@ _LOG_TAIL = 12
 # when the parent dies, and becomes the program, which so stays our direct child. A preexec_fn would do the same but
 # may deadlock in a process with threads. The kernel's "parent" is the THREAD that started the child.
 _LAUNCHER = """
-import os, sys
-parent, uid, gid, program, *arguments = sys.argv[1:]
-if uid:
-    os.setgroups([]); os.setgid(int(gid)); os.setuid(int(uid))
-import signal
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-if sys.platform == "linux":
+import os, signal, sys
+on_linux = sys.platform == "linux"
+if on_linux:
     import ctypes
-    ctypes.CDLL(None).prctl(1, int(signal.SIGINT), 0, 0, 0)
+    prctl = ctypes.CDLL(None).prctl
+parent, uid, gid, program, *arguments = sys.argv[1:]
+if uid:  # nothing is imported from here on: the user that we become may not be able to read this Python
+    os.setgroups([]); os.setgid(int(gid)); os.setuid(int(uid))
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+if on_linux:
+    prctl(1, int(signal.SIGINT), 0, 0, 0)
     if os.getppid() != int(parent):
         sys.exit("the parent died before its child started")
 os.execv(program, [program, *arguments])
