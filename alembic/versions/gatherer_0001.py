@@ -330,7 +330,7 @@ def _capture_gaps() -> None:
             comment="Transaction that wrote the row; the deduplicator's cursor.",
         ),
         sa.PrimaryKeyConstraint("detected_at", "connection", "sid", "seen_seq"),
-        comment="Holes in a subscription's sequence: what was missed, when, and when the books were whole again.",
+        comment="Holes in a subscription's sequence: which numbers were missed, where, and when it was seen.",
     )
 
 

@@ -30,6 +30,7 @@ from kalshi_platform.core.records import (
 from kalshi_platform.core.units import MILLISECOND, price_from_dollars, size_from_contracts
 
 HOUR_MS = 3_600_000
+MOST_CHECKPOINTS = 500
 _BOOK_FRAMES = ("orderbook_delta", "orderbook_snapshot")
 
 
@@ -151,7 +152,7 @@ class Capture:
         if isinstance(frame, TickerFrame):
             return (self._ticker(frame, received_us),)
         if isinstance(frame, SnapshotFrame):
-            return (self._snapshot(frame, received_us),)
+            return self._snapshot(frame, received_us)
         return ()
 
     def missed(self, envelope: Envelope) -> None:
@@ -159,19 +160,24 @@ class Capture:
         if envelope.type in _BOOK_FRAMES:
             self.distrust(None if envelope.msg is None else envelope.msg.market_ticker)
 
-    def _snapshot(self, frame: SnapshotFrame, received_us: int) -> SnapshotRow:
-        """Take a whole book; from now on it can be trusted."""
+    def _snapshot(self, frame: SnapshotFrame, received_us: int) -> Sequence[SnapshotRow]:
+        """Take a whole book; from now on it can be trusted. Before it stands the checkpoint of the book it replaces."""
         ticker = check_ticker(frame.msg.market_ticker)
         market = self._market(ticker)
+        rows: list[SnapshotRow] = []
+        if market.due is not None and market.valid_from is not None and (frame.sending_ts_ms or 0) >= market.due:
+            rows.extend(self._checkpoint(ticker, market, received_us))
+            market = self._market(ticker)
         market.valid_from = None
         market.is_leaving = False
         market.book = OrderBook(levels_of(frame.msg.yes_dollars_fp), levels_of(frame.msg.no_dollars_fp))
         sent_ms = received_us // MILLISECOND if frame.sending_ts_ms is None else frame.sending_ts_ms
         market.valid_from = exchange_ms(sent_ms, None, received_us)
         self._plan(ticker, market, market.valid_from)
-        return snapshot_row(
-            market.book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us
+        rows.append(
+            snapshot_row(market.book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us)
         )
+        return rows
 
     def _delta(self, frame: DeltaFrame, received_us: int) -> Sequence[DeltaRow | SnapshotRow]:
         """Record one change; before it stands the checkpoint that it ends, if one was due."""
@@ -188,6 +194,7 @@ class Capture:
         rows: list[DeltaRow | SnapshotRow] = []
         if market.due is not None and ms >= market.due:
             rows.extend(self._checkpoint(ticker, market, received_us))
+            market = self._market(ticker)  # one that was leaving is forgotten by now
         if ms < market.occurrences.ms:
             self.counts.clock_regressions += 1
         occurrence = market.occurrences.count(ms, (side, price, size_delta))
@@ -224,15 +231,18 @@ class Capture:
         digest = digest_of((values, occurrences.count(ms, values)))
         return TickerRow(ms * MILLISECOND, ticker, *values, digest, received_us)
 
-    def checkpoints(self, until_ms: int, received_us: int) -> list[SnapshotRow]:
-        """The checkpoints that stand out at boundaries up to `until_ms`, for markets that have been quiet since."""
+    def checkpoints(self, until_ms: int, received_us: int, most: int = MOST_CHECKPOINTS) -> list[SnapshotRow]:
+        """The checkpoints that stand out at boundaries up to `until_ms`, for markets that have been quiet since.
+
+        At most `most` of them, so that an hour's turn does not hold up the stream: whoever gets as many asks again.
+        """
         if until_ms < self._earliest_due:
             return []
         self._earliest_due = inf
         rows: list[SnapshotRow] = []
         for ticker in sorted(self._due_markets):
             market = self._markets[ticker]
-            if market.due is not None and market.due <= until_ms:
+            if market.due is not None and market.due <= until_ms and len(rows) < most:
                 rows.extend(self._checkpoint(ticker, market, received_us))
             if market.due is not None:
                 self._earliest_due = min(self._earliest_due, market.due)

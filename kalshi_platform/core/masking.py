@@ -14,6 +14,8 @@ def masked(url: str) -> str:
     if not separator:
         return "***"
     credentials, at, place = rest.rpartition("@")
+    if not at and ":" in rest:  # a port, or a password cut off from its host: nobody can tell
+        return f"{scheme}://***"
     user, colon, _ = credentials.partition(":")
     shown = f"{user}:***" if colon else user
     return _PASSWORD_OPTION.sub(r"\1***", f"{scheme}://{shown}{at}{place}")

@@ -215,7 +215,7 @@ REJECTED_MESSAGES = Table(
 
 CAPTURE_GAPS = Table(
     "capture_gaps",
-    "Holes in a subscription's sequence: what was missed, when, and when the books were whole again.",
+    "Holes in a subscription's sequence: which numbers were missed, where, and when it was seen.",
     Home.GATHERER,
     (
         Column("detected_at", ColumnType.TIMESTAMP, "When the gap was seen, by the gatherer's clock."),

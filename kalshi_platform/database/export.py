@@ -24,10 +24,19 @@ _WINDOW = (
     "{time} >= (SELECT current_setting('kalshi.window_start')::timestamptz) "
     "AND {time} < (SELECT current_setting('kalshi.window_end')::timestamptz)"
 )
-_WATERMARKS = (
-    "SELECT table_name, CASE WHEN bool_and(watermark IS NOT NULL) "  # noqa: S608 - a name of the schema
-    f"THEN (extract(epoch FROM min(watermark)) * 1000000)::bigint END FROM {SYNC_CURSORS.name} GROUP BY table_name"
+_WATERMARKS = f"""
+WITH known AS (
+    SELECT table_name, watermark, updated_at > now() - make_interval(secs => {{silence}}) AS is_live
+    FROM {SYNC_CURSORS.name}
+), waited_for AS (
+    SELECT * FROM known WHERE is_live
+    UNION ALL
+    SELECT * FROM known WHERE table_name NOT IN (SELECT table_name FROM known WHERE is_live)
 )
+SELECT table_name, CASE WHEN bool_and(watermark IS NOT NULL)
+                        THEN (extract(epoch FROM min(watermark)) * 1000000)::bigint END
+FROM waited_for GROUP BY table_name
+"""  # noqa: S608 - a name of the schema
 
 
 class ExportError(PlatformError):
@@ -60,13 +69,14 @@ def count_window(url: str, table: Table, start: datetime, end: datetime) -> int:
     return int(count)
 
 
-def watermark(url: str, tables: Sequence[Table]) -> dict[str, datetime | None]:
-    """Per table, the exchange time up to which every gatherer has been merged.
+def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[str, datetime | None]:
+    """Per table, the exchange time up to which every live gatherer has been merged.
 
-    None where that cannot be said: no gatherer is known, or one of them has not come that far yet.
+    None where that cannot be said: no gatherer is known, or one of them has not come that far yet. A gatherer from
+    which nothing was merged for `silence` seconds is not waited for, unless all are silent: it may be gone for good.
     """
     with _cursor(url) as cursor:
-        cursor.execute(_WATERMARKS)
+        cursor.execute(_WATERMARKS.format(silence=float(silence)))
         marks: dict[str, int | None] = dict(cursor.fetchall())
     return {table.name: _moment(marks.get(table.name)) for table in tables}
 

@@ -23,6 +23,9 @@ _RECORD_BATCH = (
     "INSERT INTO ingest_batches (table_name, row_count, min_ts, max_ts, heard_until) VALUES ($1, $2, $3, $4, $5)"
 )
 
+_TRIED_AGAIN: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
+"""Whatever the database says, the rows are kept: read-only after a failover, a lost right, a full disk all end."""
+
 WriterRow = tuple[object, ...]
 """A row in the order of the table's written columns."""
 
@@ -168,7 +171,7 @@ class TableWriter:
         while True:
             try:
                 new = await self._write(batch, heard)
-            except PASSING_FAILURES as error:
+            except _TRIED_AGAIN as error:
                 self._listener.failed(self.table, error)
                 await self._disconnect()
                 await asyncio.sleep(next(waits))
@@ -184,7 +187,7 @@ class TableWriter:
             await self._partitions.ensure(connection, self.table, days)
         async with connection.transaction():
             new = await self._stage.insert_new(connection, batch) if batch else 0
-            if self._time_index is not None:
+            if self._time_index is not None and (new or heard is not None):
                 first, last = (min(times), max(times)) if new else (None, None)
                 await connection.execute(
                     _RECORD_BATCH, self.table.name, new, _moment(first), _moment(last), _moment(heard)

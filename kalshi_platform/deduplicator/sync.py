@@ -101,7 +101,7 @@ class SyncLoop:
         stored = await merger.cursor()
         cursor = stored.on(identity)
         window = await next_window(source, self.table, cursor.next_xid, MOST_ROWS[self.table.name])
-        if not window.is_empty:
+        if not window.is_empty or window.is_full:  # many empty batches move the cursor too, else it never gets past
             with self._metrics.merge_seconds.labels(self.table.name).time():
                 rows = await copy_out(source, self.table, window) if window.rows else None
                 new = await merger.merge(stored, identity, window, rows)

@@ -46,7 +46,7 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
 
     def watermark(self, tables: Sequence[Table]) -> dict[str, datetime | None]:
         """Per table, the time up to which the record is complete; None where that cannot be said."""
-        return export.watermark(self.address(), tables)
+        return export.watermark(self.address(), tables, load_settings().silence_seconds)
 
     def earliest(self, table: Table) -> datetime | None:
         """The time of a table's first row."""

@@ -61,6 +61,7 @@ class Connection:
         self._has_work = asyncio.Event()
         self._session: Session | None = None
         self.router: Router | None = None
+        self.is_blocked = False
         if channel is not Channel.ORDERBOOK:
             self._has_work.set()
 
@@ -105,6 +106,7 @@ class Connection:
             if self.router is not None and self.router.heard_data:
                 waits = self._around.retry_waits()
             self.router = self._session = None
+            self.is_blocked = False
             self._around.metrics.reconnects.labels(self.role).inc()
             await asyncio.sleep(next(waits))
 
@@ -125,12 +127,15 @@ class Connection:
             frames.inc()
             router.feed(raw, received_us)
             await _send(socket, session)
+            self.is_blocked = True
             await self._around.sink.room()
+            self.is_blocked = False
 
     async def _care(self, socket: Socket, session: Session, router: Router) -> None:
         while True:
             now_us = self._around.now_us()
-            router.sweep(now_us // MILLISECOND - self._around.settle_ms, now_us)
+            if not self.is_blocked:  # else messages from before a boundary may still be unread
+                router.sweep(now_us // MILLISECOND - self._around.settle_ms, now_us)
             await _send(socket, session)
             await asyncio.sleep(SWEEP_SECONDS)
 
@@ -166,8 +171,8 @@ class ConnectionManager:
             for connection in self.connections:
                 tasks.create_task(connection.run())
 
-    def follow(self, tickers: Iterable[str]) -> None:
-        """Follow more order books; what no connection has room for is told, never dropped in silence."""
+    def follow(self, tickers: Iterable[str]) -> Sequence[str]:
+        """Follow more order books; returns those that no connection has room for."""
         shares: dict[Connection, list[str]] = {}
         homeless: list[str] = []
         for ticker in tickers:
@@ -183,6 +188,7 @@ class ConnectionManager:
             self._around.metrics.homeless.inc(len(homeless))
             _log.error("no connection has room, raise KALSHI_ORDERBOOK_CONNECTIONS", markets=len(homeless))
         self._count_markets()
+        return homeless
 
     def leave(self, tickers: Iterable[str]) -> None:
         """Follow these order books no more."""
@@ -196,8 +202,10 @@ class ConnectionManager:
         """Exchange time (ms) up to which every open connection has emitted its checkpoints; None where none has."""
         return min((one.router.swept_ms for one in self._books if one.router is not None), default=None) or None
 
-    def lag_ms(self, now_ms: int) -> int:
-        """How far the slowest connection is behind the exchange with what it is just now working off."""
+    def lag_ms(self, now_ms: int) -> int | None:
+        """How far the slowest connection is behind the exchange; None while one has stopped reading."""
+        if any(one.is_blocked for one in self.connections):
+            return None
         return max((one.router.lag_ms(now_ms) for one in self.connections if one.router is not None), default=0)
 
     def _choose(self, ticker: str, shares: Mapping[Connection, Sequence[str]]) -> Connection | None:

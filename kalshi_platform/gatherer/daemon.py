@@ -138,8 +138,8 @@ class Gatherer:
             swept = self._manager.swept_ms()
             return None if swept is None else swept * MILLISECOND
         now_us = _now_us()
-        lag_us = self._manager.lag_ms(now_us // MILLISECOND) * MILLISECOND
-        return now_us - lag_us - round(self._settings.settle_seconds * SECOND)
+        lag_ms = self._manager.lag_ms(now_us // MILLISECOND)
+        return None if lag_ms is None else now_us - lag_ms * MILLISECOND - round(self._settings.settle_seconds * SECOND)
 
 
 async def _until(

@@ -4,7 +4,7 @@ Opening and closing send no message (kalshi-pitfalls.md 32), which is why the wa
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
@@ -15,6 +15,10 @@ from kalshi_platform.exchange.rest import RestClient
 _RECONCILE_SECONDS = 300.0
 _ARRIVALS = frozenset({"created", "activated"})
 _DEPARTURES = frozenset({"settled"})
+_LISTED = ("open", "paused", "unopened")
+"""Filters that find what is followed: a market that opens later says nothing when it does."""
+_OVER = frozenset({"finalized", "settled"})
+_TICKERS_A_CALL = 100
 
 _log = structlog.get_logger()
 
@@ -24,7 +28,7 @@ class Registry:
 
     Args:
         rest: The exchange.
-        follow: Called with tickers that have come.
+        follow: Called with tickers that have come; returns those that it has no room for, which are offered again.
         leave: Called with tickers that have gone.
         include_multivariate: Whether combos are followed too.
         retry_waits: Makes the waits between attempts, in seconds.
@@ -33,7 +37,7 @@ class Registry:
     def __init__(
         self,
         rest: RestClient,
-        follow: Callable[[Iterable[str]], None],
+        follow: Callable[[Iterable[str]], Sequence[str]],
         leave: Callable[[Iterable[str]], None],
         retry_waits: Callable[[], Iterator[float]],
         *,
@@ -51,7 +55,7 @@ class Registry:
         waits = self._retry_waits()
         while True:
             try:
-                await self._walk()
+                await self.walk()
             except ExchangeUnavailable as error:
                 _log.warning("cannot list markets, trying again", error=str(error))
                 await asyncio.sleep(next(waits))
@@ -63,22 +67,38 @@ class Registry:
         """Follow or leave one market, as the exchange says."""
         ticker, event = frame.msg.market_ticker, frame.msg.event_type
         if event in _ARRIVALS and ticker not in self._tickers:
-            self._tickers.add(ticker)
-            self._follow([ticker])
+            self._arrive([ticker])
             _log.info("market came", ticker=ticker)
         elif event in _DEPARTURES and ticker in self._tickers:
             self._tickers.discard(ticker)
             self._leave([ticker])
             _log.info("market went", ticker=ticker)
 
-    async def _walk(self) -> None:
+    async def walk(self) -> None:
+        """Ask for every market that is or will be open, once; follow the new and leave the settled."""
         status = await self._rest.status()
         if not status.exchange_active:
             _log.warning("the exchange is closed", resumes=status.exchange_estimated_resume_time)
         found: set[str] = set()
-        async for market in self._rest.markets(status="open", include_multivariate=self._include_multivariate):
-            found.add(market.ticker)
-        arrived = found - self._tickers
-        self._tickers |= arrived
-        self._follow(sorted(arrived))
-        _log.info("markets listed", open=len(found), new=len(arrived))
+        for listed in _LISTED:
+            async for market in self._rest.markets(status=listed, include_multivariate=self._include_multivariate):
+                found.add(market.ticker)
+        arrived = sorted(found - self._tickers)
+        self._arrive(arrived)
+        gone = await self._settled(sorted(self._tickers - found))
+        self._tickers.difference_update(gone)
+        self._leave(gone)
+        _log.info("markets listed", found=len(found), new=len(arrived), gone=len(gone))
+
+    def _arrive(self, tickers: Sequence[str]) -> None:
+        self._tickers.update(tickers)
+        self._tickers.difference_update(self._follow(tickers))
+
+    async def _settled(self, tickers: Sequence[str]) -> list[str]:
+        """Those that are over for good; a market that is merely closed may open again."""
+        over: list[str] = []
+        for start in range(0, len(tickers), _TICKERS_A_CALL):
+            chunk = ",".join(tickers[start : start + _TICKERS_A_CALL])
+            listed = self._rest.markets(tickers=chunk, include_multivariate=True)
+            over.extend([market.ticker async for market in listed if market.status in _OVER])
+        return over

@@ -7,9 +7,17 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from kalshi_platform.core.capture import Capture, CaptureCounts
+from kalshi_platform.core.capture import MOST_CHECKPOINTS, Capture, CaptureCounts
 from kalshi_platform.core.errors import FrameRejected, Reason
-from kalshi_platform.core.messages import DeltaFrame, Frame, LifecycleFrame, TradeFrame, decode, envelope
+from kalshi_platform.core.messages import (
+    DeltaFrame,
+    Frame,
+    LifecycleFrame,
+    TickerFrame,
+    TradeFrame,
+    decode,
+    envelope,
+)
 from kalshi_platform.core.records import GapRow
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.sink import Sink
@@ -72,10 +80,12 @@ class Router:
 
     def sweep(self, settled_ms: int, now_us: int) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, alarms."""
-        for row in self._capture.checkpoints(settled_ms, now_us):
-            self._sink.add(row)
-        self.swept_ms = settled_ms
         now_ms = now_us // MILLISECOND
+        rows = self._capture.checkpoints(settled_ms - self.lag_ms(now_ms), now_us)
+        for row in rows:
+            self._sink.add(row)
+        if len(rows) < MOST_CHECKPOINTS:
+            self.swept_ms = max(self.swept_ms, settled_ms - self.lag_ms(now_ms))
         if now_ms - self._asked_ms >= _ASK_AGAIN_MS:
             self._session.request_snapshots(self._capture.untrusted)
             self._asked_ms = now_ms
@@ -112,6 +122,8 @@ class Router:
                 detail = f"{channel} sid {sid}: expected {found.expected}, came {found.seen}"
                 self._reject(raw, FrameRejected(Reason.OUT_OF_SEQUENCE, detail), received_us)
             case Ended(channel, sid, code, text):
+                if channel == Channel.ORDERBOOK:
+                    self._capture.distrust()  # what was lost is not known
                 _log.warning(
                     "subscription ended", connection=self._name, channel=channel, sid=sid, code=code, text=text
                 )
@@ -129,7 +141,7 @@ class Router:
             return
         for row in rows:
             self._sink.add(row)
-        if isinstance(frame, DeltaFrame | TradeFrame) and frame.msg.ts_ms is not None:
+        if isinstance(frame, DeltaFrame | TradeFrame | TickerFrame) and frame.msg.ts_ms is not None:
             received_ms = received_us // MILLISECOND
             lag_ms = max(0, received_ms - frame.msg.ts_ms)
             self._latest = (received_ms, lag_ms)

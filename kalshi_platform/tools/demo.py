@@ -286,6 +286,7 @@ def run_demo(options: StackOptions, console: Console, seconds: float, *, with_da
             settings.required(name)  # said before anything is started
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job is born deaf to SIGINT
         signal.signal(number, signal.default_int_handler)
+    is_exact: bool | None = None
     try:
         with LocalStack(options) as stack:
             is_exact = demo_class(stack, console, seconds).run()
@@ -294,5 +295,6 @@ def run_demo(options: StackOptions, console: Console, seconds: float, *, with_da
                 show_dagster(stack, console)
     except KeyboardInterrupt:
         console.print(f"\nstopped; what was captured is in {options.folder}")
-        raise SystemExit(_INTERRUPTED) from None
-    return is_exact
+        if is_exact is None:
+            raise SystemExit(_INTERRUPTED) from None
+    return bool(is_exact)

@@ -36,6 +36,7 @@ DEDUPLICATOR = "deduplicator"
 SIMULATOR = "simulator"
 _DATABASE = "kalshi"
 _START_SECONDS = 60.0
+_DRAIN_SECONDS = 45.0  # longer than a gatherer gives itself
 _POLL_SECONDS = 0.05
 _BOOK_CONNECTIONS = 4
 _LIVE_BOOK_CONNECTIONS = 14  # room for 105,000 markets; three gatherers stay below 200 connections a key
@@ -141,7 +142,7 @@ class LocalStack:
         leaving = [child for child in self.children if child.name in GATHERERS]
         self.children = [child for child in self.children if child.name not in GATHERERS]
         for child in leaving:
-            child.stop()
+            child.stop(_DRAIN_SECONDS)
 
     def free_port(self) -> int:
         """The next port of this stack."""

@@ -124,6 +124,36 @@ def test_a_market_that_leaves_is_forgotten_after_the_checkpoint_of_its_end() -> 
     capture.retire("KXA")
 
 
+def test_a_change_after_the_end_of_a_leaving_market_harms_nobody() -> None:
+    """What is still on its way when the market is left makes a row and no trouble."""
+    capture = Capture("g", checkpoint_ms=1000)
+    record(capture, snapshot(1, T0 + 100))
+    capture.retire("KXA")
+    rows = record(capture, delta(2, T0 + 1001))
+    assert [type(row) for row in rows] == [SnapshotRow, DeltaRow]
+    assert capture.checkpoints(T0 + 9000, NOW) == []
+
+
+def test_a_fresh_snapshot_does_not_swallow_the_checkpoint_that_is_due() -> None:
+    """The book that it replaces was certain at the boundary."""
+    capture = Capture("g", checkpoint_ms=1000)
+    record(capture, snapshot(1, T0 + 100, yes_dollars_fp=[["0.40", "1.00"]]))
+    rows = record(capture, snapshot(2, T0 + 1500))
+    assert [(row.source, row.yes_prices) for row in rows if isinstance(row, SnapshotRow)] == [
+        ("checkpoint", (400_000,)), ("ws", ()),
+    ]  # fmt: skip
+
+
+def test_an_hour_s_turn_comes_in_pieces() -> None:
+    """However many markets are due, the stream is not held up."""
+    capture = Capture("g", checkpoint_ms=1000)
+    for number in range(25):
+        record(capture, snapshot(number + 1, T0 + 100, ticker=f"KX{number}"))
+    pieces = [capture.checkpoints(T0 + 1000, NOW, most=10) for _ in range(4)]
+    assert [len(piece) for piece in pieces] == [10, 10, 5, 0]
+    assert len({row.ticker for piece in pieces for row in piece}) == 25
+
+
 def test_a_market_that_comes_back_stays() -> None:
     """Followed again before it was forgotten."""
     capture = Capture("g", checkpoint_ms=1000)

@@ -124,6 +124,20 @@ async def test_a_large_backlog_is_read_in_pieces(gatherer_database: str) -> None
     assert sizes == [20, 20, 10]
 
 
+async def test_thousands_of_empty_batches_are_passed(gatherer_database: str, production_database: str) -> None:
+    """Transactions that say nothing move the cursor too; behind them stand rows."""
+    await fetch(
+        gatherer_database,
+        "DO $$ BEGIN FOR n IN 1..4500 LOOP "
+        "INSERT INTO ingest_batches (table_name, row_count) VALUES ('orderbook_deltas', 0); COMMIT; END LOOP; END $$",
+    )
+    await write(gatherer_database, deltas(0, 10))
+    sources = {"gatherer-1": gatherer_database}
+    async with running(sync_loops(sources, production_database)):
+        await until_read(sources, production_database)
+    assert await value(production_database, "SELECT count(*) FROM orderbook_deltas") == 10
+
+
 async def test_a_source_that_went_back_in_time_is_read_again(gatherer_database: str) -> None:
     """A cursor ahead of every transaction belongs to a past that a restore has undone."""
     await write(gatherer_database, deltas(0, 10))

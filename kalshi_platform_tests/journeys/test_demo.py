@@ -110,6 +110,7 @@ def test_dagster_opens_on_what_was_captured(folder: Path) -> None:
         assert {"production/trades", "raw/trades", "raw/orderbook_deltas"} <= assets
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=60)
+    assert demo.returncode == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(address[1])
 

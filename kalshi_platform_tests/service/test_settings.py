@@ -48,6 +48,14 @@ def test_passwords_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.gatherer_urls()["g2"] == "postgresql://sync:s3cret@h2/k"
 
 
+def test_a_password_with_a_comma_is_not_shown_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the list is cut, hide too much rather than too little."""
+    monkeypatch.setenv("KALSHI_GATHERERS", "g1=postgresql://u:s3c,ret@h/k")
+    (shown,) = [line.value for line in describe(load_settings()) if line.name == "KALSHI_GATHERERS"]
+    assert "s3c" not in shown
+    assert "ret" not in shown
+
+
 @pytest.mark.parametrize(
     "value", ["postgresql://u:s3cret@h/k", "g1=s3cret", "g1=postgresql://h,g1=postgresql://s3cret", ","]
 )
