@@ -88,12 +88,22 @@ class Child:
         command: Absolute path of the program, and its arguments.
         environment: Its whole environment.
         folder: Where its log goes.
+        may_restart: Whether another start goes on where the last one ended.
     """
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        may_restart: bool = True,
+    ) -> None:
         self.name = name
         self.log_file = folder / f"{name}.log"
         self.restarts = 0
+        self._may_restart = may_restart
         self._command = command
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -120,7 +130,7 @@ class Child:
         """
         if self.is_running:
             return False
-        if self.restarts >= _MOST_RESTARTS or self._gave_up():
+        if not self._may_restart or self.restarts >= _MOST_RESTARTS or self._gave_up():
             raise PlatformError(f"{self.name} cannot run:\n{self.last_lines()}")
         self.restarts += 1
         self.start()

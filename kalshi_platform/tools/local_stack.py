@@ -212,7 +212,13 @@ class LocalStack:
         return {"KALSHI_METRICS_PORT": str(self.metrics_ports[name]), "KALSHI_LOG_FORMAT": "json"}
 
     def _start(self, name: str, arguments: list[str], environment: Mapping[str, str]) -> Child:
-        child = Child(name, platform_command(*arguments), plain_environment(**environment), self._folder("logs"))
+        child = Child(
+            name,
+            platform_command(*arguments),
+            plain_environment(**environment),
+            self._folder("logs"),
+            may_restart=name != SIMULATOR,  # another exchange would begin another ledger
+        )
         child.start()
         self._stack.callback(child.stop)
         self.children.append(child)
