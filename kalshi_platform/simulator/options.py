@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kalshi_platform.simulator.rest_options import RestOptions
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorOptions:
@@ -62,6 +64,9 @@ class SimulatorOptions:
 
     recent_trades: int = 100_000
     """Trades that REST remembers."""
+
+    rest: RestOptions = field(default_factory=RestOptions)
+    """Rate limits, caching, the historical cutoff and faults of REST."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run.

@@ -23,6 +23,7 @@ from kalshi_platform.simulator.requests import (
     read_names,
     write_cursor,
 )
+from kalshi_platform.simulator.rest_options import RestOptions
 from kalshi_platform.simulator.trade_tape import TapeEntry
 
 PREFIX = "/trade-api/v2"
@@ -45,7 +46,9 @@ T = TypeVar("T")
 class Rest:
     """The handlers, around one exchange."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, options: RestOptions, clock: Callable[[], int]) -> None:
+        self._options = options
+        self._clock = clock
         self._tape = exchange.tape
         self._catalogue = exchange.catalogue
 
