@@ -11,6 +11,7 @@ import structlog
 from kalshi_platform.core.errors import ExchangeUnavailable
 from kalshi_platform.core.messages import LifecycleFrame
 from kalshi_platform.exchange.rest import RestClient
+from kalshi_platform.exchange.rest_filters import MarketFilters
 
 _RECONCILE_SECONDS = 300.0
 _ARRIVALS = frozenset({"created", "activated"})
@@ -76,7 +77,8 @@ class Registry:
         if not status.exchange_active:
             _log.warning("the exchange is closed", resumes=status.exchange_estimated_resume_time)
         found: set[str] = set()
-        async for market in self._rest.markets(status="open", include_multivariate=self._include_multivariate):
+        combos = None if self._include_multivariate else "exclude"  # they dominate the listing (kalshi-pitfalls.md 34)
+        async for market in self._rest.markets(MarketFilters(status="open", mve_filter=combos)):
             found.add(market.ticker)
         arrived = found - self._tickers
         self._tickers |= arrived
