@@ -32,6 +32,9 @@ class SimulatorOptions:
     markets: int = 100
     """Markets that are open when the exchange starts."""
 
+    busy_markets: int = 20_000
+    """Of these, how many the traffic ever touches: the rest stand still and cost no memory."""
+
     rate: float = 500.0
     """Deltas, trades and tickers per second in total; 0 is an exchange without traffic."""
 
@@ -74,7 +77,7 @@ class SimulatorOptions:
         Raises:
             ValueError: names the field and what it accepts.
         """
-        for name in ("markets", "connection_cap", "tick_ms", "send_buffer_bytes", "recent_trades"):
+        for name in ("markets", "busy_markets", "connection_cap", "tick_ms", "send_buffer_bytes", "recent_trades"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("rate", "seconds", "new_market_seconds", "close_market_seconds", "activity_skew"):

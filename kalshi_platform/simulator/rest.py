@@ -3,7 +3,7 @@
 Nothing here changes anything. Authentication and error bodies are put around these handlers by `server`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -180,7 +180,7 @@ class Rest:
         return answer({"cursor": write_cursor(cursor), "trades": [rest_objects.trade(entry) for entry in found]})
 
 
-def _page(rows: list[T], cursor: int | None, limit: int, matches: Callable[[T], bool]) -> tuple[Iterable[T], str]:
+def _page(rows: Sequence[T], cursor: int | None, limit: int, matches: Callable[[T], bool]) -> tuple[Iterable[T], str]:
     """Take the next matches from where the cursor points; a row's place never changes, so none is missed or doubled."""
     start = max(0, cursor or 0)
     places = (place for place in range(start, len(rows)) if matches(rows[place]))
@@ -188,7 +188,7 @@ def _page(rows: list[T], cursor: int | None, limit: int, matches: Callable[[T], 
     return found, write_cursor(next(places, None))
 
 
-def _find(known: dict[str, T], request: web.Request) -> T:
+def _find(known: Mapping[str, T], request: web.Request) -> T:
     ticker = request.match_info["ticker"]
     if ticker not in known:
         raise NotFoundError(ticker)

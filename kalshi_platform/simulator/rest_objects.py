@@ -3,6 +3,7 @@
 Shapes only: which of them a request gets is `rest`'s business.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from kalshi_platform.simulator.book import Book, Side
@@ -37,7 +38,7 @@ def series(item: Series) -> Json:
     }
 
 
-def event(item: Event, category: str, markets: list[Market] | None = None) -> Json:
+def event(item: Event, category: str, markets: Sequence[Market] | None = None) -> Json:
     """An event, with its markets inside when they were asked for."""
     body: Json = {
         "event_ticker": item.ticker,
@@ -73,7 +74,7 @@ def _listing(item: Market) -> Json:
         "no_sub_title": listing.yes_sub_title,
         "created_time": rfc3339_ms(listing.created_ms),
         "updated_time": rfc3339_ms(item.updated_ms),
-        "open_time": rfc3339_ms(listing.created_ms),
+        "open_time": rfc3339_ms(item.open_ms),
         "close_time": rfc3339_ms(item.close_ms),
         "expected_expiration_time": rfc3339_ms(listing.expected_expiration_ms),
         "expiration_time": rfc3339_ms(listing.expected_expiration_ms + _WEEK_MS),
@@ -85,8 +86,8 @@ def _listing(item: Market) -> Json:
         "floor_strike": listing.strike,
         "rules_primary": f"If the outcome is above {listing.strike}, then the market resolves to Yes.",
         "rules_secondary": "",
-        "price_level_structure": listing.structure.name,
-        "price_ranges": listing.structure.ranges(),
+        "price_level_structure": item.structure.name,
+        "price_ranges": item.structure.ranges(),
         "exchange_index": 0,
         "settlement_bounds_type": "default",
     }

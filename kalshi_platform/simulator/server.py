@@ -85,7 +85,7 @@ async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
     exchange = Exchange(options, hub, ledger)
     exchange.open(hub.sending_ms)
     ledger.flush()
-    endpoint = WebSocketEndpoint(options, hub, exchange.catalogue)
+    endpoint = WebSocketEndpoint(options, hub, exchange)
     rest = Rest(exchange, options.rest, _clock)
     application = _application(Gatekeeper(options.keys, _clock), rest, endpoint)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)

@@ -10,12 +10,11 @@ from typing import cast
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from kalshi_platform.simulator.auth import NO_SIGNATURE, RefusedError
-from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.requests import TOO_MANY_REQUESTS, answer_bytes
-from kalshi_platform.simulator.session import Session
+from kalshi_platform.simulator.session import Markets, Session
 
 PATH = "/trade-api/ws/v2"
 
@@ -29,10 +28,10 @@ _FAREWELL_SECONDS = 0.3
 class WebSocketEndpoint:
     """Admits clients and reads what they send until they leave."""
 
-    def __init__(self, options: SimulatorOptions, hub: Hub, catalogue: Catalogue) -> None:
+    def __init__(self, options: SimulatorOptions, hub: Hub, markets: Markets) -> None:
         self._options = options
         self._hub = hub
-        self._catalogue = catalogue
+        self._markets = markets
         self._connections: Counter[str] = Counter()
         self._open: dict[web.WebSocketResponse, Connection] = {}
 
@@ -57,7 +56,7 @@ class WebSocketEndpoint:
         socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_FAREWELL_SECONDS)
         await socket.prepare(request)
         transport = cast("asyncio.WriteTransport", request.transport)
-        session = Session(Connection(transport, self._options.send_buffer_bytes), self._hub, self._catalogue)
+        session = Session(Connection(transport, self._options.send_buffer_bytes), self._hub, self._markets)
         self._hub.admit(session)
         self._open[socket] = session.connection
         try:
