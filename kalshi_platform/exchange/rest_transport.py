@@ -149,7 +149,9 @@ class Transport:
 
     async def _send(self, path: str, query: Mapping[str, Value]) -> httpx.Response:
         """Send once, and again where a redirect leads, each time signed for the path that is asked."""
-        url = self._base.copy_with(raw_path=self._base.raw_path + quote(path).encode(), params=_parameters(query))
+        url = self._base.copy_with(raw_path=self._base.raw_path + quote(path).encode())
+        if parameters := _parameters(query):
+            url = url.copy_with(params=parameters)  # not in one step: raw_path wins over params there
         for _ in range(_MOST_REDIRECTS):
             await self.bucket.take(self.bucket.cost(path))
             try:

@@ -74,10 +74,8 @@ class ListingHandlers:
     async def multivariate(self, request: web.Request) -> web.Response:
         """GET /events/multivariate: combos' events."""
         query = request.query
-        limit, nested = (
-            read_limit(query, "GetMultivariateEvents", most=200, usual=100),
-            query.get("with_nested_markets"),
-        )
+        limit = read_limit(query, "GetMultivariateEvents", most=200, usual=100)
+        nested = bool(read_flag(query, "with_nested_markets"))
         series, collection = query.get("series_ticker"), query.get("collection_ticker")
         if series and collection:
             raise invalid_parameter("series_ticker and collection_ticker are mutually exclusive")
