@@ -101,7 +101,9 @@ def combo_event(seed: int, number: int, now_ms: int) -> Event:
     """The event of one combo."""
     ticker = f"{COMBO_SERIES}-S{number:05d}"
     strike_ms = now_ms + _DAY_MS * (1 + _draw(seed, ticker) % 3)
-    return Event(ticker, COMBO_SERIES, f"Combo {number}", f"Combo {number}", False, strike_ms, now_ms)
+    return Event(
+        ticker, COMBO_SERIES, f"Combo {number}", "", mutually_exclusive=False, strike_ms=strike_ms, created_ms=now_ms
+    )
 
 
 def combo(seed: int, parent: Event, legs: list[Listing], now_ms: int) -> Market:
