@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from kalshi_platform.core.errors import ExchangeUnavailable
-from kalshi_platform.exchange.pages import Progress, Walk
+from kalshi_platform.exchange.objects import Market
+from kalshi_platform.exchange.pages import Pages, Progress, Walk
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.rest_filters import MarketFilters
 from kalshi_platform.exchange.rest_progress import walk_bar
@@ -24,6 +25,12 @@ MEBIBYTE = 2**20
 def resident_bytes() -> int:
     """What this process holds in memory, the exchange included."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def walk_into(seen: list[str], walk: Pages[Market]) -> None:
+    """Note each market as it comes, so that those before a failure are not lost."""
+    async for market in walk:
+        seen.append(market.ticker)  # noqa: PERF401 - a comprehension would lose them
 
 
 @pytest.mark.slow
@@ -70,11 +77,10 @@ async def test_a_walk_that_failed_goes_on_from_its_cursor(tmp_path: Path) -> Non
         walk = hand.client.markets(walk=Walk(limit=10))
         seen: list[str] = []
         with pytest.raises(ExchangeUnavailable, match="503"):
-            async for market in walk:
-                seen.append(market.ticker)  # noqa: PERF401 - what came before the failure is the point
+            await walk_into(seen, walk)
         assert len(seen) == 20
         hand.simulator.rest.gate.failures.clear()
-        seen += [market.ticker async for market in hand.client.markets(walk=Walk(cursor=walk.cursor, limit=10))]
+        await walk_into(seen, hand.client.markets(walk=Walk(cursor=walk.cursor, limit=10)))
         assert seen == list(hand.simulator.exchange.catalogue.markets)
 
 
