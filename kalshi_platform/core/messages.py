@@ -14,8 +14,8 @@ from kalshi_platform.core.errors import FrameRejected, Reason
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
 """A subscription's id or a place in its sequence: from 1 (kalshi-protocol.md §3.6), and what a bigint holds."""
 
-Dollars = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
-"""Whole dollars; signed, and what a bigint holds."""
+Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""Whole dollars or milliseconds; signed, and what a bigint holds."""
 
 Level = tuple[str, str]
 """Price in dollars and contracts at that price, both as sent."""
@@ -71,8 +71,8 @@ class TickerBody(msgspec.Struct, frozen=True, gc=False):
     last_trade_size_fp: str | None = None
     volume_fp: str | None = None
     open_interest_fp: str | None = None
-    dollar_volume: Dollars | None = None
-    dollar_open_interest: Dollars | None = None
+    dollar_volume: Whole | None = None
+    dollar_open_interest: Whole | None = None
     ts_ms: int | None = None
     ts: int | None = None
 
@@ -100,7 +100,7 @@ class SnapshotFrame(_Frame, frozen=True, tag="orderbook_snapshot"):
     sid: Number
     seq: Number
     msg: SnapshotBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
     id: int | None = None
 
 
@@ -110,7 +110,7 @@ class DeltaFrame(_Frame, frozen=True, tag="orderbook_delta"):
     sid: Number
     seq: Number
     msg: DeltaBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class TradeFrame(_Frame, frozen=True, tag="trade"):
@@ -119,7 +119,7 @@ class TradeFrame(_Frame, frozen=True, tag="trade"):
     sid: Number
     seq: Number
     msg: TradeBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class TickerFrame(_Frame, frozen=True, tag="ticker"):
@@ -127,7 +127,7 @@ class TickerFrame(_Frame, frozen=True, tag="ticker"):
 
     sid: Number
     msg: TickerBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class LifecycleFrame(_Frame, frozen=True, tag="market_lifecycle_v2"):
@@ -136,7 +136,7 @@ class LifecycleFrame(_Frame, frozen=True, tag="market_lifecycle_v2"):
     sid: Number
     seq: Number
     msg: LifecycleBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class MultivariateLifecycleFrame(_Frame, frozen=True, tag="multivariate_market_lifecycle"):
@@ -145,7 +145,7 @@ class MultivariateLifecycleFrame(_Frame, frozen=True, tag="multivariate_market_l
     sid: Number
     seq: Number
     msg: LifecycleBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class EventLifecycleFrame(_Frame, frozen=True, tag="event_lifecycle"):
@@ -154,7 +154,7 @@ class EventLifecycleFrame(_Frame, frozen=True, tag="event_lifecycle"):
     sid: Number
     seq: Number
     msg: dict[str, Any]
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class EventFeeFrame(_Frame, frozen=True, tag="event_fee_update"):
@@ -163,7 +163,7 @@ class EventFeeFrame(_Frame, frozen=True, tag="event_fee_update"):
     sid: Number
     seq: Number
     msg: dict[str, Any]
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class SubscribedBody(msgspec.Struct, frozen=True, gc=False):
@@ -253,6 +253,10 @@ _types = frozenset(
 )
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What undecodable bytes raise; the last where arrays or objects are nested a thousand deep."""
+
+
 def decode(raw: bytes | str) -> Frame:
     """One text frame to its typed form.
 
@@ -263,7 +267,7 @@ def decode(raw: bytes | str) -> Frame:
         return _frames.decode(raw)
     except msgspec.ValidationError as error:
         raise _misfit(raw, error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise FrameRejected(Reason.NOT_JSON, str(error)) from error
 
 
@@ -271,7 +275,7 @@ def envelope(raw: bytes | str) -> Envelope:
     """Sequence and market of a frame that `decode` refused; empty where even these are unreadable."""
     try:
         return _envelopes.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return Envelope()
 
 
@@ -279,7 +283,7 @@ def _misfit(raw: bytes | str, error: msgspec.ValidationError) -> FrameRejected:
     """Why what began as JSON is no frame; the typed decoder may have stopped before a broken end."""
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+    except _UNREADABLE as broken:
         return FrameRejected(Reason.NOT_JSON, str(broken))
     if not isinstance(value, dict):
         return FrameRejected(Reason.NOT_AN_OBJECT, f"a frame is a JSON object, not {type(value).__name__}")

@@ -56,6 +56,9 @@ AGAIN_LATER_CODES = frozenset({10, 17, 18, 25, TOO_FAST})
 HOLE_US = 60 * SECOND
 """For so long after a gap late frames are expected to come."""
 
+RECONCILE_US = 60 * SECOND
+"""So often the exchange is asked what it serves: a subscription may end without a word (kalshi-pitfalls.md 25)."""
+
 RESYNC_EVERY_US = SECOND
 """All books are asked for at most this often, however many holes there are."""
 
@@ -132,6 +135,7 @@ class Session:
         self._failures: dict[Channel, int] = {}
         self._resynced_us = -RESYNC_EVERY_US
         self._resync_sid: int | None = None
+        self._listed_us: int | None = None
         for channel in self._channels:
             self._subscribe(channel)
 
@@ -175,6 +179,10 @@ class Session:
         """Let time pass: what was put off is sent, what nobody answered is sent again or reported."""
         for command in self._outbox.due(now_us):
             self._send_again(command)
+        if self._listed_us is not None and now_us - self._listed_us >= RECONCILE_US:
+            self._reconcile()
+        if self._listed_us is None or now_us - self._listed_us >= RECONCILE_US:
+            self._listed_us = now_us
         one = None if self._resync_sid is None else self._subscriptions.get(self._resync_sid)
         if one is not None and one.is_alive and not one.is_leaving:
             self._resync(one.sid, now_us)
@@ -311,7 +319,9 @@ class Session:
         if old is not None:
             self._bury(old)
         self._outbox.settle(channel)
-        one = self._subscriptions[sid] = _Subscription(sid, channel, Rhythm(now_us), now_us)
+        known = self._subscriptions.get(sid)  # one that we took for dead goes on counting where it was
+        sequence = SequenceCounter() if known is None else known.sequence
+        one = self._subscriptions[sid] = _Subscription(sid, channel, Rhythm(now_us), now_us, sequence)
         if channel is Channel.ORDERBOOK:
             self._request_markets()
         return one, [Started(channel, sid)]
@@ -323,9 +333,10 @@ class Session:
         if command is None or command.name != "subscribe":
             return []
         events: list[Event] = []
-        if frame.sid not in self._subscriptions and command.channel in self._channels:
+        known = self._subscriptions.get(frame.sid)
+        if (known is None or not known.is_alive) and command.channel in self._channels:
             one, events = self._start(Channel(command.channel), frame.sid, now_us)
-            events += self._place(one, frame.seq, now_us)[1] if frame.seq is not None else []
+            events += self._place(one, frame.seq, now_us)[1] if known is None and frame.seq is not None else []
         if command.channel == Channel.ORDERBOOK:
             self.request_snapshots(self._requested)  # the exchange sends none for markets that it thinks we have
         return events
@@ -340,11 +351,11 @@ class Session:
             known = self._subscriptions.get(sid)
             if known is not None and known.is_alive:
                 continue
-            if known is None and name in self._channels and self._serving(Channel(name)) is None:
+            if name not in self._channels or self._serving(Channel(name)) is not None:
+                self._outbox.send(Command("unsubscribe", str(name), sid))
+            elif not self._is_expecting(Channel(name)):
                 events += self._start(Channel(name), sid, now_us)[1]
                 self.request_snapshots(self._requested)
-            else:
-                self._outbox.send(Command("unsubscribe", str(name), sid))
         return events
 
     def _unsubscribed(self, frame: UnsubscribedFrame, now_us: int) -> list[Event]:
