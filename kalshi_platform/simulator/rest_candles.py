@@ -91,13 +91,20 @@ class _Span:
             periods[-(-entry.micros // (self._seconds * 1_000_000)) * self._seconds].append(entry)
         candles: list[Json] = []
         previous: TapeEntry | None = None
+        before: TapeEntry | None = None
         for end, rows in periods.items():
-            if self._start <= end <= self._end:
-                if not candles and previous and self._with_latest:
-                    candles.append(_before(self._start, previous, market))
+            if end < self._start:
+                before = rows[-1]
+            elif end <= self._end:
                 candles.append(_candle(end, rows, previous, market))
             previous = rows[-1]
-        return candles
+        return self._latest_before(before, market, candles) + candles
+
+    def _latest_before(self, before: TapeEntry | None, market: Market, candles: Sequence[Json]) -> list[Json]:
+        """If asked, the last price before the range as a candle of its first period, unless that has one."""
+        first = -(-self._start // self._seconds) * self._seconds
+        has_one = bool(candles) and candles[0]["end_period_ts"] == first
+        return [_before(first, before, market)] if before and self._with_latest and not has_one else []
 
 
 def _candle(end: int, rows: Sequence[TapeEntry], previous: TapeEntry | None, market: Market) -> Json:

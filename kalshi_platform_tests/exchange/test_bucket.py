@@ -15,6 +15,7 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self) -> float:
+        """The time."""
         return self.now
 
     async def sleep(self, seconds: float) -> None:

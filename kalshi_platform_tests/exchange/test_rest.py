@@ -100,7 +100,7 @@ async def test_a_wrong_key_is_refused_at_once(tmp_path: Path) -> None:
     async with exchange_at_hand(tmp_path) as hand:
         late = load_signer(hand.signer.key_id, tmp_path / "key.pem", lambda: 1_790_000_000_000)
         async with RestClient(hand.simulator.rest_url, late) as client:
-            with pytest.raises(ExchangeRefused, match="header_timestamp_expired.*clock"):
+            with pytest.raises(ExchangeRefused, match=r"header_timestamp_expired.*clock"):
                 await client.status()
 
 
