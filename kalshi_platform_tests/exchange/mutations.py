@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -129,7 +130,7 @@ def _swap(random: Random, frame: dict[str, Any]) -> None:
     target = frame["msg"] if isinstance(frame.get("msg"), dict) and random.random() < 0.7 else frame
     key = random.choice(list(target) or ["x"])
     choice = random.choice([_TEXTS, _NUMBERS, _OTHERS])
-    target[key] = random.choice(choice)
+    target[key] = deepcopy(random.choice(choice))
 
 
 def _remove(random: Random, frame: dict[str, Any]) -> None:
