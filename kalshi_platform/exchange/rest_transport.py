@@ -106,22 +106,25 @@ class Transport:
         return await self._attempts(path, query)
 
     async def learn_limits(self) -> None:
-        """Ask the exchange what this key may spend and what requests cost, and hold the bucket to it."""
-        granted = await self._attempts("/account/limits", {})
+        """Ask the exchange once what this key may spend and what requests cost, and hold the bucket to it."""
+        granted, costs = await self._attempt("/account/limits", {}), await self._attempt("/account/endpoint_costs", {})
         limits = read("/account/limits", lambda: to_record(granted, AccountLimits))
-        self.bucket.feed(float(limits.read.refill_rate), float(limits.read.bucket_capacity))
-        costs = await self._attempts("/account/endpoint_costs", {})
         self.bucket.learn_costs(read("/account/endpoint_costs", lambda: to_record(costs, EndpointCosts)))
+        self.bucket.feed(float(limits.read.refill_rate), float(limits.read.bucket_capacity))
 
     async def _feed_bucket(self) -> None:
+        """Learn the limits before the first signed request; while they cannot be had, the Basic tier's hold."""
         if self._signer is None or self.bucket.is_fed:
             return
         async with self._feeding:
-            if not self.bucket.is_fed:
-                try:
-                    await self.learn_limits()
-                except NotFound:  # an exchange without accounts: the defaults hold
-                    self.bucket.is_fed = True
+            if self.bucket.is_fed:
+                return
+            try:
+                await self.learn_limits()
+            except NotFound:  # an exchange without accounts: the defaults hold for good
+                self.bucket.is_fed = True
+            except ExchangeUnavailable:  # the next request asks again; this one says itself how the exchange is
+                return
 
     async def _attempts(self, path: str, query: Mapping[str, Value]) -> Any:
         waits = self._waits()

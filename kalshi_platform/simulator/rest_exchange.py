@@ -3,7 +3,9 @@
 from aiohttp import web
 
 from kalshi_platform.simulator.auth import NO_SIGNATURE, RefusedError
+from kalshi_platform.simulator.prices import rfc3339_ms
 from kalshi_platform.simulator.requests import answer
+from kalshi_platform.simulator.rest_objects import Json
 from kalshi_platform.simulator.rest_options import TIERS
 from kalshi_platform.simulator.rest_state import RestState
 from kalshi_platform.simulator.websocket import KEY_ID
@@ -21,10 +23,18 @@ class ExchangeHandlers:
         self._state = state
 
     async def status(self, _: web.Request) -> web.Response:
-        """GET /exchange/status."""
-        flags = {"exchange_active": True, "trading_active": True, "intra_exchange_transfers_active": True}
+        """GET /exchange/status: while the exchange is down it says so with 503 (protocol §2.3)."""
+        state = self._state
+        flags: Json = {
+            "exchange_active": state.exchange_active,
+            "trading_active": state.trading_active,
+            "intra_exchange_transfers_active": state.exchange_active,
+        }
         shards = [{"exchange_index": n, "description": name} | flags for n, name in enumerate(_SHARDS)]
-        return answer(flags | {"exchange_index_statuses": shards})
+        body = flags | {"exchange_index_statuses": shards}
+        if state.resumes_ms:
+            body["exchange_estimated_resume_time"] = rfc3339_ms(state.resumes_ms)
+        return answer(body, 200 if state.exchange_active else 503)
 
     async def schedule(self, _: web.Request) -> web.Response:
         """GET /exchange/schedule: New York time, with the pause on Thursday morning."""

@@ -32,6 +32,12 @@ class RestState:
         self.clock = clock
         self.cutoff_ms = options.historical_cutoff_ms
         """Markets settled and trades made before this are history; move it forward and they move."""
+        self.exchange_active = True
+        """Whether the exchange is up, as far as its status says; a status of one that is down comes with 503."""
+        self.trading_active = True
+        """Whether it trades, as far as its status says."""
+        self.resumes_ms = 0
+        """When it means to be back; 0 is unknown."""
 
     def is_archived(self, market: Market) -> bool:
         """Whether a market is found under /historical only."""

@@ -35,6 +35,21 @@ async def test_the_exchange_and_the_account(tmp_path: Path) -> None:
         assert hand.client.bucket.cost("/series") == 25
 
 
+async def test_an_exchange_that_is_down_still_says_so(tmp_path: Path) -> None:
+    """The status comes with 503, even to a client that could not learn its limits; it learns them later."""
+    async with exchange_at_hand(tmp_path, RestOptions(failures={1: 503})) as hand:
+        state = hand.simulator.rest.state
+        state.exchange_active, state.trading_active, state.resumes_ms = False, False, 1_790_000_000_000
+        status = await hand.client.status()
+        assert (status.exchange_active, status.trading_active) == (False, False)
+        assert status.exchange_estimated_resume_time == "2026-09-21T14:13:20Z"
+        assert not hand.client.bucket.is_fed
+        assert hand.asked == 2
+        state.exchange_active = True
+        assert (await hand.client.status()).exchange_active
+        assert hand.client.bucket.is_fed
+
+
 async def test_series_events_and_milestones(tmp_path: Path) -> None:
     """Lists and single ones agree; events bring their markets when asked."""
     async with exchange_at_hand(tmp_path) as hand:
