@@ -14,6 +14,7 @@ from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.market import Event, Market, Status
+from kalshi_platform.simulator.mishaps import Mishap
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.order_flow import Delta, OrderFlow, Trade
 from kalshi_platform.simulator.trade_tape import TradeTape
@@ -70,6 +71,10 @@ class Exchange:
                 self._introduced[place] = True
             market.is_introduced = True
             self._ledger.book(self.now_ms, market.ticker, market.book)
+
+    def note(self, mishap: Mishap) -> None:
+        """Tell the ledger of a fault."""
+        self._ledger.fault(self.now_ms, mishap)
 
     def step(self, ts_ms: int) -> int:
         """Let one market live through one moment.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kalshi_platform.simulator.faults import FaultOptions
 from kalshi_platform.simulator.rest_options import RestOptions
 
 
@@ -67,6 +68,9 @@ class SimulatorOptions:
 
     recent_trades: int = 100_000
     """Trades that REST remembers."""
+
+    faults: FaultOptions = field(default_factory=FaultOptions)
+    """What goes wrong on purpose on the sockets."""
 
     rest: RestOptions = field(default_factory=RestOptions)
     """Rate limits, caching, the historical cutoff and faults of REST."""

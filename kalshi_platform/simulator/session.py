@@ -89,11 +89,11 @@ class Session:
                 self._send_wanted(subscription, subscription.wanted.popleft())
                 left -= 1
 
-    def overflowed(self, subscription: Subscription) -> None:
-        """End a subscription whose client does not read; the socket and its other subscriptions live on."""
+    def end(self, subscription: Subscription, error: int) -> None:
+        """End a subscription with an error; the socket and its other subscriptions live on."""
         del self._by_sid[subscription.sid]
         self._hub.close(subscription)
-        self._refuse(CommandError(25, subscription), 0)
+        self._refuse(CommandError(error, subscription), 0)
 
     def _subscribe(self, command: Command) -> None:
         params = command.required_params()
