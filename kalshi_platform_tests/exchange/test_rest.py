@@ -110,6 +110,14 @@ async def test_a_redirect_is_signed_anew(tmp_path: Path) -> None:
         assert len(raw["markets"]) == 3
 
 
+@pytest.mark.parametrize("ticker", ["KX A", "KX%41", "KXÄ", "KX?a=b", "KX.5-(1)+2"])
+async def test_odd_names_are_signed_as_they_are_sent(tmp_path: Path, ticker: str) -> None:
+    """Unknown, which the exchange says only to a signature that it accepts."""
+    async with exchange_at_hand(tmp_path) as hand:
+        with pytest.raises(NotFound):
+            await hand.client.market(ticker)
+
+
 async def test_a_wrong_key_is_refused_at_once(tmp_path: Path) -> None:
     """A clock that is half a minute late is told about, and nothing is asked twice."""
     async with exchange_at_hand(tmp_path) as hand:

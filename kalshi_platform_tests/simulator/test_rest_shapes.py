@@ -64,14 +64,15 @@ def merged(shapes: Any) -> dict[str, set[str]]:
 
 
 def differences(here: dict[str, set[str]], there: dict[str, set[str]]) -> list[str]:
-    """What the table does not explain."""
-    either = sorted(here.keys() | there.keys())
-    open_ = [path for path in either if path.startswith(OPEN_KEYS)]
-    return [
-        f"{path}: {sorted(here.get(path, []))} here, {sorted(there.get(path, []))} recorded"
-        for path in either
-        if path not in open_ and not is_explained(path) and here.get(path) != there.get(path)
-    ]
+    """What the table does not explain, and what it explains without need."""
+    found = []
+    for path in sorted(here.keys() | there.keys()):
+        is_same = here.get(path) == there.get(path)
+        if is_same and path in DIFFERENCES:
+            found.append(f"{path} is the same and needs no reason")
+        if not is_same and not is_explained(path) and not path.startswith(OPEN_KEYS):
+            found.append(f"{path}: {sorted(here.get(path, []))} here, {sorted(there.get(path, []))} recorded")
+    return found
 
 
 def is_explained(path: str) -> bool:
