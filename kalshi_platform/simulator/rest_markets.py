@@ -73,10 +73,10 @@ class MarketHandlers:
         return self._trades(request, self._state.is_history)
 
     async def cutoff(self, _: web.Request) -> web.Response:
-        """GET /historical/cutoff: one moment for everything here; the exchange moves them one by one."""
-        moment = rfc3339_ms(self._state.cutoff_ms)
-        names = ("market_settled_ts", "trades_created_ts", "orders_updated_ts", "market_positions_last_updated_ts")
-        return answer(dict.fromkeys(names, moment))
+        """GET /historical/cutoff: markets and trades move one by one."""
+        markets, trades = rfc3339_ms(self._state.cutoff_ms), rfc3339_ms(self._state.trades_moved_ms)
+        names = ("market_settled_ts", "orders_updated_ts", "market_positions_last_updated_ts")
+        return answer(dict.fromkeys(names, markets) | {"trades_created_ts": trades})
 
     def _markets(self, request: web.Request, *, archived: bool) -> web.Response:
         query, state = request.query, self._state

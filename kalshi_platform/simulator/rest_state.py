@@ -32,6 +32,8 @@ class RestState:
         self.clock = clock
         self.cutoff_ms = options.historical_cutoff_ms
         """Markets settled and trades made before this are history; move it forward and they move."""
+        self.trades_cutoff_ms: int | None = None
+        """Set it where trades are to move apart from markets (protocol pitfall 39); None moves them together."""
         self.exchange_active = True
         """Whether the exchange is up, as far as its status says; a status of one that is down comes with 503."""
         self.trading_active = True
@@ -45,7 +47,12 @@ class RestState:
 
     def is_history(self, entry: TapeEntry) -> bool:
         """Whether a trade is found under /historical only."""
-        return entry.micros < self.cutoff_ms * 1000
+        return entry.micros < self.trades_moved_ms * 1000
+
+    @property
+    def trades_moved_ms(self) -> int:
+        """Trades made before this are history."""
+        return self.cutoff_ms if self.trades_cutoff_ms is None else self.trades_cutoff_ms
 
     def market(self, request: web.Request, *, archived: bool = False) -> Market:
         """The market that the path names, if it is on this side of the cutoff.

@@ -38,6 +38,9 @@ async def test_trades_of_a_range_come_from_both_sides_once(tmp_path: Path) -> No
             hand.simulator.rest.state.cutoff_ms = cutoff
             found = [one async for one in hand.client.trades_between(start, start + 30, slice_seconds=slices)]
             assert sorted(one.trade_id for one in found) == sorted(names), (cutoff, slices)
+        hand.simulator.rest.state.trades_cutoff_ms = middle_ms(hand)  # markets moved further than trades
+        apart = [one.trade_id async for one in hand.client.trades_between(start, start + 30)]
+        assert sorted(apart) == sorted(names)
         entries = list(hand.simulator.exchange.tape.before(None))
         border = entries[0].micros // 1_000_000
         late = [one.trade_id async for one in hand.client.trades_between(border, border + 30)]
