@@ -31,7 +31,12 @@ from kalshi_platform.core.units import MILLISECOND, price_from_dollars, size_fro
 
 HOUR_MS = 3_600_000
 MOST_CHECKPOINTS = 500
+_TICKER_MEMORY_MS = 100
 _BOOK_FRAMES = ("orderbook_delta", "orderbook_snapshot")
+
+
+_Change = tuple[str, int, bool, int, int]
+"""Ticker, millisecond, side, price and size of a delta."""
 
 
 @dataclass(slots=True)
@@ -46,29 +51,48 @@ class CaptureCounts:
 
 
 class Occurrences:
-    """How many equal things one stream has shown in the current millisecond of one market.
+    """How many equal things one stream has shown in a millisecond of one market.
 
     Within a market the exchange's time never decreases (2,144,497 of 2,144,497 deltas of the recorded tape), so one
-    millisecond's counts are enough; a step back is counted by the caller and starts anew.
+    millisecond's counts are enough, except while frames are awaited that fill a hole: then those since the hole are
+    remembered, for a late frame must not take a number that is taken.
     """
 
-    __slots__ = ("_counts", "ms", "position")
+    __slots__ = ("_counts", "_older", "ms", "position")
 
     def __init__(self) -> None:
         self.ms = 0
         self.position = -1
         self._counts: dict[tuple[object, ...], int] = {}
+        self._older: dict[int, tuple[int, dict[tuple[object, ...], int]]] | None = None
 
-    def count(self, ms: int, content: tuple[object, ...]) -> int:
-        """The occurrence of `content` at `ms`, from 0; moves `position`, its index within the millisecond."""
+    def count(self, ms: int, content: tuple[object, ...], remember_from: int | None = None) -> int:
+        """The occurrence of `content` at `ms`, from 0; moves `position`, its index within the millisecond.
+
+        Args:
+            ms: The exchange's time.
+            content: What is counted.
+            remember_from: Milliseconds that are remembered; None for none before the newest.
+        """
         if ms != self.ms:
-            self.ms = ms
-            self.position = -1
-            self._counts.clear()
+            self._turn_to(ms, remember_from)
         self.position += 1
         seen = self._counts.get(content, -1) + 1
         self._counts[content] = seen
         return seen
+
+    def _turn_to(self, ms: int, remember_from: int | None) -> None:
+        if remember_from is None and self._older is None and ms > self.ms:
+            self.ms = ms
+            self.position = -1
+            self._counts.clear()
+            return
+        older = self._older or {}
+        older[self.ms] = (self.position, self._counts)
+        self.position, self._counts = older.pop(ms, (-1, {}))
+        self.ms = ms
+        oldest = max([ms, *older]) if remember_from is None else remember_from
+        self._older = {at: kept for at, kept in older.items() if at >= oldest} or None
 
 
 class MarketBook:
@@ -107,6 +131,7 @@ class Capture:
         self._tickers: dict[str, Occurrences] = {}
         self._due_markets: set[str] = set()
         self._earliest_due: float = inf
+        self._remember_from: int | None = None
         self.counts = CaptureCounts()
 
     @property
@@ -121,14 +146,24 @@ class Capture:
         market = self._markets.get(ticker)
         return None if market is None or market.valid_from is None else market.book
 
+    def await_late(self, *, may_come: bool) -> None:
+        """Whether frames that fill a hole may still come, so that what is counted must be remembered."""
+        self._remember_from = 0 if may_come else None
+
     def distrust(self, ticker: str | None = None) -> None:
         """Stop believing one book, or with None every book, until its next snapshot."""
         for market in self._markets.values() if ticker is None else filter(None, [self._markets.get(ticker)]):
             market.valid_from = None
 
     def restart(self) -> None:
-        """Forget the order book subscription: a new one numbers its deltas anew."""
-        self._markets.clear()
+        """The order book subscription has ended: its books count no more.
+
+        What was counted stays: a change that follows on the next subscription within the same millisecond is another.
+        """
+        for ticker, market in list(self._markets.items()):
+            market.valid_from = market.due = None
+            if market.is_leaving:
+                del self._markets[ticker]
         self._due_markets.clear()
 
     def retire(self, ticker: str) -> None:
@@ -139,20 +174,23 @@ class Capture:
             if market.due is None:
                 del self._markets[ticker]
 
-    def record(self, frame: Frame, received_us: int) -> Sequence[Row]:
+    def record(self, frame: Frame, received_us: int, *, is_late: bool = False) -> Sequence[Row]:
         """The rows of one frame; frames that carry no market data have none.
+
+        A late frame is recorded like any other, but no book believes it: each waits for a snapshot, or has had one
+        that shows the change already.
 
         Raises:
             FrameRejected: Where a value is not usable; a book that it concerned is then distrusted.
         """
         if isinstance(frame, DeltaFrame):
-            return self._delta(frame, received_us)
+            return self._late_delta(frame, received_us) if is_late else self._delta(frame, received_us)
         if isinstance(frame, TradeFrame):
             return (trade_row(frame.msg, received_us),)
         if isinstance(frame, TickerFrame):
             return (self._ticker(frame, received_us),)
         if isinstance(frame, SnapshotFrame):
-            return self._snapshot(frame, received_us)
+            return (self._late_snapshot(frame, received_us),) if is_late else self._snapshot(frame, received_us)
         return ()
 
     def missed(self, envelope: Envelope) -> None:
@@ -170,26 +208,44 @@ class Capture:
             market = self._market(ticker)
         market.valid_from = None
         market.is_leaving = False
-        market.book = OrderBook(levels_of(frame.msg.yes_dollars_fp), levels_of(frame.msg.no_dollars_fp))
-        sent_ms = received_us // MILLISECOND if frame.sending_ts_ms is None else frame.sending_ts_ms
-        market.valid_from = exchange_ms(sent_ms, None, received_us)
-        self._plan(ticker, market, market.valid_from)
+        market.book, sent_ms = _book_of(frame, received_us)
+        market.valid_from = sent_ms
+        self._plan(ticker, market, sent_ms)
         rows.append(
             snapshot_row(market.book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us)
         )
         return rows
 
+    def _late_snapshot(self, frame: SnapshotFrame, received_us: int) -> SnapshotRow:
+        """What the exchange said is kept; the book may have moved on since."""
+        ticker = check_ticker(frame.msg.market_ticker)
+        book, sent_ms = _book_of(frame, received_us)
+        return snapshot_row(book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us)
+
+    def _late_delta(self, frame: DeltaFrame, received_us: int) -> Sequence[DeltaRow]:
+        ticker, ms, side, price, size_delta = _change_of(frame, received_us)
+        market = self._market(ticker)
+        if ms < market.emitted:
+            self.counts.late_deltas += 1
+        return (self._counted(market, frame, (ticker, ms, side, price, size_delta), received_us),)
+
+    def _counted(self, market: MarketBook, frame: DeltaFrame, change: _Change, received_us: int) -> DeltaRow:
+        """A change's row, numbered among its equals."""
+        ticker, ms, side, price, size_delta = change
+        occurrence = market.occurrences.count(ms, (side, price, size_delta), self._remember_from)
+        return DeltaRow(
+            ms * MILLISECOND, ticker, side, price, size_delta, occurrence, market.occurrences.position,
+            frame.seq, frame.sid, received_us,
+        )  # fmt: skip
+
     def _delta(self, frame: DeltaFrame, received_us: int) -> Sequence[DeltaRow | SnapshotRow]:
         """Record one change; before it stands the checkpoint that it ends, if one was due."""
-        body = frame.msg
         try:
-            ticker = body.market_ticker if body.market_ticker in self._markets else check_ticker(body.market_ticker)
-            ms = exchange_ms(body.ts_ms, body.ts, received_us)
-            side, price = side_of(body.side), price_from_dollars(body.price_dollars)
-            size_delta = size_from_contracts(body.delta_fp)
+            change = _change_of(frame, received_us)
         except FrameRejected:
-            self.distrust(body.market_ticker)
+            self.distrust(frame.msg.market_ticker)
             raise
+        ticker, ms, side, price, size_delta = change
         market = self._market(ticker)
         rows: list[DeltaRow | SnapshotRow] = []
         if market.due is not None and ms >= market.due:
@@ -197,24 +253,10 @@ class Capture:
             market = self._market(ticker)  # one that was leaving is forgotten by now
         if ms < market.occurrences.ms:
             self.counts.clock_regressions += 1
-        occurrence = market.occurrences.count(ms, (side, price, size_delta))
-        position = market.occurrences.position
+        row = self._counted(market, frame, change, received_us)
         self._apply(market, ms, side, price, size_delta)
         self._plan(ticker, market, ms)
-        rows.append(
-            DeltaRow(
-                ms * MILLISECOND,
-                ticker,
-                side,
-                price,
-                size_delta,
-                occurrence,
-                position,
-                frame.seq,
-                frame.sid,
-                received_us,
-            )
-        )
+        rows.append(row)
         return rows
 
     def _ticker(self, frame: TickerFrame, received_us: int) -> TickerRow:
@@ -228,7 +270,8 @@ class Capture:
         ms = exchange_ms(body.ts_ms, body.ts, received_us)
         values = ticker_values(body)
         occurrences = self._tickers.setdefault(ticker, Occurrences())
-        digest = digest_of((values, occurrences.count(ms, values)))
+        # this channel has no seq: whether a frame is late cannot be known
+        digest = digest_of((values, occurrences.count(ms, values, ms - _TICKER_MEMORY_MS)))
         return TickerRow(ms * MILLISECOND, ticker, *values, digest, received_us)
 
     def checkpoints(self, until_ms: int, received_us: int, most: int = MOST_CHECKPOINTS) -> list[SnapshotRow]:
@@ -290,3 +333,26 @@ class Capture:
         market.emitted = due
         self.counts.checkpoints += 1
         return [snapshot_row(market.book, ticker, Source.CHECKPOINT, self._gatherer_id, due * MILLISECOND, received_us)]
+
+
+def _change_of(frame: DeltaFrame, received_us: int) -> _Change:
+    """A delta in integers.
+
+    Raises:
+        FrameRejected: Where a value is not usable.
+    """
+    body = frame.msg
+    ms = exchange_ms(body.ts_ms, body.ts, received_us)
+    side, price = side_of(body.side), price_from_dollars(body.price_dollars)
+    return check_ticker(body.market_ticker), ms, side, price, size_from_contracts(body.delta_fp)
+
+
+def _book_of(frame: SnapshotFrame, received_us: int) -> tuple[OrderBook, int]:
+    """A snapshot's book and the millisecond of its sending.
+
+    Raises:
+        FrameRejected: Where a value is not usable.
+    """
+    book = OrderBook(levels_of(frame.msg.yes_dollars_fp), levels_of(frame.msg.no_dollars_fp))
+    sent_ms = received_us // MILLISECOND if frame.sending_ts_ms is None else frame.sending_ts_ms
+    return book, exchange_ms(sent_ms, None, received_us)

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     BAD_TICKER = "bad_ticker"
     BAD_SIDE = "bad_side"
     OUT_OF_SEQUENCE = "out_of_sequence"
+    UNKNOWN_SUBSCRIPTION = "unknown_subscription"
 
 
 class FrameRejected(PlatformError):  # noqa: N818 - named after what happened to the frame

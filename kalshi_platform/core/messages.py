@@ -5,11 +5,17 @@ Prices and sizes stay strings here; `records` turns them into integers. Unknown 
 Kept out: what a frame means for a book or a subscription.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from kalshi_platform.core.errors import FrameRejected, Reason
+
+Number = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+"""A subscription's id or a place in its sequence: from 1 (kalshi-protocol.md §3.6), and what a bigint holds."""
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""Whole dollars or milliseconds; signed, and what a bigint holds."""
 
 Level = tuple[str, str]
 """Price in dollars and contracts at that price, both as sent."""
@@ -65,8 +71,8 @@ class TickerBody(msgspec.Struct, frozen=True, gc=False):
     last_trade_size_fp: str | None = None
     volume_fp: str | None = None
     open_interest_fp: str | None = None
-    dollar_volume: int | None = None
-    dollar_open_interest: int | None = None
+    dollar_volume: Whole | None = None
+    dollar_open_interest: Whole | None = None
     ts_ms: int | None = None
     ts: int | None = None
 
@@ -91,76 +97,80 @@ class LifecycleBody(msgspec.Struct, frozen=True, gc=False):
 class SnapshotFrame(_Frame, frozen=True, tag="orderbook_snapshot"):
     """A whole book on a subscription; `id` only when it answers `get_snapshot`."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: SnapshotBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
     id: int | None = None
 
 
 class DeltaFrame(_Frame, frozen=True, tag="orderbook_delta"):
     """One level's change on a subscription."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: DeltaBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class TradeFrame(_Frame, frozen=True, tag="trade"):
     """One trade on a subscription."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: TradeBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class TickerFrame(_Frame, frozen=True, tag="ticker"):
     """One ticker update; this channel has no `seq`."""
 
-    sid: int
+    sid: Number
     msg: TickerBody
-    sending_ts_ms: int | None = None
+    sending_ts_ms: Whole | None = None
 
 
 class LifecycleFrame(_Frame, frozen=True, tag="market_lifecycle_v2"):
     """A market's life, combos excluded."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: LifecycleBody
+    sending_ts_ms: Whole | None = None
 
 
 class MultivariateLifecycleFrame(_Frame, frozen=True, tag="multivariate_market_lifecycle"):
     """A combo's life."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: LifecycleBody
+    sending_ts_ms: Whole | None = None
 
 
 class EventLifecycleFrame(_Frame, frozen=True, tag="event_lifecycle"):
     """A new event."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: dict[str, Any]
+    sending_ts_ms: Whole | None = None
 
 
 class EventFeeFrame(_Frame, frozen=True, tag="event_fee_update"):
     """An event's fees changed."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: dict[str, Any]
+    sending_ts_ms: Whole | None = None
 
 
 class SubscribedBody(msgspec.Struct, frozen=True, gc=False):
     """Which subscription now serves a channel."""
 
     channel: str
-    sid: int
+    sid: Number
 
 
 class SubscribedFrame(_Frame, frozen=True, tag="subscribed"):
@@ -174,17 +184,17 @@ class OkFrame(_Frame, frozen=True, tag="ok"):
     """An acknowledged command; takes a `seq` where it concerns a subscription."""
 
     id: int | None = None
-    sid: int | None = None
-    seq: int | None = None
+    sid: Number | None = None
+    seq: Number | None = None
     msg: Any = None
 
 
 class UnsubscribedFrame(_Frame, frozen=True, tag="unsubscribed"):
     """A subscription has ended; takes a `seq`."""
 
-    sid: int
+    sid: Number
     id: int | None = None
-    seq: int | None = None
+    seq: Number | None = None
 
 
 class ErrorBody(msgspec.Struct, frozen=True, gc=False):
@@ -199,8 +209,8 @@ class ErrorFrame(_Frame, frozen=True, tag="error"):
 
     msg: ErrorBody
     id: int | None = None
-    sid: int | None = None
-    seq: int | None = None
+    sid: Number | None = None
+    seq: Number | None = None
 
 
 Frame = (
@@ -230,8 +240,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What can be saved of a rejected frame: its place in the sequence and its market."""
 
     type: str | None = None
-    sid: int | None = None
-    seq: int | None = None
+    sid: Number | None = None
+    seq: Number | None = None
     msg: EnvelopeBody | None = None
 
 
@@ -241,6 +251,10 @@ _types = frozenset(
     str(msgspec.inspect.type_info(kind).tag)  # type: ignore[attr-defined]  # every member is a Struct
     for kind in Frame.__args__
 )
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What undecodable bytes raise; the last where arrays or objects are nested a thousand deep."""
 
 
 def decode(raw: bytes | str) -> Frame:
@@ -253,7 +267,7 @@ def decode(raw: bytes | str) -> Frame:
         return _frames.decode(raw)
     except msgspec.ValidationError as error:
         raise _misfit(raw, error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise FrameRejected(Reason.NOT_JSON, str(error)) from error
 
 
@@ -261,7 +275,7 @@ def envelope(raw: bytes | str) -> Envelope:
     """Sequence and market of a frame that `decode` refused; empty where even these are unreadable."""
     try:
         return _envelopes.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return Envelope()
 
 
@@ -269,7 +283,7 @@ def _misfit(raw: bytes | str, error: msgspec.ValidationError) -> FrameRejected:
     """Why what began as JSON is no frame; the typed decoder may have stopped before a broken end."""
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+    except _UNREADABLE as broken:
         return FrameRejected(Reason.NOT_JSON, str(broken))
     if not isinstance(value, dict):
         return FrameRejected(Reason.NOT_AN_OBJECT, f"a frame is a JSON object, not {type(value).__name__}")

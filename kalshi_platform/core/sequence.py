@@ -1,10 +1,32 @@
-"""The sequence of one subscription.
+"""The sequence of one subscription: which numbers came, which are missing, which came twice.
 
 `seq` is shared by all markets of a subscription and counts acknowledgements too (kalshi-protocol.md §3.6, facts 3-5),
 so every frame of the subscription that carries one must pass through here. Kept out: what a gap means for books.
 """
 
 from dataclasses import dataclass
+from enum import Enum, auto
+
+MOST_HOLES = 1024
+"""Holes that are remembered; where there are more, the oldest is given up."""
+
+RUN = 8
+"""Numbers in a row that, coming from a hole's bottom, prove that the number which opened the hole was wrong."""
+
+
+class Place(Enum):
+    """Where a frame stands in its sequence."""
+
+    NEXT = auto()
+    """The number that was due."""
+    AHEAD = auto()
+    """Numbers before it are missing."""
+    LATE = auto()
+    """A number that was missing: this frame has not been seen."""
+    REPEATED = auto()
+    """A number that has passed already."""
+    BEHIND = auto()
+    """A number that was missing, in a run which shows that counting had jumped ahead by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,16 +37,63 @@ class SequenceBreak:
     seen: int
 
 
+@dataclass(slots=True)
+class _Hole:
+    first: int
+    last: int
+
+
 class SequenceCounter:
     """Counts one subscription's frames; a new subscription starts at 1 (fact 4)."""
 
-    __slots__ = ("_next",)
+    __slots__ = ("_holes", "_next", "_run")
 
     def __init__(self) -> None:
         self._next = 1
+        self._holes: list[_Hole] = []
+        self._run = 0
 
-    def observe(self, seq: int) -> SequenceBreak | None:
-        """Take the next frame's number; whatever came, counting goes on behind the highest number seen."""
-        expected = self._next
-        self._next = max(seq + 1, expected)
-        return None if seq == expected else SequenceBreak(expected, seq)
+    @property
+    def expected(self) -> int:
+        """The number that is due."""
+        return self._next
+
+    @property
+    def missing(self) -> int:
+        """Numbers that were passed over and may still come."""
+        return sum(hole.last - hole.first + 1 for hole in self._holes)
+
+    def observe(self, seq: int) -> Place:
+        """Take the next frame's number; counting goes on behind the highest number seen."""
+        if seq == self._next:
+            self._next += 1
+            self._run = 0
+            return Place.NEXT
+        if seq > self._next:
+            self._holes.append(_Hole(self._next, seq - 1))
+            del self._holes[:-MOST_HOLES]
+            self._next = seq + 1
+            self._run = 0
+            return Place.AHEAD
+        return self._fill(seq)
+
+    def _fill(self, seq: int) -> Place:
+        for index in range(len(self._holes) - 1, -1, -1):
+            hole = self._holes[index]
+            if hole.first <= seq <= hole.last:
+                return self._take(index, hole, seq)
+        return Place.REPEATED
+
+    def _take(self, index: int, hole: _Hole, seq: int) -> Place:
+        is_last = index == len(self._holes) - 1
+        self._run = self._run + 1 if is_last and seq == hole.first else 0
+        rest = [_Hole(first, last) for first, last in ((hole.first, seq - 1), (seq + 1, hole.last)) if first <= last]
+        self._holes[index : index + 1] = rest
+        del self._holes[:-MOST_HOLES]
+        only_one_above = hole.last + 2 == self._next
+        if self._run < RUN or not rest or not only_one_above:
+            return Place.LATE
+        self._holes.pop()
+        self._next = seq + 1
+        self._run = 0
+        return Place.BEHIND

@@ -1,32 +1,69 @@
-"""One connection's protocol as a pure state machine: frames in, events and commands out.
+"""One connection's protocol as a pure state machine: frames and times in, events and commands out.
 
-Holds subscriptions (one sid per channel, kalshi-protocol.md §3.6), counts every `seq`, asks for fresh snapshots after
-a gap, and subscribes again where the exchange ends a subscription. Kept out: sockets, time, books and rows.
+Holds subscriptions (one sid per channel, kalshi-protocol.md §3.6), places every `seq`, asks for fresh snapshots after
+a gap, and subscribes again where a subscription ends or falls silent. Kept out: sockets, clocks, books and rows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
-
-import msgspec
 
 from kalshi_platform.core.messages import (
+    DeltaFrame,
     Envelope,
     ErrorFrame,
+    EventFeeFrame,
+    EventLifecycleFrame,
     Frame,
+    LifecycleFrame,
+    MultivariateLifecycleFrame,
     OkFrame,
+    SnapshotFrame,
     SubscribedFrame,
     TickerFrame,
+    TradeFrame,
     UnsubscribedFrame,
 )
-from kalshi_platform.core.sequence import SequenceBreak, SequenceCounter
+from kalshi_platform.core.sequence import Place, SequenceBreak, SequenceCounter
+from kalshi_platform.core.units import SECOND
+from kalshi_platform.exchange.commands import MOST_ATTEMPTS, Command, Outbox
+from kalshi_platform.exchange.events import (
+    Ended,
+    Event,
+    Gap,
+    Heard,
+    Late,
+    Misplaced,
+    Missed,
+    OutOfSequence,
+    Refused,
+    Stale,
+    Started,
+    Unanswered,
+)
+from kalshi_platform.exchange.staleness import Rhythm
 
 CHUNK = 500
 """Tickers in one command; batches of 500 were measured to be accepted (kalshi-protocol.md §3.8)."""
 
 TERMINAL_CODES = frozenset({10, 25})
 """Channel error and buffer overflow: the subscription is dead, the socket may be healthy (§3.3)."""
+
+UNKNOWN_SID, UNKNOWN_CHANNEL, ALREADY_SUBSCRIBED, MARKET_LIMIT, TOO_FAST = 7, 8, 6, 26, 27
+AGAIN_LATER_CODES = frozenset({10, 17, 18, 25, TOO_FAST})
+"""Answers to a command that may be different in a moment; 17 is retired and was an internal error."""
+
+HOLE_US = 60 * SECOND
+"""For so long after a gap late frames are expected to come."""
+
+RECONCILE_US = 60 * SECOND
+"""So often the exchange is asked what it serves: a subscription may end without a word (kalshi-pitfalls.md 25)."""
+
+RESYNC_EVERY_US = SECOND
+"""All books are asked for at most this often, however many holes there are."""
+
+_LONGEST_WAIT_S = 60
+_DEAD_KEPT = 16
 
 
 class Channel(StrEnum):
@@ -36,67 +73,44 @@ class Channel(StrEnum):
     TICKER = "ticker"
     TRADE = "trade"
     LIFECYCLE = "market_lifecycle_v2"
+    MULTIVARIATE_LIFECYCLE = "multivariate_market_lifecycle"
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A data frame that stands in its place: to be recorded."""
+DataFrame = (
+    SnapshotFrame
+    | DeltaFrame
+    | TradeFrame
+    | TickerFrame
+    | LifecycleFrame
+    | MultivariateLifecycleFrame
+    | EventLifecycleFrame
+    | EventFeeFrame
+)
+"""Frames with content; the others are replies."""
 
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A new subscription serves the channel; whatever was known from an older one has ended."""
-
-    channel: str
-    sid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Frames are missing before this one: nothing known of the subscription's books is certain any more."""
-
-    channel: str
-    sid: int
-    found: SequenceBreak
-    markets: int
-
-
-@dataclass(frozen=True, slots=True)
-class OutOfSequence:
-    """A frame whose number had passed already: recording it could count a change twice."""
-
-    channel: str
-    sid: int
-    found: SequenceBreak
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The exchange ended a subscription; a new one has been asked for."""
-
-    channel: str
-    sid: int
-    code: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The exchange refused a command."""
-
-    code: int
-    text: str
-
-
-Event = Heard | Started | Gap | OutOfSequence | Ended | Refused
+_LIFECYCLES = (Channel.LIFECYCLE, Channel.MULTIVARIATE_LIFECYCLE)
+_SERVED_BY: Mapping[type[DataFrame], tuple[Channel, ...]] = {
+    SnapshotFrame: (Channel.ORDERBOOK,),
+    DeltaFrame: (Channel.ORDERBOOK,),
+    TradeFrame: (Channel.TRADE,),
+    TickerFrame: (Channel.TICKER,),
+    LifecycleFrame: (Channel.LIFECYCLE,),
+    MultivariateLifecycleFrame: (Channel.MULTIVARIATE_LIFECYCLE,),
+    EventLifecycleFrame: _LIFECYCLES,
+    EventFeeFrame: _LIFECYCLES,
+}
 
 
 @dataclass(slots=True)
 class _Subscription:
-    channel: str
+    sid: int
+    channel: Channel
+    rhythm: Rhythm
+    started_us: int
     sequence: SequenceCounter = field(default_factory=SequenceCounter)
+    is_alive: bool = True
+    is_leaving: bool = False
+    gap_us: int | None = None
 
 
 def _chunks(tickers: Iterable[str]) -> Iterator[Sequence[str]]:
@@ -113,12 +127,15 @@ class Session:
     """
 
     def __init__(self, channels: Sequence[Channel], tickers: Iterable[str] = ()) -> None:
-        self._channels = tuple(channels)
+        self._channels = list(channels)
         self._tickers = set(tickers)
         self._requested: set[str] = set()
         self._subscriptions: dict[int, _Subscription] = {}
-        self._commands: list[bytes] = []
-        self._last_id = 0
+        self._outbox = Outbox()
+        self._failures: dict[Channel, int] = {}
+        self._resynced_us = -RESYNC_EVERY_US
+        self._resync_sid: int | None = None
+        self._listed_us: int | None = None
         for channel in self._channels:
             self._subscribe(channel)
 
@@ -129,8 +146,7 @@ class Session:
 
     def take_commands(self) -> list[bytes]:
         """Commands to send now, in order; each is handed out once."""
-        commands, self._commands = self._commands, []
-        return commands
+        return self._outbox.take()
 
     def add_markets(self, tickers: Iterable[str]) -> None:
         """Follow more markets."""
@@ -141,101 +157,334 @@ class Session:
         """Stop following markets."""
         leaving = self._tickers.intersection(tickers)
         self._tickers -= leaving
-        sid = self._sid_of(Channel.ORDERBOOK)
-        if sid is not None:
-            for chunk in _chunks(leaving & self._requested):
-                self._update(sid, "delete_markets", chunk)
-            self._requested -= leaving
+        self._drop(leaving)
 
     def request_snapshots(self, tickers: Iterable[str]) -> None:
         """Ask for fresh books; subscribing again would answer `ok` and send nothing (fact 8)."""
-        sid = self._sid_of(Channel.ORDERBOOK)
-        if sid is not None:
-            for chunk in _chunks(self._requested.intersection(tickers)):
-                self._update(sid, "get_snapshot", chunk)
+        one = self._serving(Channel.ORDERBOOK)
+        if one is None or one.is_leaving:
+            return
+        asked = {ticker for command in self._outbox.waiting() if command.action == "get_snapshot"
+                 for ticker in command.tickers}  # fmt: skip
+        self._ask(one.sid, self._requested.intersection(tickers) - asked)
 
-    def receive(self, frame: Frame) -> list[Event]:
+    def resubscribe(self, channel: Channel) -> None:
+        """End the channel's subscription and start another: new sid, sequence from 1, books anew (fact 9)."""
+        one = self._serving(channel)
+        if one is not None and not one.is_leaving:
+            one.is_leaving = True
+            self._outbox.send(Command("unsubscribe", channel, one.sid))
+
+    def tick(self, now_us: int) -> list[Event]:
+        """Let time pass: what was put off is sent, what nobody answered is sent again or reported."""
+        for command in self._outbox.due(now_us):
+            self._send_again(command)
+        if self._listed_us is not None and now_us - self._listed_us >= RECONCILE_US:
+            self._reconcile()
+        if self._listed_us is None or now_us - self._listed_us >= RECONCILE_US:
+            self._listed_us = now_us
+        one = None if self._resync_sid is None else self._subscriptions.get(self._resync_sid)
+        if one is not None and one.is_alive and not one.is_leaving:
+            self._resync(one.sid, now_us)
+        events: list[Event] = []
+        for command in self._outbox.expired(now_us):
+            is_hopeless = command.attempt >= MOST_ATTEMPTS and command.action != "get_snapshot"
+            events.append(Unanswered(command.action or command.name, command.attempt, is_hopeless))
+            if command.attempt < MOST_ATTEMPTS:
+                self._send_again(replace(command, attempt=command.attempt + 1))
+        return events
+
+    def stale(self, now_us: int, active_since_us: int | None) -> list[Event]:
+        """Subscriptions that are silent against their rhythm; each is started anew.
+
+        Args:
+            now_us: The time.
+            active_since_us: Since when the exchange has been sending; None while it pauses.
+        """
+        silent = [one for one in self._subscriptions.values() if one.is_alive and not one.is_leaving]
+        silent = [one for one in silent if one.rhythm.is_stale(now_us, active_since_us)]
+        for one in silent:
+            self.resubscribe(one.channel)
+        return [Stale(one.channel, one.sid) for one in silent]
+
+    def awaits_late(self, now_us: int) -> bool:
+        """Whether frames that fill a hole may still come."""
+        return any(
+            one.gap_us is not None and now_us - one.gap_us < HOLE_US and one.sequence.missing
+            for one in self._subscriptions.values()
+        )
+
+    def receive(self, frame: Frame, now_us: int) -> list[Event]:
         """Take one decoded frame; returns what it means, in order."""
         if isinstance(frame, SubscribedFrame):
-            return self._started(frame)
-        if isinstance(frame, ErrorFrame):
-            return [*self._counted(frame.sid, frame.seq), *self._error(frame)]
+            return self._subscribed(frame, now_us)
+        if isinstance(frame, DataFrame):
+            return self._data(frame, now_us)
+        one = None if frame.sid is None else self._subscriptions.get(frame.sid)
+        events: list[Event] = []
+        if one is not None and frame.seq is not None:
+            place, events = self._place(one, frame.seq, now_us)
+            if place is Place.REPEATED:
+                return events
         if isinstance(frame, OkFrame):
-            return self._counted(frame.sid, frame.seq)
-        if isinstance(frame, UnsubscribedFrame):
-            events = self._counted(frame.sid, frame.seq)
-            self._subscriptions.pop(frame.sid, None)
-            return events
-        if isinstance(frame, TickerFrame):
-            return [Heard(frame)]
-        events = self._counted(frame.sid, frame.seq)
-        if any(isinstance(event, OutOfSequence) for event in events):
-            return events
-        return [*events, Heard(frame)]
+            return events + self._ok(frame, now_us)
+        if isinstance(frame, ErrorFrame):
+            return events + self._error(frame, now_us)
+        return events + self._unsubscribed(frame, now_us)
 
-    def receive_rejected(self, envelope: Envelope) -> list[Event]:
+    def receive_rejected(self, envelope: Envelope, now_us: int) -> list[Event]:
         """Count a frame that could not be decoded: it took its place in the sequence all the same."""
-        return self._counted(envelope.sid, envelope.seq)
-
-    def _counted(self, sid: int | None, seq: int | None) -> list[Event]:
-        if sid is None or seq is None:
+        one = None if envelope.sid is None else self._subscriptions.get(envelope.sid)
+        if one is None or envelope.seq is None:
             return []
-        subscription = self._subscriptions.get(sid)
-        if subscription is None:
-            return []
-        found = subscription.sequence.observe(seq)
-        if found is None:
-            return []
-        if found.seen < found.expected:
-            return [OutOfSequence(subscription.channel, sid, found)]
-        is_book = subscription.channel == Channel.ORDERBOOK
-        if is_book:
-            self.request_snapshots(self._requested)
-        return [Gap(subscription.channel, sid, found, len(self._requested) if is_book else 0)]
+        place, events = self._place(one, envelope.seq, now_us)
+        if place is Place.REPEATED or not one.is_alive:
+            return [event for event in events if not isinstance(event, OutOfSequence)]
+        ticker = None if envelope.msg is None else envelope.msg.market_ticker
+        if one.channel is Channel.ORDERBOOK:
+            known = ticker if ticker in self._requested else None
+            self.request_snapshots(self._requested if known is None else [known])
+            ticker = known
+        return [*events, Missed(one.channel, ticker)]
 
-    def _started(self, frame: SubscribedFrame) -> list[Event]:
-        channel, sid = frame.msg.channel, frame.msg.sid
-        self._subscriptions[sid] = _Subscription(channel)
-        if channel == Channel.ORDERBOOK:
-            self._request_markets()
-        return [Started(channel, sid)]
+    # data
 
-    def _error(self, frame: ErrorFrame) -> list[Event]:
-        code, text = frame.msg.code, frame.msg.msg
-        ended = self._subscriptions.pop(frame.sid, None) if frame.sid is not None and code in TERMINAL_CODES else None
-        if ended is None or frame.sid is None:
-            return [Refused(code, text)]
-        self._subscribe(Channel(ended.channel))
-        return [Ended(ended.channel, frame.sid, code, text)]
+    def _data(self, frame: DataFrame, now_us: int) -> list[Event]:
+        served_by = _SERVED_BY[type(frame)]
+        sid, seq = frame.sid, getattr(frame, "seq", None)
+        events: list[Event] = []
+        one = self._subscriptions.get(sid)
+        if one is None:
+            one, events = self._adopt(sid, served_by, now_us)
+            if one is None:
+                return events
+        if one.channel not in served_by:
+            return self._misplaced(one, frame, seq, now_us)
+        if one.is_alive:
+            one.rhythm.note(now_us)
+        if seq is None:
+            return [*events, Heard(frame)]
+        place, found = self._place(one, seq, now_us)
+        events += found
+        if place is Place.REPEATED:
+            return events
+        is_whole = one.is_alive and place in (Place.NEXT, Place.AHEAD)
+        if is_whole and isinstance(frame, SnapshotFrame):
+            self._outbox.came(frame.id, frame.msg.market_ticker, now_us)
+        return [*events, Heard(frame) if is_whole else Late(frame)]
 
-    def _subscribe(self, channel: Channel) -> None:
-        params: dict[str, Any] = {"channels": [channel.value]}
+    def _place(self, one: _Subscription, seq: int, now_us: int) -> tuple[Place, list[Event]]:
+        """Where a number stands; what that means for the subscription."""
+        expected = one.sequence.expected
+        place = one.sequence.observe(seq)
+        found = SequenceBreak(expected, seq)
+        if place is Place.REPEATED:
+            return place, [OutOfSequence(one.channel, one.sid, found)]
+        if place not in (Place.AHEAD, Place.BEHIND):
+            return place, []
+        one.gap_us = now_us
+        is_book = one.channel is Channel.ORDERBOOK
+        if is_book and one.is_alive and not one.is_leaving:
+            self._resync(one.sid, now_us)
+        return place, [Gap(one.channel, one.sid, found, len(self._requested) if is_book else 0)]
+
+    def _misplaced(self, one: _Subscription, frame: Frame, seq: int | None, now_us: int) -> list[Event]:
+        """A frame that this subscription does not send: its place is taken, its content not believed."""
+        detail = f"{type(frame).__name__} on sid {one.sid}, which serves {one.channel}"
+        missed = [] if seq is None else self.receive_rejected(Envelope(sid=one.sid, seq=seq), now_us)
+        return [*missed, Misplaced(one.sid, detail)]
+
+    def _adopt(self, sid: int, served_by: Sequence[Channel], now_us: int) -> tuple[_Subscription | None, list[Event]]:
+        """A sid that was never announced: the announcement was lost, or somebody is wrong."""
+        for channel in served_by:
+            if channel in self._channels and self._serving(channel) is None and self._is_expecting(channel):
+                return self._start(channel, sid, now_us)
+        self._reconcile()
+        return None, [Misplaced(sid, f"sid {sid} was never announced")]
+
+    # replies
+
+    def _subscribed(self, frame: SubscribedFrame, now_us: int) -> list[Event]:
+        self._outbox.answered(frame.id)
+        sid, name = frame.msg.sid, frame.msg.channel
+        if sid in self._subscriptions:
+            return []  # said twice, or data came first and its sid was adopted
+        if name not in self._channels:
+            self._reconcile()
+            return [Misplaced(sid, f"channel {name[:100]!r} was not asked for")]
+        return self._start(Channel(name), sid, now_us)[1]
+
+    def _start(self, channel: Channel, sid: int, now_us: int) -> tuple[_Subscription, list[Event]]:
+        old = self._serving(channel)
+        if old is not None:
+            self._bury(old)
+        self._outbox.settle(channel)
+        known = self._subscriptions.get(sid)  # one that we took for dead goes on counting where it was
+        sequence = SequenceCounter() if known is None else known.sequence
+        one = self._subscriptions[sid] = _Subscription(sid, channel, Rhythm(now_us), now_us, sequence)
         if channel is Channel.ORDERBOOK:
-            first = next(_chunks(self._tickers), None)
-            if first is None:
+            self._request_markets()
+        return one, [Started(channel, sid)]
+
+    def _ok(self, frame: OkFrame, now_us: int) -> list[Event]:
+        command = self._outbox.answered(frame.id)
+        if frame.sid is None:
+            return self._listed(frame.msg, now_us) if isinstance(frame.msg, list) else []
+        if command is None or command.name != "subscribe":
+            return []
+        events: list[Event] = []
+        known = self._subscriptions.get(frame.sid)
+        if (known is None or not known.is_alive) and command.channel in self._channels:
+            one, events = self._start(Channel(command.channel), frame.sid, now_us)
+            events += self._place(one, frame.seq, now_us)[1] if known is None and frame.seq is not None else []
+        if command.channel == Channel.ORDERBOOK:
+            self.request_snapshots(self._requested)  # the exchange sends none for markets that it thinks we have
+        return events
+
+    def _listed(self, listed: Sequence[object], now_us: int) -> list[Event]:
+        """What the exchange says it serves, against what we believe."""
+        served = {one["sid"]: one.get("channel") for one in listed if isinstance(one, dict) and _is_sid(one.get("sid"))}
+        events: list[Event] = []
+        for one in [one for one in self._subscriptions.values() if one.is_alive and one.sid not in served]:
+            events += self._end(one, 0, "the exchange does not list it", now_us)
+        for sid, name in served.items():
+            known = self._subscriptions.get(sid)
+            if known is not None and known.is_alive:
+                continue
+            if name not in self._channels or self._serving(Channel(name)) is not None:
+                self._outbox.send(Command("unsubscribe", str(name), sid))
+            elif not self._is_expecting(Channel(name)):
+                events += self._start(Channel(name), sid, now_us)[1]
+                self.request_snapshots(self._requested)
+        return events
+
+    def _unsubscribed(self, frame: UnsubscribedFrame, now_us: int) -> list[Event]:
+        self._outbox.answered(frame.id)
+        one = self._subscriptions.get(frame.sid)
+        return [] if one is None or not one.is_alive else self._end(one, 0, "unsubscribed", now_us)
+
+    def _error(self, frame: ErrorFrame, now_us: int) -> list[Event]:
+        code, text = frame.msg.code, frame.msg.msg
+        command = self._outbox.answered(frame.id, is_error=True)
+        sid = command.sid if code == UNKNOWN_SID and command is not None else frame.sid
+        one = None if sid is None else self._subscriptions.get(sid)
+        if one is not None and (code in TERMINAL_CODES or code == UNKNOWN_SID):
+            return self._end(one, code, text, now_us) if one.is_alive else []
+        return [Refused(code, text, () if command is None else self._refused(command, code, now_us))]
+
+    def _refused(self, command: Command, code: int, now_us: int) -> tuple[str, ...]:
+        """Live with a refusal; returns the markets that will not be followed."""
+        if code in AGAIN_LATER_CODES:
+            again = replace(command, attempt=command.attempt + 1)
+            self._outbox.send_later(again, now_us + _wait_us(command.attempt))
+        elif code == UNKNOWN_CHANNEL:
+            self._channels = [channel for channel in self._channels if channel != command.channel]
+        elif code == ALREADY_SUBSCRIBED:
+            self._reconcile()
+        elif command.action == "add_markets" or (command.name == "subscribe" and command.tickers):
+            refused = tuple(sorted(self._tickers.intersection(command.tickers)))
+            self._tickers.difference_update(refused)
+            self._requested.difference_update(command.tickers)
+            self._request_markets()
+            return refused
+        return ()
+
+    def _end(self, one: _Subscription, code: int, text: str, now_us: int) -> list[Event]:
+        """A subscription is over; ask for another, after a while where the last ones did not live long."""
+        if one.is_leaving or now_us - one.started_us > _LONGEST_WAIT_S * SECOND:
+            self._failures.pop(one.channel, None)
+        failures = 0 if one.is_leaving else self._failures.get(one.channel, 0)
+        self._failures[one.channel] = failures + 1
+        self._bury(one)
+        if failures:
+            self._outbox.send_later(Command("subscribe", one.channel), now_us + _wait_us(failures))
+        else:
+            self._subscribe(one.channel)
+        return [Ended(one.channel, one.sid, code, text)]
+
+    def _bury(self, one: _Subscription) -> None:
+        """Keep a dead subscription's sequence, so that its last frames can still be placed."""
+        one.is_alive = False
+        self._outbox.forget(one.sid)
+        if one.channel is Channel.ORDERBOOK and not self._is_expecting(Channel.ORDERBOOK):
+            self._requested.clear()
+        dead = [sid for sid, other in self._subscriptions.items() if not other.is_alive]
+        for sid in dead[:-_DEAD_KEPT]:
+            del self._subscriptions[sid]
+
+    # commands
+
+    def _subscribe(self, channel: Channel, attempt: int = 1) -> None:
+        if channel not in self._channels or self._is_expecting(channel):
+            return
+        first: Sequence[str] = ()
+        if channel is Channel.ORDERBOOK:
+            first = next(_chunks(self._tickers), ())
+            if not first:
                 return  # the exchange has no order book subscription without markets
             self._requested = set(first)
-            # the default of use_yes_price is announced to flip (kalshi-pitfalls.md 17)
-            params |= {"market_tickers": list(first), "use_yes_price": False, "skip_ticker_ack": True}
-        self._command("subscribe", params)
+        self._outbox.send(Command("subscribe", channel, tickers=tuple(first), attempt=attempt))
 
     def _request_markets(self) -> None:
         missing = self._tickers - self._requested
-        sid = self._sid_of(Channel.ORDERBOOK)
-        if sid is None:
+        one = self._serving(Channel.ORDERBOOK)
+        if one is None:
             if missing and not self._requested:
                 self._subscribe(Channel.ORDERBOOK)
             return
         for chunk in _chunks(missing):
-            self._update(sid, "add_markets", chunk)
+            self._outbox.send(Command("update_subscription", one.channel, one.sid, "add_markets", tuple(chunk)))
         self._requested |= missing
 
-    def _update(self, sid: int, action: str, tickers: Sequence[str]) -> None:
-        self._command("update_subscription", {"sids": [sid], "action": action, "market_tickers": list(tickers)})
+    def _drop(self, leaving: set[str]) -> None:
+        one = self._serving(Channel.ORDERBOOK)
+        if one is not None:
+            for chunk in _chunks(leaving & self._requested):
+                self._outbox.send(Command("update_subscription", one.channel, one.sid, "delete_markets", tuple(chunk)))
+            self._requested -= leaving
 
-    def _command(self, name: str, params: dict[str, Any]) -> None:
-        self._last_id += 1
-        self._commands.append(msgspec.json.encode({"id": self._last_id, "cmd": name, "params": params}))
+    def _resync(self, sid: int, now_us: int) -> None:
+        """Ask for every book, but not at every hole of a torn stream: a flood of books tears it further."""
+        if now_us < self._resynced_us + RESYNC_EVERY_US:
+            self._resync_sid = sid
+            return
+        self._resynced_us, self._resync_sid = now_us, None
+        self._outbox.abandon("get_snapshot")  # what was asked before may itself have been lost
+        self._ask(sid, self._requested)
 
-    def _sid_of(self, channel: Channel) -> int | None:
-        return next((sid for sid, one in self._subscriptions.items() if one.channel == channel), None)
+    def _ask(self, sid: int, tickers: Iterable[str]) -> None:
+        for chunk in _chunks(tickers):
+            self._outbox.send(Command("update_subscription", Channel.ORDERBOOK, sid, "get_snapshot", tuple(chunk)))
+
+    def _send_again(self, command: Command) -> None:
+        """Send a command once more, as far as it is still wanted."""
+        if command.name == "subscribe":
+            if self._serving(Channel(command.channel)) is None:
+                self._subscribe(Channel(command.channel), command.attempt)
+            return
+        one = None if command.sid is None else self._subscriptions.get(command.sid)
+        if command.name == "list_subscriptions":
+            self._outbox.send(command)
+        elif one is not None and one.is_alive:
+            is_leaving = command.action == "delete_markets"
+            tickers = tuple(ticker for ticker in command.tickers if (ticker in self._tickers) is not is_leaving)
+            if tickers or command.name == "unsubscribe":
+                self._outbox.send(replace(command, tickers=tickers))
+
+    def _reconcile(self) -> None:
+        if all(command.name != "list_subscriptions" for command in self._outbox.waiting()):
+            self._outbox.send(Command("list_subscriptions"))
+
+    def _is_expecting(self, channel: Channel) -> bool:
+        return any(one.name == "subscribe" and one.channel == channel for one in self._outbox.pending())
+
+    def _serving(self, channel: Channel) -> _Subscription | None:
+        return next((one for one in self._subscriptions.values() if one.is_alive and one.channel is channel), None)
+
+
+def _is_sid(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wait_us(failures: int) -> int:
+    return min(1 << (min(failures, 10) - 1), _LONGEST_WAIT_S) * SECOND

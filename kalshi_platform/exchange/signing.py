@@ -36,6 +36,11 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer({self._key_id!r})"
 
+    @property
+    def key_id(self) -> str:
+        """The API key's id, which is no secret."""
+        return self._key_id
+
     def headers(self, method: str, path: str) -> dict[str, str]:
         """Headers for one request.
 

@@ -6,7 +6,7 @@ A crash of one connection never takes the others along. Kept out: what frames me
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import structlog
@@ -18,7 +18,8 @@ from kalshi_platform.core.units import MILLISECOND
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.exchange.signing import Signer
-from kalshi_platform.exchange.socket import Socket, open_socket
+from kalshi_platform.exchange.socket import Socket, SocketOptions, open_socket
+from kalshi_platform.exchange.staleness import Hours
 from kalshi_platform.gatherer.router import Router
 from kalshi_platform.service.metrics import GathererMetrics
 
@@ -41,6 +42,8 @@ class Surroundings:
     now_us: Callable[[], int]
     retry_waits: Callable[[], Iterator[float]]
     on_lifecycle: Callable[[LifecycleFrame], None]
+    hours: Callable[[], Hours] = Hours
+    socket_options: SocketOptions = field(default_factory=SocketOptions)
 
 
 class Connection:
@@ -62,6 +65,7 @@ class Connection:
         self._session: Session | None = None
         self.router: Router | None = None
         self.is_blocked = False
+        self.waiting = 0
         if channel is not Channel.ORDERBOOK:
             self._has_work.set()
 
@@ -99,7 +103,8 @@ class Connection:
         waits = self._around.retry_waits()
         while True:
             try:
-                async with open_socket(self._around.url, self._around.signer, self._around.now_us) as socket:
+                around = self._around
+                async with open_socket(around.url, around.signer, around.now_us, around.socket_options) as socket:
                     await self._listen(socket)
             except* ExchangeUnavailable as errors:
                 _log.warning("connection lost", connection=self.name, error=str(errors.exceptions[0]))
@@ -133,9 +138,12 @@ class Connection:
 
     async def _care(self, socket: Socket, session: Session, router: Router) -> None:
         while True:
+            socket.check_alive()
+            self.waiting = socket.depth
             now_us = self._around.now_us()
             if not self.is_blocked:  # else messages from before a boundary may still be unread
-                router.sweep(now_us // MILLISECOND - self._around.settle_ms, now_us)
+                settled_ms = now_us // MILLISECOND - self._around.settle_ms
+                router.sweep(settled_ms, now_us, self._around.hours().since(now_us))
             await _send(socket, session)
             await asyncio.sleep(SWEEP_SECONDS)
 

@@ -11,6 +11,7 @@ import structlog
 from kalshi_platform.core.errors import ExchangeUnavailable
 from kalshi_platform.core.messages import LifecycleFrame
 from kalshi_platform.exchange.rest import RestClient
+from kalshi_platform.exchange.rest_filters import MarketFilters
 
 _RECONCILE_SECONDS = 300.0
 _ARRIVALS = frozenset({"created", "activated"})
@@ -47,7 +48,7 @@ class Registry:
         self._follow = follow
         self._leave = leave
         self._retry_waits = retry_waits
-        self._include_multivariate = include_multivariate
+        self._combos = None if include_multivariate else "exclude"  # they dominate the listing (kalshi-pitfalls.md 34)
         self._tickers: set[str] = set()
 
     async def run(self) -> None:
@@ -81,7 +82,7 @@ class Registry:
             _log.warning("the exchange is closed", resumes=status.exchange_estimated_resume_time)
         found: set[str] = set()
         for listed in _LISTED:
-            async for market in self._rest.markets(status=listed, include_multivariate=self._include_multivariate):
+            async for market in self._rest.markets(MarketFilters(status=listed, mve_filter=self._combos)):
                 found.add(market.ticker)
         arrived = sorted(found - self._tickers)
         self._arrive(arrived)
@@ -98,7 +99,7 @@ class Registry:
         """Those that are over for good; a market that is merely closed may open again."""
         over: list[str] = []
         for start in range(0, len(tickers), _TICKERS_A_CALL):
-            chunk = ",".join(tickers[start : start + _TICKERS_A_CALL])
-            listed = self._rest.markets(tickers=chunk, include_multivariate=True)
+            chunk = tuple(tickers[start : start + _TICKERS_A_CALL])
+            listed = self._rest.markets(MarketFilters(tickers=chunk))
             over.extend([market.ticker async for market in listed if market.status in _OVER])
         return over

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from kalshi_platform.core.capture import MOST_CHECKPOINTS, Capture, CaptureCounts
-from kalshi_platform.core.errors import FrameRejected, Reason
+from kalshi_platform.core.errors import ExchangeUnavailable, FrameRejected, Reason
 from kalshi_platform.core.messages import (
     DeltaFrame,
     Frame,
@@ -21,7 +21,21 @@ from kalshi_platform.core.messages import (
 from kalshi_platform.core.records import GapRow
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.sink import Sink
-from kalshi_platform.exchange.session import Channel, Ended, Event, Gap, Heard, OutOfSequence, Refused, Session, Started
+from kalshi_platform.exchange.events import (
+    Ended,
+    Event,
+    Gap,
+    Heard,
+    Late,
+    Misplaced,
+    Missed,
+    OutOfSequence,
+    Refused,
+    Stale,
+    Started,
+    Unanswered,
+)
+from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.service.metrics import GathererMetrics
 
 _ASK_AGAIN_MS = 5_000
@@ -58,6 +72,7 @@ class Router:
         self._metrics = metrics
         self._on_lifecycle = on_lifecycle
         self._received = metrics.lag.labels("received")
+        self._sending = metrics.lag.labels("sending")
         self._reported = CaptureCounts()
         self._asked_ms = 0
         self._latest = (0, 0)
@@ -72,14 +87,27 @@ class Router:
             self._reject(raw, rejection, received_us)
             saved = envelope(raw)
             self._capture.missed(saved)
-            events = self._session.receive_rejected(saved)
+            events = self._session.receive_rejected(saved, received_us)
         else:
-            events = self._session.receive(frame)
+            events = self._session.receive(frame, received_us)
+            self._note_sending(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
 
-    def sweep(self, settled_ms: int, now_us: int) -> None:
-        """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, alarms."""
+    def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
+        """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.
+
+        Args:
+            settled_ms: Exchange time up to which everything has come.
+            now_us: The time.
+            active_since_us: Since when the exchange has been sending; None while it pauses, or nobody knows.
+
+        Raises:
+            ExchangeUnavailable: Where the exchange does not answer commands.
+        """
+        for event in (*self._session.tick(now_us), *self._session.stale(now_us, active_since_us)):
+            self._handle(event, b"", now_us)
+        self._capture.await_late(may_come=self._session.awaits_late(now_us))
         now_ms = now_us // MILLISECOND
         rows = self._capture.checkpoints(settled_ms - self.lag_ms(now_ms), now_us)
         for row in rows:
@@ -106,36 +134,70 @@ class Router:
             case Heard(frame):
                 self.heard_data = True
                 self._record(frame, raw, received_us)
-            case Started(channel, sid):
-                if channel == Channel.ORDERBOOK:
-                    self._capture.restart()
-                _log.info("subscribed", connection=self._name, channel=channel, sid=sid)
-            case Gap(channel, sid, found, markets):
-                if channel == Channel.ORDERBOOK:
-                    self._capture.distrust()
-                    self._asked_ms = received_us // MILLISECOND
-                row = GapRow(received_us, self._name, sid, channel, found.expected, found.seen, markets)
-                self._sink.add(row)
-                self._metrics.gaps.labels(channel).inc()
-                _log.warning("sequence gap", connection=self._name, channel=channel, **_numbers(row))
+            case Late(frame):
+                self._record(frame, raw, received_us, is_late=True)
+            case Gap():
+                self._note_gap(event, received_us)
             case OutOfSequence(channel, sid, found):
                 detail = f"{channel} sid {sid}: expected {found.expected}, came {found.seen}"
                 self._reject(raw, FrameRejected(Reason.OUT_OF_SEQUENCE, detail), received_us)
+            case Misplaced(_, detail):
+                self._reject(raw, FrameRejected(Reason.UNKNOWN_SUBSCRIPTION, detail), received_us)
+            case Started() | Ended() | Missed():
+                self._doubt(event)
+            case Refused() | Unanswered() | Stale():
+                self._complain(event)
+
+    def _note_gap(self, gap: Gap, received_us: int) -> None:
+        if gap.channel == Channel.ORDERBOOK:
+            self._capture.await_late(may_come=True)
+            self._capture.distrust()
+            self._asked_ms = received_us // MILLISECOND
+        found = gap.found
+        row = GapRow(received_us, self._name, gap.sid, gap.channel, found.expected, found.seen, gap.markets)
+        self._sink.add(row)
+        self._metrics.gaps.labels(gap.channel).inc()
+        _log.warning("sequence gap", connection=self._name, channel=gap.channel, **_numbers(row))
+
+    def _doubt(self, event: Started | Ended | Missed) -> None:
+        is_book = event.channel == Channel.ORDERBOOK
+        match event:
+            case Missed(_, ticker):
+                if is_book:
+                    self._capture.distrust(ticker)
+                return
+            case Started(channel, sid):
+                _log.info("subscribed", connection=self._name, channel=channel, sid=sid)
             case Ended(channel, sid, code, text):
-                if channel == Channel.ORDERBOOK:
-                    self._capture.distrust()  # what was lost is not known
                 _log.warning(
                     "subscription ended", connection=self._name, channel=channel, sid=sid, code=code, text=text
                 )
-            case Refused(code, text):
-                _log.warning("command refused", connection=self._name, code=code, text=text)
+        if is_book:
+            self._capture.restart()
 
-    def _record(self, frame: Frame, raw: bytes, received_us: int) -> None:
+    def _complain(self, event: Refused | Unanswered | Stale) -> None:
+        match event:
+            case Refused(code, text, tickers):
+                _log.warning("command refused", connection=self._name, code=code, text=text, markets=len(tickers))
+                self._metrics.homeless.inc(len(tickers))
+            case Unanswered(name, attempt, is_hopeless):
+                _log.warning("no reply", connection=self._name, command=name, attempt=attempt)
+                if is_hopeless:
+                    raise ExchangeUnavailable(f"the exchange did not answer {name}, sent {attempt} times")
+            case Stale(channel, sid):
+                _log.warning("silent subscription is started anew", connection=self._name, channel=channel, sid=sid)
+
+    def _note_sending(self, frame: Frame, received_us: int) -> None:
+        sent_ms = getattr(frame, "sending_ts_ms", None)
+        if sent_ms is not None:
+            self._sending.observe(max(0, received_us / MILLISECOND - sent_ms) * MILLISECOND / SECOND)
+
+    def _record(self, frame: Frame, raw: bytes, received_us: int, *, is_late: bool = False) -> None:
         if isinstance(frame, LifecycleFrame):
             self._on_lifecycle(frame)
             return
         try:
-            rows = self._capture.record(frame, received_us)
+            rows = self._capture.record(frame, received_us, is_late=is_late)
         except FrameRejected as rejection:
             self._reject(raw, rejection, received_us)
             return

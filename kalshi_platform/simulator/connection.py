@@ -5,6 +5,7 @@ follows from that is decided by `subscriptions`.
 """
 
 import asyncio
+import time
 
 from kalshi_platform.simulator.frames import ping_frame, text_frame
 
@@ -14,25 +15,54 @@ _HEARTBEAT = ping_frame(b"heartbeat")
 class Connection:
     """Frames on their way to one client, in order."""
 
-    __slots__ = ("_limit", "_outbox", "_outbox_bytes", "_transport", "congested")
+    __slots__ = ("_held", "_limit", "_outbox", "_outbox_bytes", "_stalled_until", "_transport", "congested", "is_over")
 
     def __init__(self, transport: asyncio.WriteTransport, limit: int) -> None:
         self._transport = transport
         self._limit = limit
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
+        self._held: bytes = b""
+        self._stalled_until = 0.0
         self.congested = False
         """Whether the client left more than the limit unread; looked at once per flush."""
+        self.is_over = False
+        """Whether a fault ended the connection, so that nothing more is said on it."""
 
     def send(self, payload: bytes) -> None:
-        """Queue one text message."""
+        """Queue one text message; one that is held back for the sake of disorder follows it."""
+        if self.is_over:
+            return
         frame = text_frame(payload)
+        if self._held:
+            frame, self._held = frame + self._held, b""
         self._outbox.append(frame)
         self._outbox_bytes += len(frame)
 
+    def hold(self, payload: bytes) -> None:
+        """Let one message wait until another has overtaken it."""
+        self._held += text_frame(payload)
+
+    def stall(self, until: float) -> None:
+        """Send nothing but pings until a time of the monotonic clock."""
+        self._stalled_until = max(until, self._stalled_until)
+
+    def end_with(self, last_words: bytes, *, cut: bool) -> None:
+        """Send what is queued and these bytes, and nothing after; then cut the connection, if so asked."""
+        self._outbox.append(last_words)
+        self._stalled_until = 0.0
+        self.flush()
+        self.is_over = True
+        if cut:
+            self.abort()
+
     def ping(self) -> None:
-        """Queue a heartbeat; what nobody reads is not added to."""
-        if not self.congested:
+        """Send a heartbeat, past a stall; what nobody reads is not added to."""
+        if self.congested or self.is_over:
+            return
+        if self._stalled_until and not self._transport.is_closing():
+            self._transport.write(_HEARTBEAT)
+        else:
             self._outbox.append(_HEARTBEAT)
 
     def backlog(self) -> int:
@@ -41,12 +71,18 @@ class Connection:
 
     def flush(self) -> None:
         """Write everything queued, at once."""
-        if self._outbox:
+        if self._stalled_until:
+            self._wait_out_the_stall()
+        if self._outbox and not self._stalled_until:
             if not self._transport.is_closing():
                 self._transport.write(b"".join(self._outbox))
             self._outbox.clear()
             self._outbox_bytes = 0
-        self.congested = self._transport.get_write_buffer_size() > self._limit
+        self.congested = self.backlog() > self._limit
+
+    def _wait_out_the_stall(self) -> None:
+        if time.monotonic() >= self._stalled_until:
+            self._stalled_until = 0.0
 
     def abort(self) -> None:
         """Cut the connection without a farewell."""

@@ -14,6 +14,7 @@ from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.market import Event, Market, Status
+from kalshi_platform.simulator.mishaps import Mishap
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.order_flow import Delta, OrderFlow, Trade
 from kalshi_platform.simulator.trade_tape import TradeTape
@@ -35,18 +36,45 @@ class Exchange:
         self._ledger = ledger
         self._random = Random(options.seed)  # noqa: S311 - repeatable traffic, nothing secret
         self._flow = OrderFlow(self._random)
-        self._activity: Activity[Market] = Activity(self._random, options.activity_skew)
+        self._activity: Activity[Market | int] = Activity(self._random, options.activity_skew)
+        """Who may trade: founders by their place, until they are touched for the first time, and latecomers."""
         self._agenda = Agenda(options.rate / EVENTS_PER_BURST)
-        self.catalogue = Catalogue(self._random)
+        self.catalogue = Catalogue(options.seed, options.markets, hub.sending_ms)
         self.tape = TradeTape(options.recent_trades)
+        self._introduced = bytearray(options.markets)
+        self.now_ms = hub.sending_ms
+        """The stamp of what happened last; what happens next is not older."""
 
     def open(self, now_ms: int) -> None:
-        """List the first markets and plan when others come and go."""
-        for rank in range(self._options.markets):
-            market, _ = self.catalogue.list_market(now_ms)
-            self._open_market(market, now_ms, rank)
+        """Open the first markets and plan when others come and go."""
+        self.now_ms = now_ms
+        for place in range(min(self._options.markets, self._options.busy_markets)):
+            self._activity.join(place, place)
         self._agenda.plan(self._options.new_market_seconds, self._list_market)
         self._agenda.plan(self._options.close_market_seconds, self._close_market)
+
+    def has(self, ticker: str) -> bool:
+        """Whether sockets know a market with this name."""
+        return self.catalogue.has(ticker)
+
+    def find(self, ticker: str) -> Market:
+        """The market that sockets know by this name."""
+        return self.catalogue.find(ticker)
+
+    def introduce(self, market: Market) -> None:
+        """Tell the ledger a book before somebody gets its snapshot or its first change."""
+        if not market.is_introduced:
+            place = self.catalogue.markets.place(market.ticker)
+            if place is not None and place < len(self._introduced):
+                if self._introduced[place]:
+                    return
+                self._introduced[place] = True
+            market.is_introduced = True
+            self._ledger.book(self.now_ms, market.ticker, market.book)
+
+    def note(self, mishap: Mishap) -> None:
+        """Tell the ledger of a fault."""
+        self._ledger.fault(self.now_ms, mishap)
 
     def step(self, ts_ms: int) -> int:
         """Let one market live through one moment.
@@ -54,10 +82,11 @@ class Exchange:
         Returns:
             How many deltas, trades and tickers that were.
         """
+        self.now_ms = ts_ms
         for due in self._agenda.next_burst():
             due(ts_ms)
-        market = self._activity.pick()
-        facts = self._flow.burst(market.book, market.listing.structure)
+        market = self._touch(self._activity.pick())
+        facts = self._flow.burst(market.book, market.structure)
         for fact in facts:
             if isinstance(fact, Delta):
                 self._publish_delta(market, fact, ts_ms)
@@ -90,19 +119,26 @@ class Exchange:
         self._ledger.ticker(ts_ms, market.ticker, quote, self._hub.ticker(market.listing, quote, ts_ms))
         return 1
 
-    def _open_market(self, market: Market, now_ms: int, rank: int | None = None) -> None:
-        market.status = Status.ACTIVE
-        market.updated_ms = now_ms
-        self._flow.open_book(market.book, market.listing.structure)
-        market.published = market.quote()
-        self._ledger.book(now_ms, market.ticker, market.book)
-        self._activity.join(market, rank)
+    def _touch(self, member: Market | int) -> Market:
+        market = self.catalogue.touch(member) if isinstance(member, int) else member
+        if market.published is None:
+            market.published = market.quote()
+        if not market.is_introduced:
+            self.introduce(market)
+            market.is_introduced = True
+        return market
+
+    def _open_market(self, market: Market, now_ms: int) -> None:
+        market.open(now_ms)
+        self._touch(market)
+        self._activity.join(market)
 
     def _list_market(self, ts_ms: int) -> None:
-        market, event = self.catalogue.list_market(ts_ms)
+        market, event = self.catalogue.compose_market(ts_ms)
         if event:
             self._announce_event(event)
         self._hub.lifecycle(b"market_lifecycle_v2", wire.created(market, self._event_of(market)))
+        self.catalogue.publish(market)
         self._open_market(market, ts_ms)
         self._hub.lifecycle(b"market_lifecycle_v2", wire.activated(market.ticker))
 
@@ -110,13 +146,13 @@ class Exchange:
         self._hub.lifecycle(b"event_lifecycle", wire.event_created(event))
 
     def _event_of(self, market: Market) -> Event:
-        return self.catalogue.events[market.listing.event_ticker]
+        return self.catalogue.event_of(market)
 
     def _close_market(self, ts_ms: int) -> None:
         """Close some market: no message says so, but its book is sent once more, empty. The last one stays open."""
         if len(self._activity) == 1:
             return
-        market = self._activity.retire_any()
+        market = self._touch(self._activity.retire_any())
         market.status, market.close_ms, market.updated_ms = Status.CLOSED, ts_ms, ts_ms
         market.book.clear()
         self._ledger.book(ts_ms, market.ticker, market.book)

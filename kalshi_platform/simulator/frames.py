@@ -5,6 +5,7 @@ which costs more than everything else together; frames of one tick leave in one 
 """
 
 _TEXT = 0x81
+_CLOSE = 0x88
 _PING = 0x89
 _SHORT = 126
 _MEDIUM = 65536
@@ -23,3 +24,8 @@ def text_frame(payload: bytes) -> bytes:
 def ping_frame(payload: bytes) -> bytes:
     """A ping; its payload comes back in the pong."""
     return bytes((_PING, len(payload))) + payload
+
+
+def close_frame(code: int) -> bytes:
+    """A farewell without a text."""
+    return bytes((_CLOSE, 2)) + code.to_bytes(2, "big")

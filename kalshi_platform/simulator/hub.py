@@ -10,10 +10,12 @@ from typing import Protocol
 from kalshi_platform.simulator import wire
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.market import Listing, Market, Quote
+from kalshi_platform.simulator.mishaps import Mishaps
 from kalshi_platform.simulator.order_flow import Delta, Trade
 from kalshi_platform.simulator.subscriptions import Audience, Channel, Subscription
 
 _NO_MARKET = ""
+_OVERFLOW = 25
 
 
 class Member(Protocol):
@@ -26,8 +28,8 @@ class Member(Protocol):
     def pump(self) -> None:
         """Send what is due without an event, as far as the client keeps up."""
 
-    def overflowed(self, subscription: Subscription) -> None:
-        """End a subscription whose client did not read."""
+    def end(self, subscription: Subscription, error: int) -> None:
+        """End a subscription with an error: its client did not read, or its channel broke."""
 
 
 class Hub:
@@ -40,19 +42,23 @@ class Hub:
         self._audiences = {(channel, priced): Audience() for channel in Channel for priced in (False, True)}
         self._members: dict[Member, None] = {}
         self._owners: dict[Subscription, Member] = {}
+        self._mishaps: dict[Connection, Mishaps] = {}
 
     def look_at_clock(self) -> int:
         """Set the send time of what follows, and return it."""
         self.sending_ms = self._clock()
         return self.sending_ms
 
-    def admit(self, member: Member) -> None:
-        """A client connected."""
+    def admit(self, member: Member, mishaps: Mishaps | None = None) -> None:
+        """A client connected, on a connection with faults or without."""
         self._members[member] = None
+        if mishaps:
+            self._mishaps[member.connection] = mishaps
 
     def dismiss(self, member: Member) -> None:
         """A client is gone, and its subscriptions with it."""
         self._members.pop(member, None)
+        self._mishaps.pop(member.connection, None)
         for subscription in [s for s, owner in self._owners.items() if owner is member]:
             self.close(subscription)
 
@@ -112,15 +118,21 @@ class Hub:
     def _hand_out(self, audience: Audience, ticker: str, kind: bytes, message: str) -> int:
         tail = self.tail(message)
         recipients = 0
-        unread: list[Subscription] = []
+        ended: list[tuple[Subscription, int]] = []
         for subscription in audience.of(ticker):
-            if subscription.connection.congested:
-                unread.append(subscription)
+            connection = subscription.connection
+            if connection.congested:
+                ended.append((subscription, _OVERFLOW))
+            elif connection in self._mishaps:
+                is_intact, error = self._mishaps[connection].deliver(subscription, kind, tail, ticker)
+                recipients += is_intact
+                if error:
+                    ended.append((subscription, error))
             else:
-                subscription.deliver(kind, tail)
+                connection.send(subscription.envelope(kind, tail))
                 recipients += 1
-        for subscription in unread:
-            self._owners[subscription].overflowed(subscription)
+        for subscription, error in ended:
+            self._owners[subscription].end(subscription, error)
         return recipients
 
     def ping(self) -> None:

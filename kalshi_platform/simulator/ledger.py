@@ -6,8 +6,11 @@ Its format is documented in this room's README. It is written by the exchange al
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
+
 from kalshi_platform.simulator.book import Book, Side
 from kalshi_platform.simulator.market import Quote
+from kalshi_platform.simulator.mishaps import Mishap
 from kalshi_platform.simulator.order_flow import Delta, Trade
 from kalshi_platform.simulator.prices import DOLLAR, PRICE_TEXT, size_text
 
@@ -62,6 +65,10 @@ class Ledger:
             f'"open_interest":"{size_text(quote.open_interest)}","dollar_volume":{whole_dollars(quote.volume)},'
             f'"dollar_open_interest":{whole_dollars(quote.open_interest)},"recipients":{recipients}}}\n'
         )
+
+    def fault(self, ts_ms: int, mishap: Mishap) -> None:
+        """Something went wrong on purpose; `withheld` if the message did not go out as composed."""
+        self._note(msgspec.json.encode({"kind": "fault", "ts_ms": ts_ms, **mishap._asdict()}).decode() + "\n")
 
     def end(self, ts_ms: int) -> None:
         """The traffic stopped; nothing follows."""

@@ -4,12 +4,13 @@ Listings never change; a market's state does, and only `exchange` changes it. Ho
 `rest_objects`' business, how they come into being `catalogue`'s.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from kalshi_platform.simulator.book import Book
-from kalshi_platform.simulator.prices import DOLLAR, PriceStructure
+from kalshi_platform.simulator.book import Book, Side
+from kalshi_platform.simulator.prices import DOLLAR, LINEAR_CENT, PriceStructure
 
 
 class Status(StrEnum):
@@ -47,6 +48,14 @@ class Event:
     created_ms: int
 
 
+class Leg(NamedTuple):
+    """One outcome that a combo needs."""
+
+    event_ticker: str
+    market_ticker: str
+    side: Side
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What is fixed about a market on the day it is listed."""
@@ -61,6 +70,14 @@ class Listing:
     strike: float
     created_ms: int
     expected_expiration_ms: int
+    collection: str = ""
+    """Where a combo comes from; nothing for other markets."""
+    legs: tuple[Leg, ...] = ()
+
+    @property
+    def is_combo(self) -> bool:
+        """Whether this is a combo, which has a lifecycle channel of its own."""
+        return bool(self.legs)
 
 
 class Quote(NamedTuple):
@@ -76,14 +93,21 @@ class Quote(NamedTuple):
     open_interest: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Market:
-    """A listed market as it stands."""
+    """A listed market as it stands.
+
+    A founder of the exchange that nobody traded yet is made from its name each time somebody looks: it is open, its
+    book is its opening book, and nothing of it is kept.
+    """
 
     listing: Listing
     close_ms: int
+    opening: Callable[[], Book]
+    """Makes the book with which the market opens."""
+    open_ms: int = 0
     status: Status = Status.INITIALIZED
-    book: Book = field(default_factory=Book)
+    structure: PriceStructure = LINEAR_CENT
     last_price: int = 0
     last_trade_size: int = 0
     volume: int = 0
@@ -93,6 +117,26 @@ class Market:
     updated_ms: int = 0
     last_ticker_ms: int = 0
     published: Quote | None = None
+    is_introduced: bool = False
+    """Whether the ledger knows its book."""
+    _book: Book | None = None
+
+    def __post_init__(self) -> None:
+        """The grid of the first day; it may change."""
+        self.structure = self.listing.structure
+
+    @property
+    def book(self) -> Book:
+        """The order book; that of a market before its opening is empty."""
+        if self._book is None:
+            self._book = Book() if self.status is Status.INITIALIZED else self.opening()
+        return self._book
+
+    def open(self, now_ms: int) -> None:
+        """Take orders from now on, beginning with the opening book."""
+        self.status = Status.ACTIVE
+        self.updated_ms = now_ms
+        self._book = None
 
     @property
     def ticker(self) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kalshi_platform.simulator.faults import FaultOptions
+from kalshi_platform.simulator.rest_options import RestOptions
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorOptions:
@@ -29,6 +32,9 @@ class SimulatorOptions:
 
     markets: int = 100
     """Markets that are open when the exchange starts."""
+
+    busy_markets: int = 20_000
+    """Of these, how many the traffic ever touches: the rest stand still and cost no memory."""
 
     rate: float = 500.0
     """Deltas, trades and tickers per second in total; 0 is an exchange without traffic."""
@@ -63,13 +69,19 @@ class SimulatorOptions:
     recent_trades: int = 100_000
     """Trades that REST remembers."""
 
+    faults: FaultOptions = field(default_factory=FaultOptions)
+    """What goes wrong on purpose on the sockets."""
+
+    rest: RestOptions = field(default_factory=RestOptions)
+    """Rate limits, caching, the historical cutoff and faults of REST."""
+
     def __post_init__(self) -> None:
         """Refuse what cannot be run.
 
         Raises:
             ValueError: names the field and what it accepts.
         """
-        for name in ("markets", "connection_cap", "tick_ms", "send_buffer_bytes", "recent_trades"):
+        for name in ("markets", "busy_markets", "connection_cap", "tick_ms", "send_buffer_bytes", "recent_trades"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("rate", "seconds", "new_market_seconds", "close_market_seconds", "activity_skew"):

@@ -5,7 +5,9 @@ A burst is applied to the book while it is made and returned as the facts to pub
 fractional, about half of them in company, equal ones among them, each non-block trade with its delta.
 """
 
+from math import exp
 from random import Random
+from statistics import NormalDist
 from typing import NamedTuple
 
 from kalshi_platform.simulator.book import OPPOSITE, Book, Side
@@ -20,6 +22,9 @@ _FRACTIONAL_ORDERS = 0.085
 _FRACTIONAL_FILLS = 0.6
 _TRADE_FIRST = 0.007
 _ONE_SIDED_OPENINGS = 0.05
+
+_ORDER_SIZES = tuple(100 * (1 + int(exp(NormalDist(2.5, 1.3).inv_cdf((n + 0.5) / 4096)))) for n in range(4096))
+"""Whole order sizes, log-normal; drawn from a table because a book needs two dozen at once."""
 
 
 class Delta(NamedTuple):
@@ -112,7 +117,7 @@ class OrderFlow:
         return structure.prices[max(0, top - 1 - int(self._random.expovariate(0.3)))]
 
     def _order_size(self) -> int:
-        whole = 100 * (1 + int(self._random.lognormvariate(2.5, 1.3)))
+        whole = _ORDER_SIZES[int(self._random.random() * len(_ORDER_SIZES))]
         if self._random.random() < _FRACTIONAL_ORDERS:
             return whole + 1 + int(self._random.random() * 99)
         return whole

@@ -69,8 +69,35 @@ class PriceStructure:
         ]
 
 
-DECI_CENT = PriceStructure("deci_cent", (Band(0, DOLLAR, 10),))
+_STEPS = {"whole": 100, "half": 50, "quint": 20, "deci": 10}
+
+
+def _tapered(name: str, edge: int, centre: int, width: int) -> PriceStructure:
+    """Steps of one size up to `width` from either end, and of another between."""
+    bands = (Band(0, width, edge), Band(width, DOLLAR - width, centre), Band(DOLLAR - width, DOLLAR, edge))
+    return PriceStructure(name, bands)
+
+
 LINEAR_CENT = PriceStructure("linear_cent", (Band(0, DOLLAR, 100),))
-TAPERED_DECI_CENT = PriceStructure(
-    "tapered_deci_cent", (Band(0, 1000, 10), Band(1000, 9000, 100), Band(9000, DOLLAR, 10))
+DECI_CENT = PriceStructure("deci_cent", (Band(0, DOLLAR, 10),))
+CENTI_CENT = PriceStructure("center_centi_edge_centi_cent", (Band(0, DOLLAR, 1),))
+TAPERED_DECI_CENT = _tapered("tapered_deci_cent", 10, 100, 1000)
+COMBO_STRUCTURE = _tapered("center_deci_edge_centi_cent", 1, 10, 100)
+
+CENTRE_AND_EDGE = tuple(
+    _tapered(f"center_{centre}_edge_{edge}_cent", _STEPS[edge], _STEPS[centre], 1000)
+    for centre in ("whole", "half", "quint")
+    for edge in ("half", "quint", "deci")
+    if _STEPS[edge] < _STEPS[centre]
 )
+"""The six whose edges are finer than their centre; which the seventh is, the protocol notes do not say."""
+
+STRUCTURES = (DECI_CENT, LINEAR_CENT, TAPERED_DECI_CENT, CENTI_CENT, COMBO_STRUCTURE, *CENTRE_AND_EDGE)
+
+STRUCTURE_MIX = (
+    (DECI_CENT, 0.6),
+    (LINEAR_CENT, 0.2),
+    (TAPERED_DECI_CENT, 0.08),
+    *((structure, 0.015) for structure in (CENTI_CENT, COMBO_STRUCTURE, *CENTRE_AND_EDGE)),
+)
+"""How often a new market stands on which grid (chosen here; the exchange publishes no shares)."""

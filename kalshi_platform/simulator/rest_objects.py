@@ -3,7 +3,9 @@
 Shapes only: which of them a request gets is `rest`'s business.
 """
 
+from collections.abc import Sequence
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from kalshi_platform.simulator.book import Book, Side
 from kalshi_platform.simulator.market import Event, Market, Series, Status
@@ -37,7 +39,7 @@ def series(item: Series) -> Json:
     }
 
 
-def event(item: Event, category: str, markets: list[Market] | None = None) -> Json:
+def event(item: Event, category: str, markets: Sequence[Market] | None = None) -> Json:
     """An event, with its markets inside when they were asked for."""
     body: Json = {
         "event_ticker": item.ticker,
@@ -59,7 +61,7 @@ def event(item: Event, category: str, markets: list[Market] | None = None) -> Js
 
 def market(item: Market) -> Json:
     """A market: its listing, its best prices, and its result once there is one."""
-    return _listing(item) | _quote(item) | _settlement(item)
+    return _listing(item) | _strike(item) | _quote(item) | _settlement(item)
 
 
 def _listing(item: Market) -> Json:
@@ -73,7 +75,7 @@ def _listing(item: Market) -> Json:
         "no_sub_title": listing.yes_sub_title,
         "created_time": rfc3339_ms(listing.created_ms),
         "updated_time": rfc3339_ms(item.updated_ms),
-        "open_time": rfc3339_ms(listing.created_ms),
+        "open_time": rfc3339_ms(item.open_ms),
         "close_time": rfc3339_ms(item.close_ms),
         "expected_expiration_time": rfc3339_ms(listing.expected_expiration_ms),
         "expiration_time": rfc3339_ms(listing.expected_expiration_ms + _WEEK_MS),
@@ -81,14 +83,31 @@ def _listing(item: Market) -> Json:
         "settlement_timer_seconds": 1,
         "can_close_early": True,
         "notional_value_dollars": PRICE_TEXT[DOLLAR],
-        "strike_type": "greater",
-        "floor_strike": listing.strike,
-        "rules_primary": f"If the outcome is above {listing.strike}, then the market resolves to Yes.",
+        "rules_primary": f"If the outcome is: {listing.yes_sub_title}, then the market resolves to Yes.",
         "rules_secondary": "",
-        "price_level_structure": listing.structure.name,
-        "price_ranges": listing.structure.ranges(),
-        "exchange_index": 0,
+        "early_close_condition": "This market may close as soon as the outcome is known.",
+        "occurrence_datetime": rfc3339_ms(listing.expected_expiration_ms),
+        "price_level_structure": item.structure.name,
+        "price_ranges": item.structure.ranges(),
+        "exchange_index": 1 if listing.is_combo else 0,
         "settlement_bounds_type": "default",
+    }
+
+
+def _strike(item: Market) -> Json:
+    """What the market asks: a number to be exceeded, or for a combo several outcomes at once."""
+    listing = item.listing
+    if not listing.is_combo:
+        return {"strike_type": "greater", "floor_strike": listing.strike}
+    return {
+        "strike_type": "custom",
+        "custom_strike": {"Associated Markets": ",".join(leg.market_ticker for leg in listing.legs)},
+        "mve_collection_ticker": listing.collection,
+        "mve_selected_legs": [
+            {"event_ticker": leg.event_ticker, "market_ticker": leg.market_ticker, "side": leg.side}
+            for leg in listing.legs
+        ],
+        "is_provisional": not item.volume,
     }
 
 
@@ -143,4 +162,49 @@ def trade(entry: TapeEntry) -> Json:
         "taker_book_side": "bid" if fact.taker == "yes" else "ask",
         "created_time": rfc3339(entry.micros),
         "is_block_trade": fact.is_block,
+    }
+
+
+def fee_change(item: Series) -> Json:
+    """The change by which a series got its fee."""
+    return {
+        "id": str(uuid5(NAMESPACE_URL, f"fee:{item.ticker}")),
+        "series_ticker": item.ticker,
+        "fee_type": "quadratic",
+        "fee_multiplier": 1,
+        "scheduled_ts": rfc3339_ms(item.created_ms),
+    }
+
+
+def milestone(item: Event, category: str) -> Json:
+    """The moment at which an event is decided."""
+    return {
+        "id": str(uuid5(NAMESPACE_URL, f"milestone:{item.ticker}")),
+        "category": category,
+        "type": "simulated_outcome",
+        "start_date": rfc3339_ms(item.strike_ms),
+        "related_event_tickers": [item.ticker],
+        "primary_event_tickers": [item.ticker],
+        "title": item.title,
+        "notification_message": f"{item.title} is decided.",
+        "details": {},
+        "last_updated_ts": rfc3339_ms(item.created_ms),
+    }
+
+
+def collection(ticker: str, series_ticker: str, events: list[Event]) -> Json:
+    """A kind of combo over some events."""
+    return {
+        "collection_ticker": ticker,
+        "series_ticker": series_ticker,
+        "exchange_index": 1,
+        "title": "Several outcomes at once",
+        "description": "Resolves to Yes where every leg does.",
+        "open_date": rfc3339_ms(min(event.created_ms for event in events)),
+        "close_date": rfc3339_ms(max(event.strike_ms for event in events)),
+        "associated_events": [{"ticker": event.ticker, "is_yes_only": False, "active_quoters": []} for event in events],
+        "is_ordered": False,
+        "size_min": 2,
+        "size_max": 2,
+        "functional_description": "and",
     }

@@ -31,13 +31,15 @@ _SHUTDOWN_SECONDS = 0.5
 class Simulator:
     """A running exchange, as its process and tests hold it."""
 
-    def __init__(self, address: str, exchange: Exchange, ledger: Ledger, pulse: Pulse) -> None:
+    def __init__(self, address: str, exchange: Exchange, ledger: Ledger, pulse: Pulse, rest: Rest) -> None:
         self.rest_url = f"http://{address}{PREFIX}"
         self.ws_url = f"ws://{address}{PATH}"
         self.exchange = exchange
         """Its catalogue holds every market with its book as of now."""
         self.ledger = ledger
         """What was sent so far: `deltas`, `trades`, `tickers`."""
+        self.rest = rest
+        """Its token buckets with what was taken from them, its cutoff and its faults."""
         self._pulse = pulse
 
     def stop_traffic(self) -> None:
@@ -83,14 +85,15 @@ async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
     exchange = Exchange(options, hub, ledger)
     exchange.open(hub.sending_ms)
     ledger.flush()
-    endpoint = WebSocketEndpoint(options, hub, exchange.catalogue)
-    application = _application(Gatekeeper(options.keys, _clock), exchange, endpoint)
+    endpoint = WebSocketEndpoint(options, hub, exchange)
+    rest = Rest(exchange, options.rest, _clock)
+    application = _application(Gatekeeper(options.keys, _clock), rest, endpoint)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     try:
         address = await _listen(runner, options)
         pulse = Pulse(options, exchange, hub, ledger)
         async with _beating(pulse):
-            yield Simulator(address, exchange, ledger, pulse)
+            yield Simulator(address, exchange, ledger, pulse, rest)
     finally:
         await endpoint.close_all()
         await runner.cleanup()
@@ -134,7 +137,7 @@ async def _listen(runner: web.AppRunner, options: SimulatorOptions) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _application(gatekeeper: Gatekeeper, exchange: Exchange, endpoint: WebSocketEndpoint) -> web.Application:
+def _application(gatekeeper: Gatekeeper, rest: Rest, endpoint: WebSocketEndpoint) -> web.Application:
     @web.middleware
     async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
         """Check a signature where there is one, and turn refusals into the exchange's bodies."""
@@ -154,7 +157,7 @@ def _application(gatekeeper: Gatekeeper, exchange: Exchange, endpoint: WebSocket
         append_slash=False, remove_slash=True, redirect_class=web.HTTPMovedPermanently
     )
     application = web.Application(middlewares=[guard, slashes])
-    application.add_routes([web.get(PATH, endpoint.handle), *Rest(exchange).routes()])
+    application.add_routes([web.get(PATH, endpoint.handle), *rest.routes()])
     return application
 
 

@@ -5,15 +5,15 @@ client gets exactly the deltas that follow its snapshot. Sockets are `websocket`
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
 from kalshi_platform.simulator import wire
-from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.commands import ERRORS, Command, CommandError, Params, decode
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.hub import Hub
-from kalshi_platform.simulator.market import Status
+from kalshi_platform.simulator.market import Market, Status
 from kalshi_platform.simulator.subscriptions import Channel, Subscription, Wanted
 
 MAX_MARKETS = 500_000
@@ -23,13 +23,26 @@ _PUMP_SNAPSHOTS = 500
 _PUMP_BYTES = 1024 * 1024
 
 
+class Markets(Protocol):
+    """What a session needs of the exchange."""
+
+    def has(self, ticker: str) -> bool:
+        """Whether there is a market with this name."""
+
+    def find(self, ticker: str) -> Market:
+        """The market with this name."""
+
+    def introduce(self, market: Market) -> None:
+        """Tell the ledger a book whose snapshot somebody is about to get."""
+
+
 class Session:
     """One client's subscriptions."""
 
-    def __init__(self, connection: Connection, hub: Hub, catalogue: Catalogue) -> None:
+    def __init__(self, connection: Connection, hub: Hub, markets: Markets) -> None:
         self._connection = connection
         self._hub = hub
-        self._catalogue = catalogue
+        self._markets = markets
         self._by_sid: dict[int, Subscription] = {}
         self._last_sid = 0
         self._commands: dict[str, Callable[[Command], None]] = {
@@ -76,11 +89,11 @@ class Session:
                 self._send_wanted(subscription, subscription.wanted.popleft())
                 left -= 1
 
-    def overflowed(self, subscription: Subscription) -> None:
-        """End a subscription whose client does not read; the socket and its other subscriptions live on."""
+    def end(self, subscription: Subscription, error: int) -> None:
+        """End a subscription with an error; the socket and its other subscriptions live on."""
         del self._by_sid[subscription.sid]
         self._hub.close(subscription)
-        self._refuse(CommandError(25, subscription), 0)
+        self._refuse(CommandError(error, subscription), 0)
 
     def _subscribe(self, command: Command) -> None:
         params = command.required_params()
@@ -177,7 +190,7 @@ class Session:
 
     def _known(self, tickers: list[str]) -> list[str]:
         """Markets that exist: an unknown one is no error (code 16 is retired), and can be asked for again later."""
-        return [ticker for ticker in tickers if ticker in self._catalogue.markets]
+        return [ticker for ticker in tickers if self._markets.has(ticker)]
 
     def _check_room(self, more: int, subscription: Subscription | None = None) -> None:
         held = sum(max(len(s.tickers), len(s.wanted)) for s in self._by_sid.values())
@@ -185,7 +198,7 @@ class Session:
             raise CommandError(26, subscription)
 
     def _send_wanted(self, subscription: Subscription, wanted: Wanted) -> None:
-        market = self._catalogue.markets[wanted.ticker]
+        market = self._markets.find(wanted.ticker)
         if wanted.request_id is None:
             audience = self._hub.audience(subscription)
             if wanted.ticker not in subscription.tickers or audience.has(subscription, wanted.ticker):
@@ -193,6 +206,7 @@ class Session:
             audience.join(subscription, (wanted.ticker,))
             if market.status is Status.FINALIZED:
                 return  # subscribing to a settled market succeeds and streams nothing
+        self._markets.introduce(market)
         text = wire.snapshot(market, yes_priced=subscription.yes_priced)
         self._reply("orderbook_snapshot", wanted.request_id or 0, subscription, msgspec.Raw(text.encode()))
 

@@ -66,13 +66,12 @@ class Subscription:
         self.seq += 1
         return self.seq
 
-    def deliver(self, kind: bytes, tail: bytes) -> None:
-        """Send one message whose `tail` (send time and `msg`) is shared by everybody who gets it."""
+    def envelope(self, kind: bytes, tail: bytes) -> bytes:
+        """Put the next envelope around a `tail` (send time and `msg`) that everybody who gets it shares."""
         if self._is_sequenced:
             self.seq += 1
-            self.connection.send(b'{"type":"%b","sid":%d,"seq":%d,%b' % (kind, self.sid, self.seq, tail))
-        else:
-            self.connection.send(b'{"type":"%b","sid":%d,%b' % (kind, self.sid, tail))
+            return b'{"type":"%b","sid":%d,"seq":%d,%b' % (kind, self.sid, self.seq, tail)
+        return b'{"type":"%b","sid":%d,%b' % (kind, self.sid, tail)
 
 
 class Audience:

@@ -5,17 +5,18 @@ Reading is aiohttp's; writing goes past it, see `frames`. What is answered is `s
 
 import asyncio
 from collections import Counter
-from typing import cast
+from typing import Protocol, cast
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from kalshi_platform.simulator.auth import NO_SIGNATURE, RefusedError
-from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.connection import Connection
+from kalshi_platform.simulator.faults import FaultPlan
 from kalshi_platform.simulator.hub import Hub
+from kalshi_platform.simulator.mishaps import Mishap, Mishaps
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.requests import TOO_MANY_REQUESTS, answer_bytes
-from kalshi_platform.simulator.session import Session
+from kalshi_platform.simulator.session import Markets, Session
 
 PATH = "/trade-api/ws/v2"
 
@@ -26,14 +27,22 @@ _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _FAREWELL_SECONDS = 0.3
 
 
+class Floor(Markets, Protocol):
+    """What the endpoint needs of the exchange."""
+
+    def note(self, mishap: Mishap) -> None:
+        """Tell the ledger of a fault."""
+
+
 class WebSocketEndpoint:
     """Admits clients and reads what they send until they leave."""
 
-    def __init__(self, options: SimulatorOptions, hub: Hub, catalogue: Catalogue) -> None:
+    def __init__(self, options: SimulatorOptions, hub: Hub, markets: Floor) -> None:
         self._options = options
         self._hub = hub
-        self._catalogue = catalogue
+        self._markets = markets
         self._connections: Counter[str] = Counter()
+        self._admitted = 0
         self._open: dict[web.WebSocketResponse, Connection] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -57,8 +66,8 @@ class WebSocketEndpoint:
         socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_FAREWELL_SECONDS)
         await socket.prepare(request)
         transport = cast("asyncio.WriteTransport", request.transport)
-        session = Session(Connection(transport, self._options.send_buffer_bytes), self._hub, self._catalogue)
-        self._hub.admit(session)
+        session = Session(Connection(transport, self._options.send_buffer_bytes), self._hub, self._markets)
+        self._hub.admit(session, self._mishaps(session.connection))
         self._open[socket] = session.connection
         try:
             await self._read(socket, session)
@@ -66,6 +75,11 @@ class WebSocketEndpoint:
             del self._open[socket]
             self._hub.dismiss(session)
         return socket
+
+    def _mishaps(self, connection: Connection) -> Mishaps | None:
+        self._admitted += 1
+        faults = self._options.faults
+        return Mishaps(FaultPlan(faults, self._admitted), connection, self._markets.note) if faults else None
 
     async def _read(self, socket: web.WebSocketResponse, session: Session) -> None:
         async for message in socket:

@@ -82,11 +82,11 @@ def created(market: Market, event: Event) -> str:
     return _lifecycle(
         listing.ticker,
         "created",
-        open_ts=listing.created_ms // 1000,
+        open_ts=market.open_ms // 1000,
         close_ts=market.close_ms // 1000,
         exchange_index=0,
-        price_level_structure=listing.structure.name,
-        price_ranges=listing.structure.ranges(),
+        price_level_structure=market.structure.name,
+        price_ranges=market.structure.ranges(),
         additional_metadata={
             "name": listing.yes_sub_title,
             "title": listing.title,

@@ -1,35 +1,57 @@
-"""Counting a subscription's frames."""
+"""Numbers of one subscription."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from kalshi_platform.core.sequence import SequenceBreak, SequenceCounter
+from kalshi_platform.core.sequence import MOST_HOLES, RUN, SequenceCounter
 
 
-def test_a_new_subscription_starts_at_one() -> None:
-    """The first number is 1, and a first number that is not tells of a loss."""
-    assert SequenceCounter().observe(1) is None
-    assert SequenceCounter().observe(3) == SequenceBreak(expected=1, seen=3)
+def places(counter: SequenceCounter, *numbers: int) -> list[str]:
+    """Where each number stands."""
+    return [counter.observe(number).name for number in numbers]
 
 
-def test_a_gap_is_told_once() -> None:
-    """After a gap, counting goes on behind it."""
+def test_counting_starts_at_one() -> None:
+    """A first number above one means that frames are missing."""
+    assert places(SequenceCounter(), 1, 2, 3) == ["NEXT"] * 3
+    assert places(SequenceCounter(), 3) == ["AHEAD"]
+
+
+def test_counting_goes_on_behind_a_hole() -> None:
+    """One hole is one finding."""
+    assert places(SequenceCounter(), 1, 5, 6) == ["NEXT", "AHEAD", "NEXT"]
+
+
+def test_each_missing_number_is_late_once_and_repeated_afterwards() -> None:
+    """In whatever order they come."""
     counter = SequenceCounter()
-    assert [counter.observe(seq) for seq in (1, 2, 5, 6)] == [None, None, SequenceBreak(3, 5), None]
+    assert places(counter, 6, 3, 3, 1, 5, 2, 4, 4, 6) == [
+        "AHEAD", "LATE", "REPEATED", "LATE", "LATE", "LATE", "LATE", "REPEATED", "REPEATED",
+    ]  # fmt: skip
+    assert counter.missing == 0
+    assert counter.expected == 7
 
 
-def test_a_number_that_has_passed_does_not_turn_the_count_back() -> None:
-    """A repeated frame is told apart from a gap."""
+def test_a_repeated_number_does_not_move_the_counter() -> None:
+    """Counting goes on behind the highest."""
+    assert places(SequenceCounter(), 1, 2, 1, 3) == ["NEXT", "NEXT", "REPEATED", "NEXT"]
+
+
+def test_a_wrong_number_far_ahead_does_not_blind_for_ever() -> None:
+    """A run from the bottom of the hole shows that the number which opened it was wrong."""
     counter = SequenceCounter()
-    breaks = [counter.observe(seq) for seq in (1, 2, 3, 2, 4)]
-    assert breaks == [None, None, None, SequenceBreak(expected=4, seen=2), None]
+    assert places(counter, 1, 10**9, *range(2, 2 + RUN)) == ["NEXT", "AHEAD", *["LATE"] * (RUN - 1), "BEHIND"]
+    assert places(counter, 2 + RUN, 3 + RUN) == ["NEXT", "NEXT"]
 
 
-@given(st.integers(1, 200), st.sets(st.integers(1, 200), max_size=20))
-def test_every_hole_is_found(last: int, lost: set[int]) -> None:
-    """Each run of lost numbers that is followed by a frame makes exactly one break."""
+def test_a_block_that_overtook_another_is_no_wrong_number() -> None:
+    """Several numbers stand above the hole, so counting stays there."""
     counter = SequenceCounter()
-    seen = [seq for seq in range(1, last + 1) if seq not in lost]
-    found = [one for one in map(counter.observe, seen) if one is not None]
-    missing = {number for one in found for number in range(one.expected, one.seen)}
-    assert missing == {seq for seq in lost if seq <= max(seen, default=0)}
+    places(counter, 21, 22)
+    assert places(counter, *range(1, 21)) == ["LATE"] * 20
+    assert places(counter, 23) == ["NEXT"]
+
+
+def test_holes_are_bounded() -> None:
+    """The oldest is given up: its numbers count as passed."""
+    counter = SequenceCounter()
+    places(counter, *range(2, 2 * MOST_HOLES + 4, 2))
+    assert counter.missing == MOST_HOLES
+    assert places(counter, 1, 3) == ["REPEATED", "LATE"]

@@ -25,13 +25,14 @@ class Bench:
     def __init__(self, database: str, tickers: Sequence[str] = ("A", "B")) -> None:
         self.database = database
         self.metrics = GathererMetrics()
-        self.session = Session([Channel.ORDERBOOK], tickers)
+        self.session = Session([Channel.ORDERBOOK, Channel.LIFECYCLE], tickers)
         self.capture = Capture("g", 1000)
         self.sink = Sink(database, self, lambda _table: None, _no_waits)
         self.lifecycle: list[LifecycleFrame] = []
         self.router = Router("orderbook-1", self.session, self.capture, self.sink, self.metrics, self.lifecycle.append)
         self.commands()
         self.feed(id=1, type="subscribed", msg={"channel": "orderbook_delta", "sid": 1})
+        self.feed(id=2, type="subscribed", msg={"channel": "market_lifecycle_v2", "sid": 7})
         self.seq = 0
 
     def written(self, table: Table, rows: Sequence[WriterRow], new: int, queued: int) -> None:
@@ -102,7 +103,7 @@ async def test_a_lost_snapshot_is_asked_for_again(gatherer_database: str) -> Non
     bench.snapshot("B")
     bench.delta("A", delta_fp="-9.00")
     assert bench.capture.book("A") is None
-    for seconds in (10, 11, 16):
+    for seconds in (10, 11, 21):
         bench.router.sweep(T0, NOW + seconds * 1_000_000)
     asked = [one["params"]["market_tickers"] for one in bench.commands()]
     assert asked == [["A"], ["A"]]

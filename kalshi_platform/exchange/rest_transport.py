@@ -1,0 +1,204 @@
+"""One request over HTTPS: paid for, signed, redirected, tried again, decoded.
+
+Here belongs what all endpoints share. Kept out: which endpoints there are.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable
+from kalshi_platform.exchange.bucket import TokenBucket, shared_bucket
+from kalshi_platform.exchange.objects import AccountLimits, EndpointCosts
+from kalshi_platform.exchange.pages import Page, Pages, Walk
+from kalshi_platform.exchange.rest_errors import NotFound, RateLimited, UnexpectedAnswer, error_of
+from kalshi_platform.exchange.rest_records import Record, decode, to_record, to_records
+from kalshi_platform.exchange.signing import Signer
+
+Value = str | int | bool | Sequence[str] | None
+"""A query parameter; None is not sent, a sequence is sent once per element."""
+
+Waits = Callable[[], Iterator[float]]
+"""Makes the seconds to wait before each further attempt; when they end, the last error is raised."""
+
+Kind = TypeVar("Kind", bound=Record)
+Answer = TypeVar("Answer")
+
+_MOST_REDIRECTS = 3
+_STATUS_PATH = "/exchange/status"
+_DOWN = frozenset({500, 503, 504})
+
+
+def patience(attempts: int = 6, first: float = 0.25, longest: float = 8.0, random: Random | None = None) -> Waits:
+    """Exponential waits with full jitter, one fewer than attempts."""
+    dice = random or Random()  # noqa: S311 - spreads clients, guards nothing
+
+    def waits() -> Iterator[float]:
+        for attempt in range(attempts - 1):
+            yield dice.uniform(0, min(longest, first * 2**attempt))
+
+    return waits
+
+
+class Transport:
+    """Sends GETs to one exchange with one key; use it through `RestClient`.
+
+    Args:
+        base_url: Ends in `/trade-api/v2`.
+        signer: None asks as anybody may.
+        bucket: Where requests are paid for; the process's own for this host and key unless given.
+        waits: Patience with what is retryable.
+        sleep: Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        signer: Signer | None,
+        bucket: TokenBucket | None,
+        waits: Waits,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._base = httpx.URL(base_url.rstrip("/"))
+        self._client = httpx.AsyncClient(timeout=30, follow_redirects=False)
+        self._signer = signer
+        self.bucket = bucket or shared_bucket(self._base.netloc.decode(), signer.key_id if signer else "")
+        self._waits = waits
+        self._sleep = sleep
+        self._feeding = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def get(self, path: str, kind: type[Kind], key: str | None = None, **query: Value) -> Kind:
+        """One object, which the body is or holds under a key."""
+        raw = await self.get_raw(path, query)
+        return read(path, lambda: to_record(raw if key is None else raw[key], kind))
+
+    async def get_list(self, path: str, kind: type[Kind], key: str, **query: Value) -> list[Kind]:
+        """A list that comes whole."""
+        raw = await self.get_raw(path, query)
+        return read(path, lambda: to_records(raw[key], kind))
+
+    def walk(self, path: str, kind: type[Kind], key: str, walk: Walk, limit: int, **query: Value) -> Pages[Kind]:
+        """A list that comes in pages; every page is asked for with the whole query."""
+
+        async def fetch(cursor: str | None) -> Page[Kind]:
+            raw = await self.get_raw(path, query | {"limit": walk.limit or limit, "cursor": cursor or None})
+            return read(path, lambda: Page(to_records(raw[key], kind), raw.get("cursor") or None))
+
+        return Pages(fetch, walk)
+
+    async def get_raw(self, path: str, query: Mapping[str, Value]) -> Any:
+        """A decoded body, whatever the attempts it takes.
+
+        Raises:
+            ExchangeUnavailable: Patience ran out.
+            ExchangeRefused: The exchange will not answer this.
+        """
+        await self._feed_bucket()
+        return await self._attempts(path, query)
+
+    async def learn_limits(self) -> None:
+        """Ask the exchange once what this key may spend and what requests cost, and hold the bucket to it."""
+        granted, costs = await self._attempt("/account/limits", {}), await self._attempt("/account/endpoint_costs", {})
+        limits = read("/account/limits", lambda: to_record(granted, AccountLimits))
+        self.bucket.learn_costs(read("/account/endpoint_costs", lambda: to_record(costs, EndpointCosts)))
+        self.bucket.feed(float(limits.read.refill_rate), float(limits.read.bucket_capacity))
+
+    async def _feed_bucket(self) -> None:
+        """Learn the limits before the first signed request; while they cannot be had, the Basic tier's hold."""
+        if self._signer is None or self.bucket.is_fed:
+            return
+        async with self._feeding:
+            if self.bucket.is_fed:
+                return
+            try:
+                await self.learn_limits()
+            except NotFound:  # an exchange without accounts: the defaults hold for good
+                self.bucket.is_fed = True
+            except ExchangeUnavailable:  # the next request asks again; this one says itself how the exchange is
+                return
+
+    async def _attempts(self, path: str, query: Mapping[str, Value]) -> Any:
+        waits = self._waits()
+        while True:
+            try:
+                return await self._attempt(path, query)
+            except UnexpectedAnswer:
+                raise
+            except ExchangeUnavailable as error:
+                if isinstance(error, RateLimited):
+                    self.bucket.drain()
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+            await self._sleep(wait)
+
+    async def _attempt(self, path: str, query: Mapping[str, Value]) -> Any:
+        response = await self._send(path, query)
+        is_status_of_closed = path == _STATUS_PATH and response.status_code in _DOWN
+        if is_status_of_closed and b'"exchange_active"' in response.content:
+            return read(path, lambda: decode(response.content))
+        if not response.is_success:
+            raise error_of(path, response.status_code, response.content)
+        return read(path, lambda: decode(response.content))
+
+    async def _send(self, path: str, query: Mapping[str, Value]) -> httpx.Response:
+        """Send once, and again where a redirect leads, each time signed for the path that is asked."""
+        url = self._base.copy_with(raw_path=self._base.raw_path + quote(path).encode())
+        if parameters := _parameters(query):
+            url = url.copy_with(params=parameters)  # not in one step: raw_path wins over params there
+        for _ in range(_MOST_REDIRECTS):
+            await self.bucket.take(self.bucket.cost(path))
+            try:
+                response = await self._client.get(url, headers=self._headers(url))
+            except httpx.TransportError as error:
+                raise ExchangeUnavailable(f"GET {path}: {error or type(error).__name__}") from error
+            if not response.has_redirect_location:
+                return response
+            url = self._redirected(url, response.headers["location"])
+        raise ExchangeRefused(f"GET {path} is redirected again and again")
+
+    def _redirected(self, url: httpx.URL, location: str) -> httpx.URL:
+        """Where a redirect leads; a signature is never carried to another host, nor filters lost on the way."""
+        target = url.join(location)
+        home = (target.scheme, target.host, target.port) == (url.scheme, url.host, url.port)
+        if not home or not target.path.startswith(f"{self._base.path}/"):
+            raise ExchangeRefused(f"GET {url.path} is redirected to {target.copy_with(query=None)}: not followed")
+        return target if target.query else target.copy_with(query=url.query or None)
+
+    def _headers(self, url: httpx.URL) -> dict[str, str]:
+        if self._signer is None:
+            return {}
+        return self._signer.headers("GET", url.raw_path.partition(b"?")[0].decode())
+
+
+def read(path: str, reading: Callable[[], Answer]) -> Answer:
+    """Read a body.
+
+    Raises:
+        UnexpectedAnswer: It is not what the exchange documents.
+    """
+    try:
+        return reading()
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedAnswer(f"GET {path} answered with an unexpected body: {error!r}") from error
+
+
+def _parameters(query: Mapping[str, Value]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for name, value in query.items():
+        if isinstance(value, bool):
+            pairs.append((name, str(value).lower()))
+        elif isinstance(value, str | int):
+            pairs.append((name, str(value)))
+        elif value is not None:
+            pairs += [(name, one) for one in value]
+    return pairs

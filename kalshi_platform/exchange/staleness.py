@@ -1,0 +1,90 @@
+"""When silence means something: each subscription's own rhythm, held against the hours of the exchange.
+
+Pings prove that a socket lives, not that a subscription does (kalshi-pitfalls.md 25). Pure: times come in as arguments.
+Kept out: what is done about a silent subscription.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from kalshi_platform.core.units import SECOND, datetime_from_us, us_from_datetime
+
+SHORTEST_SILENCE_US = 30 * SECOND
+"""No silence shorter than this is an alarm."""
+
+LONGEST_RHYTHM = 20
+"""A silence of this many usual intervals is an alarm: by chance it comes once in 485 million."""
+
+FRAMES_FOR_A_RHYTHM = 50
+"""Frames before a subscription has a rhythm; a quieter one may be silent for as long as it likes."""
+
+_EXCHANGE_ZONE = ZoneInfo("America/New_York")
+_THURSDAY = 3
+_PAUSE = (time(3), time(5))
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """When the exchange sends.
+
+    Attributes:
+        is_active: What `/exchange/status` says now.
+        active_since_us: When it became so, as far as known.
+        windows: Further pauses from `/exchange/schedule`, as (start, end) in µs.
+    """
+
+    is_active: bool = True
+    active_since_us: int = 0
+    windows: Sequence[tuple[int, int]] = ()
+
+    def since(self, now_us: int) -> int | None:
+        """The time from which silence counts; None during a pause."""
+        pauses = (weekly_pause(now_us), *self.windows)
+        if not self.is_active or any(start <= now_us < end for start, end in pauses):
+            return None
+        return max([self.active_since_us, *(end for _, end in pauses if end <= now_us)])
+
+
+def weekly_pause(now_us: int) -> tuple[int, int]:
+    """The last weekly maintenance that has begun: Thursday 03:00 to 05:00 in New York (kalshi-protocol.md §2.3)."""
+    now = datetime_from_us(now_us).astimezone(_EXCHANGE_ZONE)
+    day = now.date() - timedelta(days=(now.weekday() - _THURSDAY) % 7)
+    if datetime.combine(day, _PAUSE[0], _EXCHANGE_ZONE) > now:
+        day -= timedelta(days=7)
+    start, end = (us_from_datetime(datetime.combine(day, at, _EXCHANGE_ZONE).astimezone(UTC)) for at in _PAUSE)
+    return start, end
+
+
+class Rhythm:
+    """How often one subscription sends; time in pauses does not count.
+
+    Args:
+        now_us: When the subscription started.
+    """
+
+    __slots__ = ("_busy_us", "_frames", "_last_us")
+
+    def __init__(self, now_us: int) -> None:
+        self._last_us = now_us
+        self._busy_us = 0
+        self._frames = 0
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything came at all."""
+        return self._frames > 0
+
+    def note(self, now_us: int) -> None:
+        """Data came."""
+        self._busy_us += min(max(now_us - self._last_us, 0), LONGEST_RHYTHM * SHORTEST_SILENCE_US)
+        self._last_us = max(now_us, self._last_us)
+        self._frames += 1
+
+    def is_stale(self, now_us: int, active_since_us: int | None) -> bool:
+        """Whether the silence is longer than this subscription's rhythm explains."""
+        if active_since_us is None or self._frames < FRAMES_FOR_A_RHYTHM:
+            return False
+        usual = LONGEST_RHYTHM * self._busy_us // self._frames
+        return now_us - max(self._last_us, active_since_us) > max(SHORTEST_SILENCE_US, usual)

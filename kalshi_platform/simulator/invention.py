@@ -1,0 +1,152 @@
+"""Series, events and markets worked out of a seed and a number: the same ones each time, none of them kept.
+
+Pure functions. What is listed when, and under which number, is `catalogue`'s business.
+"""
+
+from functools import lru_cache, partial
+from hashlib import blake2b
+from random import Random
+from uuid import UUID
+
+from kalshi_platform.simulator.book import Book
+from kalshi_platform.simulator.market import Event, Leg, Listing, Market, Series
+from kalshi_platform.simulator.order_flow import OrderFlow
+from kalshi_platform.simulator.prices import COMBO_STRUCTURE, STRUCTURE_MIX, PriceStructure
+
+COMBO_SERIES = "KXMVESIM"
+COMBO_COLLECTION = "KXMVESIM-R"
+
+_DAY_MS = 86_400_000
+_THEMES = (
+    ("Rain in millimetres", "Climate and Weather", "daily"),
+    ("Closing level of the index", "Financials", "daily"),
+    ("Coin price", "Crypto", "hourly"),
+    ("Points scored", "Sports", "custom"),
+    ("Tickets sold", "Entertainment", "weekly"),
+    ("Metal price", "Commodities", "fifteen_min"),
+)
+
+
+def series_ticker(place: int) -> str:
+    """The name of a series."""
+    return f"KXSIM{place:03d}"
+
+
+def event_ticker(number: int) -> str:
+    """The name of an event; eight of them make a series."""
+    return f"{series_ticker(number // 8)}-E{number:05d}"
+
+
+def strike_text(rung: int) -> str:
+    """What a market of an event is about, in its name."""
+    return f"{10 * (rung + 1)}.5"
+
+
+def market_ticker(event: str, rung: int) -> str:
+    """The name of a market."""
+    return f"{event}-T{strike_text(rung)}"
+
+
+def series(place: int, now_ms: int) -> Series:
+    """A family of events."""
+    title, category, frequency = _THEMES[place % len(_THEMES)]
+    return Series(series_ticker(place), title, category, frequency, now_ms)
+
+
+@lru_cache(maxsize=1024)
+def event(seed: int, number: int, now_ms: int) -> Event:
+    """Something that will happen within thirty days."""
+    ticker = event_ticker(number)
+    chance = _draw(seed, ticker)
+    title = _THEMES[number // 8 % len(_THEMES)][0]
+    return Event(
+        ticker=ticker,
+        series_ticker=series_ticker(number // 8),
+        title=f"{title}, round {number}",
+        sub_title=f"Round {number}",
+        mutually_exclusive=chance % 10 < 3,
+        strike_ms=now_ms + _DAY_MS * (1 + chance // 10 % 30),
+        created_ms=now_ms,
+    )
+
+
+def market(seed: int, parent: Event, rung: int, now_ms: int) -> Market:
+    """A market that is not open yet; its opening book is made when somebody looks at it."""
+    ticker = market_ticker(parent.ticker, rung)
+    chance = _draw(seed, ticker)
+    strike = float(strike_text(rung))
+    structure = _structure(chance & 0xFFFF)
+    listing = Listing(
+        ticker=ticker,
+        event_ticker=parent.ticker,
+        series_ticker=parent.series_ticker,
+        market_id=_market_id(chance),
+        title=f"{parent.title}: above {strike}?",
+        yes_sub_title=f"Above {strike}",
+        structure=structure,
+        strike=strike,
+        created_ms=now_ms,
+        expected_expiration_ms=parent.strike_ms + 300_000,
+    )
+    opening = partial(_opening_book, chance >> 144, structure)
+    return Market(listing, parent.strike_ms, opening, open_ms=now_ms, updated_ms=now_ms)
+
+
+def combo_series(now_ms: int) -> Series:
+    """The series of all combos."""
+    return Series(COMBO_SERIES, "Several outcomes at once", "Sports", "custom", now_ms)
+
+
+def combo_event(seed: int, number: int, now_ms: int) -> Event:
+    """The event of one combo."""
+    ticker = f"{COMBO_SERIES}-S{number:05d}"
+    strike_ms = now_ms + _DAY_MS * (1 + _draw(seed, ticker) % 3)
+    return Event(
+        ticker, COMBO_SERIES, f"Combo {number}", "", mutually_exclusive=False, strike_ms=strike_ms, created_ms=now_ms
+    )
+
+
+def combo(seed: int, parent: Event, legs: list[Listing], now_ms: int) -> Market:
+    """A market on several outcomes at once; it trades on the grid that all combos have had since September 2026."""
+    chance = _draw(seed, parent.ticker)
+    ticker = f"{parent.ticker}-{chance & 0xFFFFFFFF:08X}"
+    listing = Listing(
+        ticker=ticker,
+        event_ticker=parent.ticker,
+        series_ticker=parent.series_ticker,
+        market_id=_market_id(chance),
+        title=", ".join(f"yes {leg.yes_sub_title}" for leg in legs),
+        yes_sub_title=", ".join(f"yes {leg.yes_sub_title}" for leg in legs),
+        structure=COMBO_STRUCTURE,
+        strike=0.0,
+        created_ms=now_ms,
+        expected_expiration_ms=parent.strike_ms + 300_000,
+        collection=COMBO_COLLECTION,
+        legs=tuple(Leg(leg.event_ticker, leg.ticker, "yes") for leg in legs),
+    )
+    opening = partial(_opening_book, chance >> 144, COMBO_STRUCTURE)
+    return Market(listing, parent.strike_ms, opening, open_ms=now_ms, updated_ms=now_ms)
+
+
+def _draw(seed: int, name: str) -> int:
+    """256 random bits that belong to this name."""
+    return int.from_bytes(blake2b(f"{seed}:{name}".encode(), digest_size=32).digest())
+
+
+def _market_id(chance: int) -> str:
+    return str(UUID(int=chance >> 16 & (1 << 128) - 1, version=4))
+
+
+def _structure(chance: int) -> PriceStructure:
+    share = chance / 0x10000
+    for structure, part in STRUCTURE_MIX:
+        share -= part
+        if share < 0:
+            return structure
+    return STRUCTURE_MIX[0][0]
+
+
+def _opening_book(key: int, structure: PriceStructure) -> Book:
+    book = Book()
+    OrderFlow(Random(key)).open_book(book, structure)  # noqa: S311 - repeatable books, nothing secret
+    return book

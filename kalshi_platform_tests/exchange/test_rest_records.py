@@ -1,0 +1,59 @@
+"""Decoded objects become records, and nothing that came with them is lost."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kalshi_platform.exchange.objects import Event, Market
+from kalshi_platform.exchange.rest_records import decode, to_record, to_records
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+
+
+def market(**more: Any) -> dict[str, Any]:
+    """The least that a market is."""
+    return {"ticker": "A", "event_ticker": "E", "status": "active"} | more
+
+
+def test_unknown_fields_at_every_depth() -> None:
+    """An event keeps its own, each of its markets theirs, each price range its."""
+    ranges = [{"start": "0", "end": "1", "step": "0.01", "colour": "red"}]
+    nested = [market(mood="calm", price_ranges=ranges)]
+    event = to_record({"event_ticker": "E", "series_ticker": "S", "markets": nested, "weather": None, "odds": 3}, Event)
+    assert event.extra == {"odds": 3}
+    assert event.markets[0].extra == {"mood": "calm"}
+    assert event.markets[0].price_ranges[0].extra == {"colour": "red"}
+
+
+def test_numbers_stay_exact() -> None:
+    """No float on the way, whether the field is known or not."""
+    body = b'{"ticker":"A","event_ticker":"E","status":"s","floor_strike":4128.10,"cap_strike":7,"new":0.1}'
+    found = to_record(decode(body), Market)
+    assert (str(found.floor_strike), found.cap_strike, found.extra) == ("4128.10", Decimal(7), {"new": Decimal("0.1")})
+
+
+def test_null_is_absent_and_unknown_values_are_welcome() -> None:
+    """Null lists are empty, enumerations are open."""
+    found = to_record(market(status="dreaming", mve_selected_legs=None, result=None), Market)
+    assert (found.status, found.mve_selected_legs, found.result) == ("dreaming", (), None)
+    assert to_records(None, Market) == []
+
+
+@pytest.mark.parametrize("raw", [{}, [], 3, market(ticker=1), market(price_ranges={}), market(price_ranges=[1])])
+def test_another_shape_is_refused(raw: Any) -> None:
+    """With an error that says what is wrong."""
+    with pytest.raises(msgspec.ValidationError):
+        to_record(raw, Market)
+
+
+@given(st.dictionaries(st.text().map("x_".__add__), VALUES))
+def test_whatever_comes_is_kept(more: dict[str, Any]) -> None:
+    """All unknown fields but null ones, unchanged."""
+    found = to_record(decode(json.dumps(market(**more)).encode()), Market)
+    assert found.extra == {key: value for key, value in more.items() if value is not None}
