@@ -46,6 +46,14 @@ class Simulator:
         """End the traffic and complete the ledger; sockets and REST stay up."""
         self._pulse.stop_trading()
 
+    def pause(self) -> None:
+        """Let nothing trade for a while, as on Thursday mornings; sockets and REST stay up."""
+        self.exchange.is_paused = True
+
+    def resume(self) -> None:
+        """Trade again."""
+        self.exchange.is_paused = False
+
     @property
     def is_trading(self) -> bool:
         """Whether there is still traffic."""
