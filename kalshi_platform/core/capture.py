@@ -128,6 +128,7 @@ class Capture:
         self._markets: dict[str, MarketBook] = {}
         self._tickers: dict[str, Occurrences] = {}
         self._due_markets: set[str] = set()
+        self._leaving: set[str] = set()
         self._remember_from: int | None = None
         self.counts = CaptureCounts()
 
@@ -157,19 +158,19 @@ class Capture:
 
         What was counted stays: a change that follows on the next subscription within the same millisecond is another.
         """
-        for ticker, market in list(self._markets.items()):
+        for market in self._markets.values():
             market.valid_from = market.due = None
-            if market.is_leaving:
-                del self._markets[ticker]
         self._due_markets.clear()
 
     def retire(self, ticker: str) -> None:
-        """Forget a market that is no longer subscribed, once the checkpoint of its end stands."""
+        """Forget a market that is no longer subscribed, once the checkpoint of its end stands and nothing may follow.
+
+        Changes may be on their way yet, and must not take a number that is taken.
+        """
         market = self._markets.get(ticker)
         if market is not None:
             market.is_leaving = True
-            if market.due is None:
-                del self._markets[ticker]
+            self._leaving.add(ticker)
 
     def record(self, frame: Frame, received_us: int, *, is_late: bool = False) -> Sequence[Row]:
         """The rows of one frame; frames that carry no market data have none.
@@ -272,7 +273,18 @@ class Capture:
             market = self._markets[ticker]
             if market.due is not None and market.due <= until_ms:
                 rows.extend(self._checkpoint(ticker, market, received_us))
+        self._forget(until_ms)
         return rows
+
+    def _forget(self, until_ms: int) -> None:
+        """Forget markets that have left and been quiet since."""
+        for ticker in list(self._leaving):
+            market = self._markets[ticker]
+            if not market.is_leaving:
+                self._leaving.discard(ticker)
+            elif market.due is None and self._remember_from is None and market.occurrences.ms <= until_ms:
+                self._leaving.discard(ticker)
+                del self._markets[ticker]
 
     def _market(self, ticker: str) -> MarketBook:
         market = self._markets.get(ticker)
@@ -308,8 +320,6 @@ class Capture:
         if due is not None and certain_from is not None and certain_from >= due:
             self._plan(ticker, market, certain_from)  # certain only after the boundary: the next one is its first
             return []
-        if market.is_leaving:
-            del self._markets[ticker]
         if due is None or certain_from is None:
             return []
         market.emitted = due

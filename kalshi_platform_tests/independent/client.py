@@ -32,7 +32,7 @@ def stream(client: KalshiClient, ws_url: str, tickers: list[str]) -> Counter[str
             done.set()
 
     feed = client.feed()
-    feed._ws_url = ws_url  # noqa: SLF001
+    feed._ws_url = ws_url
     for channel in ("orderbook_delta", "trade", "ticker"):
         feed.on(channel, count)
         feed.subscribe(channel, **({"market_tickers": tickers} if channel == "orderbook_delta" else {}))
