@@ -19,6 +19,7 @@ from kalshi_platform.core.schema import Home
 
 if TYPE_CHECKING:
     from kalshi_platform.service.settings import Settings
+    from kalshi_platform.simulator import FaultOptions
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -145,6 +146,24 @@ def simulate(
     close_market_seconds: Annotated[
         float, typer.Option(min=0, help="Average time between closing markets; 0 is never.")
     ] = 45,
+    new_combo_seconds: Annotated[float, typer.Option(min=0, help="Average time between combos; 0 is never.")] = 0,
+    change_market_seconds: Annotated[
+        float, typer.Option(min=0, help="Average time between pauses, changes of grid and the like; 0 is never.")
+    ] = 0,
+    silent_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of new markets that open without a message.")
+    ] = 0,
+    rest_delay_seconds: Annotated[
+        float, typer.Option(min=0, help="How long REST does not know an announced market.")
+    ] = 0,
+    busy_markets: Annotated[int, typer.Option(min=1, help="Markets that the traffic touches at most.")] = 20_000,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="What goes wrong: KIND@MESSAGE[=SECONDS][#CONNECTION], e.g. drop@100. May be repeated."),
+    ] = None,
+    faults: Annotated[Path | None, typer.Option(help="JSON file with an array of faults.")] = None,
+    fault_rate: Annotated[float, typer.Option(min=0, max=1, help="Faults per message by lot.")] = 0,
+    fault_seed: Annotated[int, typer.Option(help="Fixes the lots.")] = 1,
 ) -> None:
     """Run an exchange of your own: Kalshi's REST and WebSocket protocol, with a ledger of everything sent."""
     from kalshi_platform.service.logs import configure_logs
@@ -163,11 +182,28 @@ def simulate(
         connection_cap=connection_cap,
         new_market_seconds=new_market_seconds,
         close_market_seconds=close_market_seconds,
+        new_combo_seconds=new_combo_seconds,
+        change_market_seconds=change_market_seconds,
+        silent_share=silent_share,
+        rest_delay_seconds=rest_delay_seconds,
+        busy_markets=busy_markets,
+        faults=_faults(fault or [], faults, fault_rate, fault_seed),
     )
     try:
         run(options)
     except OSError as error:
         raise ConfigurationError(f"cannot run the simulator: {error}") from error
+
+
+def _faults(given: list[str], script: Path | None, rate: float, seed: int) -> "FaultOptions":
+    """What goes wrong on purpose, from the options and a file."""
+    from kalshi_platform.simulator import FaultOptions, parse_fault, read_script
+
+    try:
+        planned = tuple(map(parse_fault, given)) + (read_script(script) if script else ())
+        return FaultOptions(script=planned, rate=rate, seed=seed)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _keys(given: list[str]) -> dict[str, Path]:
@@ -247,20 +283,24 @@ def verify(
     ledger: Annotated[Path, typer.Argument(help="The simulator's ledger.")],
     url: Annotated[
         str | None,
-        typer.Option(envvar="KALSHI_PRODUCTION_DATABASE_URL", show_envvar=True, help="The production database."),
+        typer.Argument(
+            metavar="DATABASE_URL",
+            envvar="KALSHI_PRODUCTION_DATABASE_URL",
+            show_envvar=True,
+            help="The production database; an address with a password is better in the variable.",
+        ),
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write every finding there: .parquet, .ndjson or .jsonl by its ending.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
-    """Compare a simulator's ledger with production: every message exactly once."""
-    from rich.console import Console
-
-    from kalshi_platform.tools.demo_view import show_verdict
-    from kalshi_platform.tools.verify import Judge, Verdict
+    """Compare a simulator's ledger with production: names every missing, doubled or invented row."""
+    from kalshi_platform.tools.verify_command import verify as compare
 
     if url is None:
-        raise ConfigurationError("say which database: set KALSHI_PRODUCTION_DATABASE_URL or pass --url")
-    verdict = Verdict(rows=Judge(ledger).rows(url))
-    Console().print(show_verdict(verdict, {}))
-    if not verdict.is_exact:
+        raise ConfigurationError("say which database: set KALSHI_PRODUCTION_DATABASE_URL or name its address")
+    if not compare(ledger, url, output, as_json=as_json):
         raise typer.Exit(1)
 
 

@@ -131,6 +131,7 @@ class Capture:
         self._tickers: dict[str, Occurrences] = {}
         self._due_markets: set[str] = set()
         self._earliest_due: float = inf
+        self._leaving: set[str] = set()
         self._remember_from: int | None = None
         self.counts = CaptureCounts()
 
@@ -160,19 +161,19 @@ class Capture:
 
         What was counted stays: a change that follows on the next subscription within the same millisecond is another.
         """
-        for ticker, market in list(self._markets.items()):
+        for market in self._markets.values():
             market.valid_from = market.due = None
-            if market.is_leaving:
-                del self._markets[ticker]
         self._due_markets.clear()
 
     def retire(self, ticker: str) -> None:
-        """Forget a market that is no longer subscribed, once the checkpoint of its end stands."""
+        """Forget a market that is no longer subscribed, once the checkpoint of its end stands and nothing may follow.
+
+        Changes may be on their way yet, and must not take a number that is taken.
+        """
         market = self._markets.get(ticker)
         if market is not None:
             market.is_leaving = True
-            if market.due is None:
-                del self._markets[ticker]
+            self._leaving.add(ticker)
 
     def record(self, frame: Frame, received_us: int, *, is_late: bool = False) -> Sequence[Row]:
         """The rows of one frame; frames that carry no market data have none.
@@ -205,7 +206,6 @@ class Capture:
         rows: list[SnapshotRow] = []
         if market.due is not None and market.valid_from is not None and (frame.sending_ts_ms or 0) >= market.due:
             rows.extend(self._checkpoint(ticker, market, received_us))
-            market = self._market(ticker)
         market.valid_from = None
         market.is_leaving = False
         market.book, sent_ms = _book_of(frame, received_us)
@@ -250,7 +250,6 @@ class Capture:
         rows: list[DeltaRow | SnapshotRow] = []
         if market.due is not None and ms >= market.due:
             rows.extend(self._checkpoint(ticker, market, received_us))
-            market = self._market(ticker)  # one that was leaving is forgotten by now
         if ms < market.occurrences.ms:
             self.counts.clock_regressions += 1
         row = self._counted(market, frame, change, received_us)
@@ -279,8 +278,11 @@ class Capture:
 
         At most `most` of them, so that an hour's turn does not hold up the stream: whoever gets as many asks again.
         """
-        if until_ms < self._earliest_due:
-            return []
+        rows = [] if until_ms < self._earliest_due else self._due_checkpoints(until_ms, received_us, most)
+        self._forget(until_ms)
+        return rows
+
+    def _due_checkpoints(self, until_ms: int, received_us: int, most: int) -> list[SnapshotRow]:
         self._earliest_due = inf
         rows: list[SnapshotRow] = []
         for ticker in sorted(self._due_markets):
@@ -290,6 +292,16 @@ class Capture:
             if market.due is not None:
                 self._earliest_due = min(self._earliest_due, market.due)
         return rows
+
+    def _forget(self, until_ms: int) -> None:
+        """Forget markets that have left and been quiet since."""
+        for ticker in list(self._leaving):
+            market = self._markets[ticker]
+            if not market.is_leaving:
+                self._leaving.discard(ticker)
+            elif market.due is None and self._remember_from is None and market.occurrences.ms <= until_ms:
+                self._leaving.discard(ticker)
+                del self._markets[ticker]
 
     def _market(self, ticker: str) -> MarketBook:
         market = self._markets.get(ticker)
@@ -326,8 +338,6 @@ class Capture:
         if due is not None and certain_from is not None and certain_from >= due:
             self._plan(ticker, market, certain_from)  # certain only after the boundary: the next one is its first
             return []
-        if market.is_leaving:
-            del self._markets[ticker]
         if due is None or certain_from is None:
             return []
         market.emitted = due

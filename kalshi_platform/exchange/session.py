@@ -4,24 +4,16 @@ Holds subscriptions (one sid per channel, kalshi-protocol.md §3.6), places ever
 a gap, and subscribes again where a subscription ends or falls silent. Kept out: sockets, clocks, books and rows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from kalshi_platform.core.messages import (
-    DeltaFrame,
     Envelope,
     ErrorFrame,
-    EventFeeFrame,
-    EventLifecycleFrame,
     Frame,
-    LifecycleFrame,
-    MultivariateLifecycleFrame,
     OkFrame,
     SnapshotFrame,
     SubscribedFrame,
-    TickerFrame,
-    TradeFrame,
     UnsubscribedFrame,
 )
 from kalshi_platform.core.sequence import Place, SequenceBreak, SequenceCounter
@@ -41,10 +33,11 @@ from kalshi_platform.exchange.events import (
     Started,
     Unanswered,
 )
+from kalshi_platform.exchange.markets import Markets
 from kalshi_platform.exchange.staleness import Rhythm
+from kalshi_platform.exchange.subscriptions import SERVED_BY, Channel, DataFrame, Subscription
 
-CHUNK = 500
-"""Tickers in one command; batches of 500 were measured to be accepted (kalshi-protocol.md §3.8)."""
+__all__ = ["Channel", "Session"]
 
 TERMINAL_CODES = frozenset({10, 25})
 """Channel error and buffer overflow: the subscription is dead, the socket may be healthy (§3.3)."""
@@ -59,63 +52,8 @@ HOLE_US = 60 * SECOND
 RECONCILE_US = 60 * SECOND
 """So often the exchange is asked what it serves: a subscription may end without a word (kalshi-pitfalls.md 25)."""
 
-RESYNC_EVERY_US = SECOND
-"""All books are asked for at most this often, however many holes there are."""
-
 _LONGEST_WAIT_S = 60
 _DEAD_KEPT = 16
-
-
-class Channel(StrEnum):
-    """Channels that the platform listens to."""
-
-    ORDERBOOK = "orderbook_delta"
-    TICKER = "ticker"
-    TRADE = "trade"
-    LIFECYCLE = "market_lifecycle_v2"
-    MULTIVARIATE_LIFECYCLE = "multivariate_market_lifecycle"
-
-
-DataFrame = (
-    SnapshotFrame
-    | DeltaFrame
-    | TradeFrame
-    | TickerFrame
-    | LifecycleFrame
-    | MultivariateLifecycleFrame
-    | EventLifecycleFrame
-    | EventFeeFrame
-)
-"""Frames with content; the others are replies."""
-
-_LIFECYCLES = (Channel.LIFECYCLE, Channel.MULTIVARIATE_LIFECYCLE)
-_SERVED_BY: Mapping[type[DataFrame], tuple[Channel, ...]] = {
-    SnapshotFrame: (Channel.ORDERBOOK,),
-    DeltaFrame: (Channel.ORDERBOOK,),
-    TradeFrame: (Channel.TRADE,),
-    TickerFrame: (Channel.TICKER,),
-    LifecycleFrame: (Channel.LIFECYCLE,),
-    MultivariateLifecycleFrame: (Channel.MULTIVARIATE_LIFECYCLE,),
-    EventLifecycleFrame: _LIFECYCLES,
-    EventFeeFrame: _LIFECYCLES,
-}
-
-
-@dataclass(slots=True)
-class _Subscription:
-    sid: int
-    channel: Channel
-    rhythm: Rhythm
-    started_us: int
-    sequence: SequenceCounter = field(default_factory=SequenceCounter)
-    is_alive: bool = True
-    is_leaving: bool = False
-    gap_us: int | None = None
-
-
-def _chunks(tickers: Iterable[str]) -> Iterator[Sequence[str]]:
-    ordered = sorted(tickers)
-    return (ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK))
 
 
 class Session:
@@ -128,13 +66,10 @@ class Session:
 
     def __init__(self, channels: Sequence[Channel], tickers: Iterable[str] = ()) -> None:
         self._channels = list(channels)
-        self._tickers = set(tickers)
-        self._requested: set[str] = set()
-        self._subscriptions: dict[int, _Subscription] = {}
+        self._subscriptions: dict[int, Subscription] = {}
         self._outbox = Outbox()
+        self._markets = Markets(tickers, self._outbox)
         self._failures: dict[Channel, int] = {}
-        self._resynced_us = -RESYNC_EVERY_US
-        self._resync_sid: int | None = None
         self._listed_us: int | None = None
         for channel in self._channels:
             self._subscribe(channel)
@@ -142,7 +77,7 @@ class Session:
     @property
     def tickers(self) -> frozenset[str]:
         """Markets that this connection is meant to follow."""
-        return frozenset(self._tickers)
+        return frozenset(self._markets.wanted)
 
     def take_commands(self) -> list[bytes]:
         """Commands to send now, in order; each is handed out once."""
@@ -150,23 +85,21 @@ class Session:
 
     def add_markets(self, tickers: Iterable[str]) -> None:
         """Follow more markets."""
-        self._tickers.update(tickers)
+        self._markets.wanted.update(tickers)
         self._request_markets()
 
     def delete_markets(self, tickers: Iterable[str]) -> None:
         """Stop following markets."""
-        leaving = self._tickers.intersection(tickers)
-        self._tickers -= leaving
-        self._drop(leaving)
+        left = self._markets.leave(tickers)
+        one = self._serving(Channel.ORDERBOOK)
+        if one is not None:
+            self._markets.drop(one.sid, left)
 
     def request_snapshots(self, tickers: Iterable[str]) -> None:
         """Ask for fresh books; subscribing again would answer `ok` and send nothing (fact 8)."""
         one = self._serving(Channel.ORDERBOOK)
-        if one is None or one.is_leaving:
-            return
-        asked = {ticker for command in self._outbox.waiting() if command.action == "get_snapshot"
-                 for ticker in command.tickers}  # fmt: skip
-        self._ask(one.sid, self._requested.intersection(tickers) - asked)
+        if one is not None and not one.is_leaving:
+            self._markets.ask(one.sid, tickers)
 
     def resubscribe(self, channel: Channel) -> None:
         """End the channel's subscription and start another: new sid, sequence from 1, books anew (fact 9)."""
@@ -183,9 +116,9 @@ class Session:
             self._reconcile()
         if self._listed_us is None or now_us - self._listed_us >= RECONCILE_US:
             self._listed_us = now_us
-        one = None if self._resync_sid is None else self._subscriptions.get(self._resync_sid)
-        if one is not None and one.is_alive and not one.is_leaving:
-            self._resync(one.sid, now_us)
+        one = self._serving(Channel.ORDERBOOK)
+        if self._markets.is_resync_due and one is not None and not one.is_leaving:
+            self._markets.resync(one.sid, now_us)
         events: list[Event] = []
         for command in self._outbox.expired(now_us):
             is_hopeless = command.attempt >= MOST_ATTEMPTS and command.action != "get_snapshot"
@@ -242,15 +175,15 @@ class Session:
             return [event for event in events if not isinstance(event, OutOfSequence)]
         ticker = None if envelope.msg is None else envelope.msg.market_ticker
         if one.channel is Channel.ORDERBOOK:
-            known = ticker if ticker in self._requested else None
-            self.request_snapshots(self._requested if known is None else [known])
+            known = ticker if ticker in self._markets.requested else None
+            self.request_snapshots(self._markets.requested if known is None else [known])
             ticker = known
         return [*events, Missed(one.channel, ticker)]
 
     # data
 
     def _data(self, frame: DataFrame, now_us: int) -> list[Event]:
-        served_by = _SERVED_BY[type(frame)]
+        served_by = SERVED_BY[type(frame)]
         sid, seq = frame.sid, getattr(frame, "seq", None)
         events: list[Event] = []
         one = self._subscriptions.get(sid)
@@ -273,7 +206,7 @@ class Session:
             self._outbox.came(frame.id, frame.msg.market_ticker, now_us)
         return [*events, Heard(frame) if is_whole else Late(frame)]
 
-    def _place(self, one: _Subscription, seq: int, now_us: int) -> tuple[Place, list[Event]]:
+    def _place(self, one: Subscription, seq: int, now_us: int) -> tuple[Place, list[Event]]:
         """Where a number stands; what that means for the subscription."""
         expected = one.sequence.expected
         place = one.sequence.observe(seq)
@@ -285,16 +218,16 @@ class Session:
         one.gap_us = now_us
         is_book = one.channel is Channel.ORDERBOOK
         if is_book and one.is_alive and not one.is_leaving:
-            self._resync(one.sid, now_us)
-        return place, [Gap(one.channel, one.sid, found, len(self._requested) if is_book else 0)]
+            self._markets.resync(one.sid, now_us)
+        return place, [Gap(one.channel, one.sid, found, len(self._markets.requested) if is_book else 0)]
 
-    def _misplaced(self, one: _Subscription, frame: Frame, seq: int | None, now_us: int) -> list[Event]:
+    def _misplaced(self, one: Subscription, frame: Frame, seq: int | None, now_us: int) -> list[Event]:
         """A frame that this subscription does not send: its place is taken, its content not believed."""
         detail = f"{type(frame).__name__} on sid {one.sid}, which serves {one.channel}"
         missed = [] if seq is None else self.receive_rejected(Envelope(sid=one.sid, seq=seq), now_us)
         return [*missed, Misplaced(one.sid, detail)]
 
-    def _adopt(self, sid: int, served_by: Sequence[Channel], now_us: int) -> tuple[_Subscription | None, list[Event]]:
+    def _adopt(self, sid: int, served_by: Sequence[Channel], now_us: int) -> tuple[Subscription | None, list[Event]]:
         """A sid that was never announced: the announcement was lost, or somebody is wrong."""
         for channel in served_by:
             if channel in self._channels and self._serving(channel) is None and self._is_expecting(channel):
@@ -314,14 +247,14 @@ class Session:
             return [Misplaced(sid, f"channel {name[:100]!r} was not asked for")]
         return self._start(Channel(name), sid, now_us)[1]
 
-    def _start(self, channel: Channel, sid: int, now_us: int) -> tuple[_Subscription, list[Event]]:
+    def _start(self, channel: Channel, sid: int, now_us: int) -> tuple[Subscription, list[Event]]:
         old = self._serving(channel)
         if old is not None:
             self._bury(old)
         self._outbox.settle(channel)
         known = self._subscriptions.get(sid)  # one that we took for dead goes on counting where it was
         sequence = SequenceCounter() if known is None else known.sequence
-        one = self._subscriptions[sid] = _Subscription(sid, channel, Rhythm(now_us), now_us, sequence)
+        one = self._subscriptions[sid] = Subscription(sid, channel, Rhythm(now_us), now_us, sequence)
         if channel is Channel.ORDERBOOK:
             self._request_markets()
         return one, [Started(channel, sid)]
@@ -338,7 +271,9 @@ class Session:
             one, events = self._start(Channel(command.channel), frame.sid, now_us)
             events += self._place(one, frame.seq, now_us)[1] if known is None and frame.seq is not None else []
         if command.channel == Channel.ORDERBOOK:
-            self.request_snapshots(self._requested)  # the exchange sends none for markets that it thinks we have
+            self.request_snapshots(
+                self._markets.requested
+            )  # the exchange sends none for markets that it thinks we have
         return events
 
     def _listed(self, listed: Sequence[object], now_us: int) -> list[Event]:
@@ -355,7 +290,7 @@ class Session:
                 self._outbox.send(Command("unsubscribe", str(name), sid))
             elif not self._is_expecting(Channel(name)):
                 events += self._start(Channel(name), sid, now_us)[1]
-                self.request_snapshots(self._requested)
+                self.request_snapshots(self._markets.requested)
         return events
 
     def _unsubscribed(self, frame: UnsubscribedFrame, now_us: int) -> list[Event]:
@@ -382,14 +317,12 @@ class Session:
         elif code == ALREADY_SUBSCRIBED:
             self._reconcile()
         elif command.action == "add_markets" or (command.name == "subscribe" and command.tickers):
-            refused = tuple(sorted(self._tickers.intersection(command.tickers)))
-            self._tickers.difference_update(refused)
-            self._requested.difference_update(command.tickers)
+            refused = self._markets.refuse(command.tickers)
             self._request_markets()
             return refused
         return ()
 
-    def _end(self, one: _Subscription, code: int, text: str, now_us: int) -> list[Event]:
+    def _end(self, one: Subscription, code: int, text: str, now_us: int) -> list[Event]:
         """A subscription is over; ask for another, after a while where the last ones did not live long."""
         if one.is_leaving or now_us - one.started_us > _LONGEST_WAIT_S * SECOND:
             self._failures.pop(one.channel, None)
@@ -402,12 +335,12 @@ class Session:
             self._subscribe(one.channel)
         return [Ended(one.channel, one.sid, code, text)]
 
-    def _bury(self, one: _Subscription) -> None:
+    def _bury(self, one: Subscription) -> None:
         """Keep a dead subscription's sequence, so that its last frames can still be placed."""
         one.is_alive = False
         self._outbox.forget(one.sid)
         if one.channel is Channel.ORDERBOOK and not self._is_expecting(Channel.ORDERBOOK):
-            self._requested.clear()
+            self._markets.requested.clear()
         dead = [sid for sid, other in self._subscriptions.items() if not other.is_alive]
         for sid in dead[:-_DEAD_KEPT]:
             del self._subscriptions[sid]
@@ -417,44 +350,19 @@ class Session:
     def _subscribe(self, channel: Channel, attempt: int = 1) -> None:
         if channel not in self._channels or self._is_expecting(channel):
             return
-        first: Sequence[str] = ()
+        first: tuple[str, ...] = ()
         if channel is Channel.ORDERBOOK:
-            first = next(_chunks(self._tickers), ())
+            first = self._markets.begin()
             if not first:
                 return  # the exchange has no order book subscription without markets
-            self._requested = set(first)
-        self._outbox.send(Command("subscribe", channel, tickers=tuple(first), attempt=attempt))
+        self._outbox.send(Command("subscribe", channel, tickers=first, attempt=attempt))
 
     def _request_markets(self) -> None:
-        missing = self._tickers - self._requested
-        one = self._serving(Channel.ORDERBOOK)
-        if one is None:
-            if missing and not self._requested:
-                self._subscribe(Channel.ORDERBOOK)
-            return
-        for chunk in _chunks(missing):
-            self._outbox.send(Command("update_subscription", one.channel, one.sid, "add_markets", tuple(chunk)))
-        self._requested |= missing
-
-    def _drop(self, leaving: set[str]) -> None:
         one = self._serving(Channel.ORDERBOOK)
         if one is not None:
-            for chunk in _chunks(leaving & self._requested):
-                self._outbox.send(Command("update_subscription", one.channel, one.sid, "delete_markets", tuple(chunk)))
-            self._requested -= leaving
-
-    def _resync(self, sid: int, now_us: int) -> None:
-        """Ask for every book, but not at every hole of a torn stream: a flood of books tears it further."""
-        if now_us < self._resynced_us + RESYNC_EVERY_US:
-            self._resync_sid = sid
-            return
-        self._resynced_us, self._resync_sid = now_us, None
-        self._outbox.abandon("get_snapshot")  # what was asked before may itself have been lost
-        self._ask(sid, self._requested)
-
-    def _ask(self, sid: int, tickers: Iterable[str]) -> None:
-        for chunk in _chunks(tickers):
-            self._outbox.send(Command("update_subscription", Channel.ORDERBOOK, sid, "get_snapshot", tuple(chunk)))
+            self._markets.add(one.sid)
+        elif self._markets.missing and not self._markets.requested:
+            self._subscribe(Channel.ORDERBOOK)
 
     def _send_again(self, command: Command) -> None:
         """Send a command once more, as far as it is still wanted."""
@@ -467,7 +375,7 @@ class Session:
             self._outbox.send(command)
         elif one is not None and one.is_alive:
             is_leaving = command.action == "delete_markets"
-            tickers = tuple(ticker for ticker in command.tickers if (ticker in self._tickers) is not is_leaving)
+            tickers = tuple(ticker for ticker in command.tickers if (ticker in self._markets.wanted) is not is_leaving)
             if tickers or command.name == "unsubscribe":
                 self._outbox.send(replace(command, tickers=tickers))
 
@@ -478,7 +386,7 @@ class Session:
     def _is_expecting(self, channel: Channel) -> bool:
         return any(one.name == "subscribe" and one.channel == channel for one in self._outbox.pending())
 
-    def _serving(self, channel: Channel) -> _Subscription | None:
+    def _serving(self, channel: Channel) -> Subscription | None:
         return next((one for one in self._subscriptions.values() if one.is_alive and one.channel is channel), None)
 
 

@@ -4,16 +4,17 @@ Every decision comes from the seed and from how much has happened so far, never 
 sequence. When things happen is `pulse`'s business.
 """
 
+from collections.abc import Iterable
 from random import Random
 from uuid import UUID
 
-from kalshi_platform.simulator import wire
 from kalshi_platform.simulator.activity import Activity
 from kalshi_platform.simulator.agenda import Agenda
 from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
-from kalshi_platform.simulator.market import Event, Market, Status
+from kalshi_platform.simulator.lifecycle import Lifecycle
+from kalshi_platform.simulator.market import Market, Status
 from kalshi_platform.simulator.mishaps import Mishap
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.order_flow import Delta, OrderFlow, Trade
@@ -22,8 +23,6 @@ from kalshi_platform.simulator.trade_tape import TradeTape
 EVENTS_PER_BURST = 2.1
 """Deltas, trades and the ticker of an average burst; turns a rate of events into a pace of bursts."""
 
-_DETERMINE_SECONDS = 1.0
-_SETTLE_SECONDS = 2.0
 _OPENS_INTEREST = 0.6
 
 
@@ -41,6 +40,9 @@ class Exchange:
         self._agenda = Agenda(options.rate / EVENTS_PER_BURST)
         self.catalogue = Catalogue(options.seed, options.markets, hub.sending_ms)
         self.tape = TradeTape(options.recent_trades)
+        self._lifecycle = Lifecycle(options, self._random, self.catalogue, hub, ledger, self._agenda, self)
+        self.is_paused = False
+        """Whether the whole exchange trades nothing for a while; `pause` and `resume` of the simulator set it."""
         self._introduced = bytearray(options.markets)
         self.now_ms = hub.sending_ms
         """The stamp of what happened last; what happens next is not older."""
@@ -50,8 +52,7 @@ class Exchange:
         self.now_ms = now_ms
         for place in range(min(self._options.markets, self._options.busy_markets)):
             self._activity.join(place, place)
-        self._agenda.plan(self._options.new_market_seconds, self._list_market)
-        self._agenda.plan(self._options.close_market_seconds, self._close_market)
+        self._lifecycle.plan()
 
     def has(self, ticker: str) -> bool:
         """Whether sockets know a market with this name."""
@@ -85,14 +86,16 @@ class Exchange:
         self.now_ms = ts_ms
         for due in self._agenda.next_burst():
             due(ts_ms)
-        market = self._touch(self._activity.pick())
+        market = self.pick()
+        if market.status is not Status.ACTIVE:
+            return 1  # a moment in which nothing may happen
         facts = self._flow.burst(market.book, market.structure)
         for fact in facts:
             if isinstance(fact, Delta):
                 self._publish_delta(market, fact, ts_ms)
             else:
                 self._publish_trade(market, fact, ts_ms)
-        return len(facts) + self._publish_ticker(market, ts_ms)
+        return len(facts) + self.quote(market, ts_ms)
 
     def _publish_delta(self, market: Market, fact: Delta, ts_ms: int) -> None:
         recipients = self._hub.delta(market.listing, fact, ts_ms)
@@ -105,7 +108,7 @@ class Exchange:
         recipients = self._hub.trade(market.ticker, trade_id, fact, ts_ms)
         self._ledger.trade(ts_ms, trade_id, market.ticker, fact, recipients)
 
-    def _publish_ticker(self, market: Market, ts_ms: int) -> int:
+    def quote(self, market: Market, ts_ms: int) -> int:
         """Send a ticker if anything in it changed, at most one per market and millisecond.
 
         Two tickers of one millisecond could be equal again in content, and nothing would tell them apart; a change
@@ -128,44 +131,21 @@ class Exchange:
             market.is_introduced = True
         return market
 
-    def _open_market(self, market: Market, now_ms: int) -> None:
-        market.open(now_ms)
-        self._touch(market)
-        self._activity.join(market)
+    def admit(self, market: Market) -> None:
+        """Let a market trade."""
+        self._activity.join(self._touch(market))
 
-    def _list_market(self, ts_ms: int) -> None:
-        market, event = self.catalogue.compose_market(ts_ms)
-        if event:
-            self._announce_event(event)
-        self._hub.lifecycle(b"market_lifecycle_v2", wire.created(market, self._event_of(market)))
-        self.catalogue.publish(market)
-        self._open_market(market, ts_ms)
-        self._hub.lifecycle(b"market_lifecycle_v2", wire.activated(market.ticker))
+    def pick(self) -> Market:
+        """Some market that trades, the busy ones more often."""
+        return self._touch(self._activity.pick())
 
-    def _announce_event(self, event: Event) -> None:
-        self._hub.lifecycle(b"event_lifecycle", wire.event_created(event))
+    def retire(self) -> Market | None:
+        """Some market that trades no more; None if it is the last."""
+        return self._touch(self._activity.retire_any()) if len(self._activity) > 1 else None
 
-    def _event_of(self, market: Market) -> Event:
-        return self.catalogue.event_of(market)
-
-    def _close_market(self, ts_ms: int) -> None:
-        """Close some market: no message says so, but its book is sent once more, empty. The last one stays open."""
-        if len(self._activity) == 1:
-            return
-        market = self._touch(self._activity.retire_any())
-        market.status, market.close_ms, market.updated_ms = Status.CLOSED, ts_ms, ts_ms
-        market.book.clear()
-        self._ledger.book(ts_ms, market.ticker, market.book)
-        self._hub.snapshot(market)
-        self._publish_ticker(market, ts_ms)
-        self._agenda.once(_DETERMINE_SECONDS, lambda later: self._determine(market, later))
-
-    def _determine(self, market: Market, ts_ms: int) -> None:
-        market.status, market.updated_ms = Status.DETERMINED, ts_ms
-        market.result = "yes" if self._random.random() < 0.5 else "no"
-        self._hub.lifecycle(b"market_lifecycle_v2", wire.determined(market, ts_ms))
-        self._agenda.once(_SETTLE_SECONDS - _DETERMINE_SECONDS, lambda later: self._settle(market, later))
-
-    def _settle(self, market: Market, ts_ms: int) -> None:
-        market.status, market.updated_ms, market.settled_ms = Status.FINALIZED, ts_ms, ts_ms
-        self._hub.lifecycle(b"market_lifecycle_v2", wire.settled(market))
+    def change(self, market: Market, deltas: Iterable[Delta], ts_ms: int) -> None:
+        """Change a book and say so."""
+        for delta in deltas:
+            market.book.apply(*delta)
+            self._publish_delta(market, delta, ts_ms)
+        self.quote(market, ts_ms)

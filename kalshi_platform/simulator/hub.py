@@ -107,9 +107,10 @@ class Hub:
             return 0
         return self._hand_out(audience, listing.ticker, b"ticker", wire.ticker(listing, quote, ts_ms))
 
-    def lifecycle(self, kind: bytes, text: str) -> None:
-        """Publish a market's or an event's step of life to all who follow them."""
-        self._hand_out(self._audiences[Channel.LIFECYCLE, False], _NO_MARKET, kind, text)
+    def lifecycle(self, kind: bytes, text: str, *, of_combo: bool) -> None:
+        """Publish a market's or an event's step of life to all who follow them; combos have a channel of their own."""
+        channel = Channel.COMBO_LIFECYCLE if of_combo else Channel.LIFECYCLE
+        self._hand_out(self._audiences[channel, False], _NO_MARKET, kind, text)
 
     def tail(self, message: str) -> bytes:
         """The part of an envelope that all recipients share."""

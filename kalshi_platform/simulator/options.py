@@ -54,6 +54,18 @@ class SimulatorOptions:
     close_market_seconds: float = 45.0
     """Average time between two closing markets, at the asked rate; 0 is never."""
 
+    new_combo_seconds: float = 0.0
+    """Average time between two new combos (`KXMVE…`), at the asked rate; 0 is never."""
+
+    change_market_seconds: float = 0.0
+    """Average time between the rarer events: pause and return, another close date, grid, title or fee; 0 is never."""
+
+    silent_share: float = 0.0
+    """Share of new markets that open later and without a message, with an empty book."""
+
+    rest_delay_seconds: float = 0.0
+    """How long a new market, already announced on sockets, is still 404 on REST."""
+
     activity_skew: float = 1.0
     """Exponent of the Zipf law by which markets share the traffic; 0 makes them equal."""
 
@@ -84,7 +96,17 @@ class SimulatorOptions:
         for name in ("markets", "busy_markets", "connection_cap", "tick_ms", "send_buffer_bytes", "recent_trades"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("rate", "seconds", "new_market_seconds", "close_market_seconds", "activity_skew"):
+        for name in (
+            "rate",
+            "seconds",
+            "new_market_seconds",
+            "close_market_seconds",
+            "new_combo_seconds",
+            "change_market_seconds",
+            "silent_share",
+            "rest_delay_seconds",
+            "activity_skew",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
         if self.heartbeat_seconds <= 0:

@@ -84,7 +84,7 @@ class OrderFlow:
 
     def _quote(self, book: Book, structure: PriceStructure) -> Delta:
         """One order more or less, pulling each side towards its usual number of levels."""
-        side = self._side()
+        side = self._side_with_room(book, structure)
         missing = _TARGET_LEVELS - len(book.levels[side])
         wants_more = self._random.random() < 0.5 + 0.04 * missing
         if wants_more or not book.levels[side]:
@@ -139,7 +139,7 @@ class OrderFlow:
 
     def _twins(self, book: Book, structure: PriceStructure) -> list[Fact]:
         """Several equal orders at one price in one moment: nothing but their sequence tells them apart."""
-        side = self._side()
+        side = self._side_with_room(book, structure)
         price = self._order_price(book, side, structure)
         twin = Delta(side, price, self._order_size())
         twins: list[Fact] = [twin] * (2 + int(self._random.random() * 4))
@@ -176,3 +176,9 @@ class OrderFlow:
 
     def _side(self) -> Side:
         return "yes" if self._random.random() < 0.5 else "no"
+
+    def _side_with_room(self, book: Book, structure: PriceStructure) -> Side:
+        """A side on which an order can rest: opposite a bid at the highest price there is, nothing can."""
+        side = self._side()
+        is_full = not book.levels[side] and book.best[OPPOSITE[side]] >= structure.prices[-1]
+        return OPPOSITE[side] if is_full else side

@@ -45,7 +45,9 @@ class Pulse:
 
     def _beat(self, now: float) -> None:
         now_ms = self._hub.look_at_clock()
-        if self.is_trading:
+        if self._exchange.is_paused:
+            self._last_ms, self._owed = max(now_ms, self._last_ms), 0.0
+        elif self.is_trading:
             self._trade(now, now_ms)
         if now - self._last_ping >= self._options.heartbeat_seconds:
             self._last_ping = now

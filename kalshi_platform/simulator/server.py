@@ -46,6 +46,16 @@ class Simulator:
         """End the traffic and complete the ledger; sockets and REST stay up."""
         self._pulse.stop_trading()
 
+    def pause(self) -> None:
+        """Let nothing trade for a while, as on Thursday mornings; sockets and REST stay up, and REST says so."""
+        self.exchange.is_paused = True
+        self.rest.state.trading_active = False
+
+    def resume(self) -> None:
+        """Trade again."""
+        self.exchange.is_paused = False
+        self.rest.state.trading_active = True
+
     @property
     def is_trading(self) -> bool:
         """Whether there is still traffic."""

@@ -15,6 +15,9 @@ from kalshi_platform.simulator.market import Event, Listing, Market, Quote
 from kalshi_platform.simulator.order_flow import Delta, Trade
 from kalshi_platform.simulator.prices import DOLLAR, PRICE_TEXT, rfc3339_ms, size_text
 
+LIFECYCLE_KINDS = {False: b"market_lifecycle_v2", True: b"multivariate_market_lifecycle"}
+"""The type of a market's steps of life, by whether it is a combo."""
+
 _SNAPSHOT_KEYS: dict[Side, str] = {"yes": "yes_dollars_fp", "no": "no_dollars_fp"}
 
 _stamp = lru_cache(maxsize=64)(rfc3339_ms)
@@ -103,9 +106,38 @@ def created(market: Market, event: Event) -> str:
     )
 
 
-def activated(market_ticker: str) -> str:
-    """A market takes orders."""
-    return _lifecycle(market_ticker, "activated", is_deactivated=False)
+def activated(market_ticker: str, *, is_deactivated: bool = False) -> str:
+    """A market takes orders, or takes none for a while."""
+    step = "deactivated" if is_deactivated else "activated"
+    return _lifecycle(market_ticker, step, is_deactivated=is_deactivated)
+
+
+def close_date_updated(market: Market) -> str:
+    """A market closes at another time."""
+    return _lifecycle(market.ticker, "close_date_updated", close_ts=market.close_ms // 1000)
+
+
+def restructured(market: Market) -> str:
+    """A market trades on another grid."""
+    return _lifecycle(
+        market.ticker,
+        "price_level_structure_updated",
+        price_level_structure=market.structure.name,
+        price_ranges=market.structure.ranges(),
+    )
+
+
+def metadata_updated(market: Market) -> str:
+    """Some of what was said at the listing is said again."""
+    listing = market.listing
+    return _lifecycle(
+        market.ticker, "metadata_updated", floor_strike=listing.strike, yes_sub_title=listing.yes_sub_title
+    )
+
+
+def fee_updated(event: Event) -> str:
+    """An event has fees of its own, or those of its series again."""
+    return _json({"event_ticker": event.ticker, "fee_type_override": "quadratic", "fee_multiplier_override": 0.5})
 
 
 def determined(market: Market, now_ms: int) -> str:

@@ -5,12 +5,17 @@ must be the books of the ledger. Comparison is by content, in DuckDB, and shares
 Kept out: starting anything.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Any
+from weakref import finalize
 
 import duckdb
+import pyarrow as pa
 
 from kalshi_platform.core import schema
 from kalshi_platform.core.errors import ConfigurationError
@@ -20,9 +25,14 @@ from kalshi_platform.database.export import read_window
 from kalshi_platform.lake.books import books_at
 
 _SAMPLES = 5
+_MEMORY = "1GB"
+"""What DuckDB may hold in memory; the rest of a large ledger waits on disk."""
+
+Progress = Callable[[str, int], None]
+"""Told the kind of message and how many of its rows have been read from production."""
 
 _LEDGER = """
-CREATE TEMP TABLE ledger AS
+CREATE TABLE ledger AS
 SELECT row_number() OVER () AS line, * FROM read_json(?, format = 'newline_delimited', columns = {
     kind: 'VARCHAR', ts_ms: 'BIGINT', ticker: 'VARCHAR', recipients: 'INTEGER',
     side: 'VARCHAR', price: 'VARCHAR', delta: 'VARCHAR',
@@ -113,9 +123,20 @@ _CONTENT: dict[str, tuple[Table, dict[str, str]]] = {
 """Kind of ledger line: its table, and each compared column as an expression over the ledger."""
 
 
+_FINDINGS = """
+CREATE TABLE findings (kind VARCHAR, fault VARCHAR, rows BIGINT, exchange_ts TIMESTAMPTZ, ticker VARCHAR, content JSON)
+"""
+
+_FORMATS = {".parquet": "parquet", ".ndjson": "json", ".jsonl": "json"}
+
+
 @dataclass(frozen=True, slots=True)
 class RowsVerdict:
-    """One kind of message: how often it was sent and kept, and the first few that differ."""
+    """One kind of message: how often it was sent and kept, and the first few that differ.
+
+    Attributes:
+        surplus: Rows too many: `doubled`, of what was sent less often, and `invented`, of what never was.
+    """
 
     kind: str
     sent: int
@@ -123,6 +144,8 @@ class RowsVerdict:
     missing: int
     surplus: int
     samples: tuple[str, ...] = ()
+    doubled: int = 0
+    invented: int = 0
 
     @property
     def is_exact(self) -> bool:
@@ -164,6 +187,10 @@ class Verdict:
         rows_agree = all(one.is_exact for one in self.rows) and any(one.sent for one in self.rows)
         return rows_agree and all(one.is_exact for one in self.books)
 
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {"exact": self.is_exact, **asdict(self)}
+
 
 class Judge:
     """Compares one ledger with a database and a lake.
@@ -176,8 +203,12 @@ class Judge:
     """
 
     def __init__(self, ledger: Path) -> None:
-        self._duckdb = duckdb.connect()
-        self._duckdb.execute("SET TimeZone = 'UTC'")
+        folder = mkdtemp(prefix="kalshi-judge-")
+        finalize(self, rmtree, folder, ignore_errors=True)
+        self._duckdb = duckdb.connect(str(Path(folder) / "judge.duckdb"))
+        self._duckdb.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{_MEMORY}'; SET enable_progress_bar = false")
+        self._duckdb.execute("SET temp_directory = ?", [str(Path(folder) / "spill")])
+        self._duckdb.execute(_FINDINGS)
         try:
             self._duckdb.execute(_LEDGER, [str(ledger)])
         except duckdb.Error as error:
@@ -190,12 +221,29 @@ class Judge:
             raise ConfigurationError("the ledger holds no message: the simulator sent nothing")
         return datetime_from_us(first * MILLISECOND), datetime_from_us(last * MILLISECOND) + timedelta(milliseconds=1)
 
-    def rows(self, production_url: str) -> list[RowsVerdict]:
+    def rows(self, production_url: str, on_progress: Progress | None = None) -> list[RowsVerdict]:
         """Every kind of message against its table."""
+        self._duckdb.execute("DELETE FROM findings")
         start, end = self.span()
         # a day on either side, so that a row under a wrong time shows up as well
         window = (start - timedelta(days=1), end + timedelta(days=1))
-        return [self._rows(kind, production_url, window) for kind in _CONTENT]
+        return [self._rows(kind, production_url, window, on_progress) for kind in _CONTENT]
+
+    def write_findings(self, path: Path) -> int:
+        """Every content that is missing, doubled or invented, into an NDJSON or Parquet file; returns how many.
+
+        Raises:
+            ConfigurationError: Where the file's name ends in neither, or it cannot be written.
+        """
+        form = _FORMATS.get(path.suffix)
+        if form is None:
+            raise ConfigurationError(f"{path} must end in one of {', '.join(_FORMATS)}")
+        query = "SELECT * FROM findings ORDER BY exchange_ts, kind, ticker"
+        try:
+            self._duckdb.execute(f"COPY ({query}) TO '{str(path).replace(chr(39), chr(39) * 2)}' (FORMAT {form})")
+        except duckdb.Error as error:
+            raise ConfigurationError(f"cannot write {path}: {error}") from error
+        return self._one("SELECT count(*) FROM findings")[0]
 
     def books(self, lake: duckdb.DuckDBPyConnection, when: datetime, *, must_know_all: bool) -> BooksVerdict:
         """Every book at one instant: the ledger's opening books and changes, against the lake's.
@@ -211,20 +259,29 @@ class Judge:
         samples = tuple(ticker for (ticker,) in differing[:_SAMPLES])
         return BooksVerdict(when, compared, len(differing), unknown, must_know_all, samples)
 
-    def _rows(self, kind: str, production_url: str, window: tuple[datetime, datetime]) -> RowsVerdict:
+    def _rows(
+        self, kind: str, production_url: str, window: tuple[datetime, datetime], on_progress: Progress | None
+    ) -> RowsVerdict:
         table, content = _CONTENT[kind]
         with read_window(production_url, table, *window) as reader:
-            self._duckdb.register("production", reader)
+            counted = _counted(reader, lambda rows: on_progress(kind, rows) if on_progress else None)
+            self._duckdb.register("production", pa.RecordBatchReader.from_batches(reader.schema, counted))
             self._duckdb.execute(_comparison(kind, content))
-        sent, kept, missing, surplus = self._one(
-            "SELECT sum(least), sum(kept), sum(greatest(least - kept, 0)), sum(greatest(kept - most, 0)) FROM compared"
+        sent, kept, missing, doubled, invented = self._one(
+            "SELECT sum(least), sum(kept), sum(greatest(least - kept, 0)), "
+            "sum(greatest(kept - most, 0)) FILTER (most > 0), sum(kept) FILTER (most = 0) FROM compared"
         )
+        self._duckdb.execute(_findings(kind, content))
         differing = self._duckdb.execute(
             "SELECT * FROM compared WHERE kept < least OR kept > most ORDER BY ts_ms, ticker LIMIT ?", [_SAMPLES]
         )
         names = [column[0] for column in differing.description or ()]
         samples = tuple(_sample(names, values) for values in differing.fetchall())
-        return RowsVerdict(kind, sent or 0, kept or 0, missing or 0, surplus or 0, samples)
+        self._duckdb.execute("DROP TABLE compared")
+        doubled, invented = doubled or 0, invented or 0
+        return RowsVerdict(
+            kind, sent or 0, kept or 0, missing or 0, doubled + invented, samples, doubled=doubled, invented=invented
+        )
 
     def _one(self, sql: str) -> tuple[int, ...]:
         return self._duckdb.execute(sql).fetchall()[0]
@@ -241,7 +298,7 @@ def _comparison(kind: str, content: dict[str, str]) -> str:
     either = ", ".join(f"coalesce(sent.{name}, kept.{name}) AS {name}" for name in ("ts_ms", *content))
     # names and expressions are constants of this module
     return f"""
-CREATE OR REPLACE TEMP TABLE compared AS
+CREATE OR REPLACE TABLE compared AS
 WITH sent AS (
     SELECT ts_ms, {sent}, count(*) FILTER (recipients > 0) AS least, count(*) AS most
     FROM ledger WHERE kind = '{kind}' GROUP BY ALL
@@ -251,6 +308,27 @@ WITH sent AS (
 SELECT {either}, coalesce(least, 0) AS least, coalesce(most, 0) AS most, coalesce(kept, 0) AS kept
 FROM sent FULL JOIN kept ON {same}
 """  # noqa: S608
+
+
+def _findings(kind: str, content: dict[str, str]) -> str:
+    """SQL that adds what differs to `findings`, each content once with the number of its rows."""
+    packed = ", ".join(f"{name} := {name}" for name in content if name != "ticker")
+    # names and kinds are constants of this module
+    return f"""
+INSERT INTO findings
+SELECT '{kind}', CASE WHEN kept < least THEN 'missing' WHEN most > 0 THEN 'doubled' ELSE 'invented' END,
+       CASE WHEN kept < least THEN least - kept ELSE kept - most END,
+       make_timestamptz(ts_ms * 1000), ticker, to_json(struct_pack({packed}))
+FROM compared WHERE kept < least OR kept > most
+"""  # noqa: S608
+
+
+def _counted(reader: pa.RecordBatchReader, tell: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    for batch in reader:
+        rows += batch.num_rows
+        tell(rows)
+        yield batch
 
 
 def _sample(names: Iterable[str], values: Iterable[object]) -> str:

@@ -66,8 +66,9 @@ def _ticker(random: Random, ms: int) -> dict[str, Any]:
 
 
 def _lifecycle(random: Random, ms: int) -> dict[str, Any]:
-    msg = {"market_ticker": _market(random), "event_type": "created", "open_ts": ms // 1000, "close_ts": ms // 1000,
-           "price_ranges": [{"start": "0", "end": "1", "step": "0.01"}], "additional_metadata": {"name": "x"}}  # fmt: skip
+    seconds = ms // 1000
+    msg = {"market_ticker": _market(random), "event_type": "created", "open_ts": seconds, "close_ts": seconds,
+           "price_ranges": [{"start": "0", "end": "1", "step": "0.01"}], "additional_metadata": {}}  # fmt: skip
     return {"type": "market_lifecycle_v2", "sid": 4, "seq": 0, "msg": msg}
 
 

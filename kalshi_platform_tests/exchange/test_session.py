@@ -23,7 +23,8 @@ from kalshi_platform.exchange.events import (
     Started,
     Unanswered,
 )
-from kalshi_platform.exchange.session import CHUNK, RESYNC_EVERY_US, Channel, Session
+from kalshi_platform.exchange.markets import CHUNK, RESYNC_EVERY_US
+from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.exchange.staleness import FRAMES_FOR_A_RHYTHM, Hours, weekly_pause
 
 TRADE = {

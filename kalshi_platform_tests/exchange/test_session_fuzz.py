@@ -1,4 +1,4 @@
-"""Broken frames, a million where there is time, through decode, session, capture and the binary encoding of rows: nothing breaks.
+"""Broken frames through decode, session, capture and the binary encoding of rows: nothing breaks.
 
 Each frame is applied, ignored by a rule of the protocol, or quarantined, and what is applied can be written.
 """
@@ -24,7 +24,7 @@ from kalshi_platform.gatherer.router import Router
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform_tests.exchange.mutations import T0, frames, mutated
 
-FRAMES = int(os.environ.get("KALSHI_TEST_FUZZ_FRAMES", "300000"))
+FRAMES = int(os.environ.get("KALSHI_TEST_FUZZ_FRAMES", "200000"))
 BATCH = 2000
 
 
@@ -69,7 +69,7 @@ def connected(sink: Book) -> tuple[Session, Router]:
 
 def fuzz(count: int, seed: int) -> Book:
     """Feed so many frames; every sixth is whole, so that something lives to be broken."""
-    random, sink = Random(seed), Book()
+    random, sink = Random(seed), Book()  # noqa: S311 - guards nothing
     session, router = connected(sink)
     for number, frame in enumerate(islice(frames(random), count)):
         now_us = (T0 + number // 4) * 1000

@@ -119,7 +119,7 @@ class ModelExchange:
         if params["action"] == "add_markets":
             self._add(one, tickers)
 
-    def _list_subscriptions(self, number: int, params: Frame) -> None:
+    def _list_subscriptions(self, number: int, _params: Frame) -> None:
         listed = [] if self.subscription is None else [{"channel": "orderbook_delta", "sid": self.subscription.sid}]
         self.send({"id": number, "type": "ok", "msg": listed})
 
@@ -145,7 +145,7 @@ class Notes:
         """One row."""
         self.rows.append(row)
 
-    def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
+    def reject(self, _raw: bytes, rejection: FrameRejected, _connection: str, _received_us: int) -> bool:
         """One frame that was not used."""
         self.rejected[rejection.reason] += 1
         return False
@@ -235,19 +235,11 @@ class World:
 
     def step(self, what: str, choice: int) -> None:
         """One thing happens."""
-        wire = self.exchange.wire
         match what:
+            case "lose" | "repeat" | "reorder" | "deliver":
+                self.on_the_wire(what, choice)
             case "change":
                 self.exchange.change(choice)
-            case "deliver":
-                for _ in range(choice % 8):
-                    self.deliver()
-            case "lose" if wire:
-                wire.pop(0)
-            case "repeat" if wire:
-                wire.insert(choice % (len(wire) + 1), wire[0])
-            case "reorder":
-                self.deliver(choice % 6)
             case "die":
                 self.exchange.die((10, 25)[choice % 2])
             case "cut":
@@ -259,6 +251,19 @@ class World:
                 self.obey()
             case "wait":
                 self.pass_time(choice % 13)
+
+    def on_the_wire(self, what: str, choice: int) -> None:
+        """Something happens to frames on their way."""
+        wire = self.exchange.wire
+        if what == "reorder":
+            self.deliver(choice % 6)
+        elif what == "deliver":
+            for _ in range(choice % 8):
+                self.deliver()
+        elif wire and what == "lose":
+            wire.pop(0)
+        elif wire:
+            wire.insert(choice % (len(wire) + 1), wire[0])
 
     def heal(self) -> None:
         """The wire is good from now on, time passes, and every market changes now and then."""

@@ -40,7 +40,7 @@ def test_help_says_what_a_command_does(tmp_path: Path, command: str) -> None:
         (["migrate", "production"], {}, "KALSHI_PRODUCTION_DATABASE_URL is not set"),
         (["replay", "absent"], {"KALSHI_GATHERER_DATABASE_URL": "postgresql://u:s3cret@h/k"}, "absent does not exist"),
         (["verify", "absent"], {}, "say which database"),
-        (["verify", "absent", "--url", "postgresql://u:s3cret@h/k"], {}, "absent"),
+        (["verify", "absent", "postgresql://u:s3cret@h/k"], {}, "absent"),
         (["simulate", "--key", "nonsense"], {}, "--key takes KEY_ID=public.pem"),
         (["demo", "--live", "--no-dagster"], {}, "KALSHI_API_KEY_ID is not set"),
     ],

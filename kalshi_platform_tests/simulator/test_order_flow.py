@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from kalshi_platform.simulator.book import OPPOSITE, Book
 from kalshi_platform.simulator.order_flow import Delta, Fact, OrderFlow, Trade
-from kalshi_platform.simulator.prices import DECI_CENT, DOLLAR, LINEAR_CENT, TAPERED_DECI_CENT, PriceStructure
+from kalshi_platform.simulator.prices import DECI_CENT, DOLLAR, LINEAR_CENT, PriceStructure
+from kalshi_platform.simulator.prices import STRUCTURES as ALL_STRUCTURES
 
-STRUCTURES = {one.name: one for one in (DECI_CENT, LINEAR_CENT, TAPERED_DECI_CENT)}
+STRUCTURES = {one.name: one for one in ALL_STRUCTURES}
 
 
 def live(seed: int, structure: PriceStructure, bursts: int) -> tuple[Book, Book, list[list[Fact]]]:
@@ -69,3 +70,12 @@ def test_a_long_life_stays_healthy(structure: PriceStructure) -> None:
     """After 20,000 bursts both sides still have a handful of levels: the flow neither starves nor swells a book."""
     _, book, _ = live(7, structure, 20_000)
     assert all(1 <= len(book.levels[side]) <= 40 for side in ("yes", "no"))
+
+
+def test_nothing_rests_opposite_the_highest_price() -> None:
+    """A bid at the top of the grid leaves no room on the other side; the flow then acts on its own."""
+    flow = OrderFlow(Random(1))  # noqa: S311 - repeatable
+    for _ in range(200):
+        book = Book()
+        book.apply("no", LINEAR_CENT.prices[-1], 100)
+        flow.burst(book, LINEAR_CENT)

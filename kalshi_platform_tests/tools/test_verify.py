@@ -6,8 +6,11 @@ from pathlib import Path
 from uuid import UUID
 
 import asyncpg
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from kalshi_platform.cli import app
 from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.records import DeltaRow, SnapshotRow, TickerRow, TradeRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, STREAM_TABLES, TICKERS, TRADES, Home
@@ -96,6 +99,39 @@ async def test_a_doubled_or_invented_row_is_named(tmp_path: Path, production_dat
     verdict = Verdict(rows=_judge(tmp_path, _BOOK, _DELTA, _DELTA, _TRADE, _TICKER).rows(production_database))
     assert [(one.missing, one.surplus) for one in verdict.rows] == [(0, 2), (0, 0), (0, 0)]
     assert not verdict.is_exact
+
+
+async def test_every_finding_is_written(tmp_path: Path, production_database: str) -> None:
+    """Missing, doubled and invented rows, each content once with its number, as NDJSON and as Parquet."""
+    await _fill(production_database, [_delta(0), _delta(1), _delta(2), _delta(0, size_delta=5)], trades=0)
+    judge = _judge(tmp_path, _BOOK, _DELTA, _TRADE, _TICKER)
+    (deltas, trades, _) = judge.rows(production_database)
+    assert (deltas.missing, deltas.doubled, deltas.invented, trades.missing) == (0, 2, 1, 1)
+    assert judge.write_findings(tmp_path / "all.ndjson") == judge.write_findings(tmp_path / "all.parquet") == 3
+    lines = [json.loads(line) for line in (tmp_path / "all.ndjson").read_text().splitlines()]
+    assert sorted((one["kind"], one["fault"], one["rows"]) for one in lines) == [
+        ("delta", "doubled", 2), ("delta", "invented", 1), ("trade", "missing", 1),
+    ]  # fmt: skip
+    invented = next(one for one in lines if one["fault"] == "invented")
+    assert invented["content"] == {"side": True, "price": 400_000, "size_delta": 5}
+    assert pq.read_table(tmp_path / "all.parquet").column("rows").to_pylist().count(2) == 1
+    with pytest.raises(ConfigurationError, match="must end in"):
+        judge.write_findings(tmp_path / "all.csv")
+
+
+async def test_the_command_tells_people_and_machines(tmp_path: Path, production_database: str) -> None:
+    """The exit code and the JSON carry the verdict; the screen names the first findings."""
+    await _fill(production_database, [_delta(0)], trades=0)
+    _judge(tmp_path, _BOOK, _DELTA, _TRADE, _TICKER)
+    arguments = ["verify", str(tmp_path / "ledger.ndjson"), production_database]
+    found = CliRunner().invoke(app, [*arguments, "--json", "--output", str(tmp_path / "all.ndjson")])
+    assert found.exit_code == 1
+    told = json.loads(found.stdout)
+    assert (told["exact"], told["findings"], told["rows"][1]["missing"]) == (False, 1, 1)
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 1
+    assert TRADE_ID in shown.stdout.replace("\n", "")
+    assert "NOT exact" in shown.stdout
 
 
 async def test_a_wrong_value_is_both_missing_and_invented(tmp_path: Path, production_database: str) -> None:

@@ -1,0 +1,94 @@
+"""The markets of the order book channel: which are wanted, which were asked for, and how their books are asked for.
+
+Kept out: whether there is a subscription to ask (session).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from kalshi_platform.core.units import SECOND
+from kalshi_platform.exchange.commands import Command, Outbox
+from kalshi_platform.exchange.subscriptions import Channel
+
+CHUNK = 500
+"""Tickers in one command; batches of 500 were measured to be accepted (kalshi-protocol.md §3.8)."""
+
+RESYNC_EVERY_US = SECOND
+"""All books are asked for at most this often, however many holes there are."""
+
+
+def chunks(tickers: Iterable[str]) -> Iterator[Sequence[str]]:
+    """Tickers in order, as many at once as one command may name."""
+    ordered = sorted(tickers)
+    return (ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK))
+
+
+class Markets:
+    """Markets of one connection.
+
+    Args:
+        tickers: Those that are wanted from the start.
+        outbox: Where commands go.
+
+    Attributes:
+        wanted: Markets that the connection is meant to follow.
+        requested: Those of them that the exchange was asked for on the subscription that lives or is awaited.
+    """
+
+    def __init__(self, tickers: Iterable[str], outbox: Outbox) -> None:
+        self.wanted = set(tickers)
+        self.requested: set[str] = set()
+        self._outbox = outbox
+        self._resynced_us = -RESYNC_EVERY_US
+        self.is_resync_due = False
+
+    @property
+    def missing(self) -> set[str]:
+        """Wanted, and not asked for."""
+        return self.wanted - self.requested
+
+    def begin(self) -> tuple[str, ...]:
+        """The markets that a new subscription names."""
+        first = tuple(next(chunks(self.wanted), ()))
+        self.requested = set(first)
+        return first
+
+    def add(self, sid: int) -> None:
+        """Ask for what is missing."""
+        missing = self.missing
+        self._update(sid, "add_markets", missing)
+        self.requested |= missing
+
+    def leave(self, leaving: Iterable[str]) -> set[str]:
+        """Want these no more; returns those that were wanted."""
+        left = self.wanted.intersection(leaving)
+        self.wanted -= left
+        return left
+
+    def drop(self, sid: int, left: set[str]) -> None:
+        """Take back what was asked for."""
+        self._update(sid, "delete_markets", left & self.requested)
+        self.requested -= left
+
+    def refuse(self, tickers: Iterable[str]) -> tuple[str, ...]:
+        """The exchange will not have them; returns those that nobody follows now."""
+        named = set(tickers)
+        self.requested -= named
+        return tuple(sorted(self.leave(named)))
+
+    def ask(self, sid: int, tickers: Iterable[str]) -> None:
+        """Ask for books, except those that have been asked for and may still come."""
+        waiting = self._outbox.waiting()
+        asked = {ticker for command in waiting if command.action == "get_snapshot" for ticker in command.tickers}
+        self._update(sid, "get_snapshot", self.requested.intersection(tickers) - asked)
+
+    def resync(self, sid: int, now_us: int) -> None:
+        """Ask for every book, but not at every hole of a torn stream: a flood of books tears it further."""
+        self.is_resync_due = now_us < self._resynced_us + RESYNC_EVERY_US
+        if not self.is_resync_due:
+            self._resynced_us = now_us
+            self._outbox.abandon("get_snapshot")  # what was asked before may itself have been lost
+            self._update(sid, "get_snapshot", self.requested)
+
+    def _update(self, sid: int, action: str, tickers: Iterable[str]) -> None:
+        for chunk in chunks(tickers):
+            self._outbox.send(Command("update_subscription", Channel.ORDERBOOK, sid, action, tuple(chunk)))
