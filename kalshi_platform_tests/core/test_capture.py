@@ -131,7 +131,9 @@ def test_a_change_after_the_end_of_a_leaving_market_harms_nobody() -> None:
     capture.retire("KXA")
     rows = record(capture, delta(2, T0 + 1001))
     assert [type(row) for row in rows] == [SnapshotRow, DeltaRow]
+    assert [row.snapshot_ts for row in capture.checkpoints(T0 + 9000, NOW)] == [(T0 + 2000) * 1000]
     assert capture.checkpoints(T0 + 9000, NOW) == []
+    assert capture.book("KXA") is None
 
 
 def test_a_fresh_snapshot_does_not_swallow_the_checkpoint_that_is_due() -> None:
