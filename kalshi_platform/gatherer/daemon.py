@@ -69,6 +69,7 @@ class Gatherer:
                 now_us=_now_us,
                 retry_waits=_retry_waits,
                 on_lifecycle=self._on_lifecycle,
+                hours=lambda: self._registry.hours,
             ),
         )
         self._registry = Registry(
@@ -76,6 +77,7 @@ class Gatherer:
             self._manager.follow,
             self._manager.leave,
             _retry_waits,
+            _now_us,
             include_multivariate=settings.include_multivariate,
         )
 

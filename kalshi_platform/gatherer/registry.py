@@ -12,6 +12,7 @@ from kalshi_platform.core.errors import ExchangeUnavailable
 from kalshi_platform.core.messages import LifecycleFrame
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.rest_filters import MarketFilters
+from kalshi_platform.exchange.staleness import Hours
 
 _RECONCILE_SECONDS = 300.0
 _ARRIVALS = frozenset({"created", "activated"})
@@ -33,6 +34,7 @@ class Registry:
         leave: Called with tickers that have gone.
         include_multivariate: Whether combos are followed too.
         retry_waits: Makes the waits between attempts, in seconds.
+        now_us: The clock, µs since 1970.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Registry:
         follow: Callable[[Iterable[str]], Sequence[str]],
         leave: Callable[[Iterable[str]], None],
         retry_waits: Callable[[], Iterator[float]],
+        now_us: Callable[[], int],
         *,
         include_multivariate: bool,
     ) -> None:
@@ -49,7 +52,10 @@ class Registry:
         self._leave = leave
         self._retry_waits = retry_waits
         self._combos = None if include_multivariate else "exclude"  # they dominate the listing (kalshi-pitfalls.md 34)
+        self._now_us = now_us
         self._tickers: set[str] = set()
+        self.hours = Hours()
+        """When the exchange sends, as it said last; silence in its pauses is no alarm."""
 
     async def run(self) -> None:
         """Walk now and every five minutes, until cancelled."""
@@ -78,6 +84,7 @@ class Registry:
     async def walk(self) -> None:
         """Ask for every market that is or will be open, once; follow the new and leave the settled."""
         status = await self._rest.status()
+        self._note_hours(is_active=bool(status.exchange_active and status.trading_active))
         if not status.exchange_active:
             _log.warning("the exchange is closed", resumes=status.exchange_estimated_resume_time)
         found: set[str] = set()
@@ -90,6 +97,10 @@ class Registry:
         self._tickers.difference_update(gone)
         self._leave(gone)
         _log.info("markets listed", found=len(found), new=len(arrived), gone=len(gone))
+
+    def _note_hours(self, *, is_active: bool) -> None:
+        if is_active != self.hours.is_active:
+            self.hours = Hours(is_active=is_active, active_since_us=self._now_us())
 
     def _arrive(self, tickers: Sequence[str]) -> None:
         self._tickers.update(tickers)

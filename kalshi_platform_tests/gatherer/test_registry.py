@@ -1,13 +1,15 @@
 """Which markets are followed, with the simulator's REST side."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from kalshi_platform.core.messages import LifecycleBody, LifecycleFrame
 from kalshi_platform.exchange.rest import RestClient
+from kalshi_platform.exchange.signing import load_signer
 from kalshi_platform.gatherer.registry import Registry
 from kalshi_platform.simulator import running
-from kalshi_platform_tests.gatherer.exchange_at_hand import keys, options
+from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, keys, options
 
 
 class Followers:
@@ -35,7 +37,7 @@ class Followers:
 
 
 def _registry(rest: RestClient, followers: Followers) -> Registry:
-    return Registry(rest, followers.follow, followers.leave, _no_waits, include_multivariate=False)
+    return Registry(rest, followers.follow, followers.leave, _no_waits, lambda: 7, include_multivariate=False)
 
 
 async def test_every_open_market_is_followed_and_the_homeless_are_offered_again(tmp_path: Path) -> None:
@@ -76,6 +78,23 @@ async def test_a_market_that_settled_unheard_is_left_at_the_next_walk(tmp_path: 
         while not followers.left:
             await registry.walk()
         assert not followers.followed & set(followers.left)
+
+
+async def test_the_exchange_s_pause_is_known_after_a_walk(tmp_path: Path) -> None:
+    """Silence counts from when trading went on."""
+    private, public = keys(tmp_path)
+    signer = load_signer(KEY_ID, private, lambda: time.time_ns() // 10**6)  # unsigned answers may be 15 s old
+    quiet = options(tmp_path, public, rate=0.0)
+    async with running(quiet) as simulator, RestClient(simulator.rest_url, signer) as rest:
+        registry = _registry(rest, Followers())
+        await registry.walk()
+        assert registry.hours.is_active
+        simulator.pause()
+        await registry.walk()
+        assert not registry.hours.is_active
+        simulator.resume()
+        await registry.walk()
+        assert (registry.hours.is_active, registry.hours.active_since_us) == (True, 7)
 
 
 def _no_waits() -> Iterator[float]:
