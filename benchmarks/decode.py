@@ -21,7 +21,7 @@ FRAMES = [
             },
         }
     ).encode()
-    for seq in range(100_000)
+    for seq in range(1, 100_001)
 ]  # fmt: skip
 
 

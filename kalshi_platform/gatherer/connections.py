@@ -13,7 +13,7 @@ import structlog
 
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.errors import ExchangeUnavailable
-from kalshi_platform.core.messages import LifecycleFrame
+from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
 from kalshi_platform.core.units import MILLISECOND
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.session import Channel, Session
@@ -41,7 +41,7 @@ class Surroundings:
     settle_ms: int
     now_us: Callable[[], int]
     retry_waits: Callable[[], Iterator[float]]
-    on_lifecycle: Callable[[LifecycleFrame], None]
+    on_lifecycle: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None]
     hours: Callable[[], Hours] = Hours
     socket_options: SocketOptions = field(default_factory=SocketOptions)
 

@@ -14,7 +14,7 @@ import structlog
 
 from kalshi_platform.core import schema
 from kalshi_platform.core.errors import PlatformError
-from kalshi_platform.core.messages import LifecycleFrame
+from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
 from kalshi_platform.core.schema import Home, Table
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.migrations import check_revision
@@ -53,6 +53,7 @@ class Gatherer:
         self._manager = ConnectionManager(
             {
                 Channel.LIFECYCLE: settings.lifecycle_connections,
+                Channel.MULTIVARIATE_LIFECYCLE: settings.lifecycle_connections * settings.include_multivariate,
                 Channel.TRADE: settings.trade_connections,
                 Channel.TICKER: settings.ticker_connections,
                 Channel.ORDERBOOK: settings.orderbook_connections,
@@ -128,7 +129,7 @@ class Gatherer:
             tasks.create_task(self._registry.run())
             tasks.create_task(self._manager.run())
 
-    def _on_lifecycle(self, frame: LifecycleFrame) -> None:
+    def _on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
         self._registry.on_lifecycle(frame)
 
     def _heard_until(self, table: Table) -> int | None:

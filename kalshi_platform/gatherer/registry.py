@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import structlog
 
 from kalshi_platform.core.errors import ExchangeUnavailable
-from kalshi_platform.core.messages import LifecycleFrame
+from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.rest_filters import MarketFilters
 from kalshi_platform.exchange.staleness import Hours
@@ -70,7 +70,7 @@ class Registry:
                 waits = self._retry_waits()
                 await asyncio.sleep(_RECONCILE_SECONDS)
 
-    def on_lifecycle(self, frame: LifecycleFrame) -> None:
+    def on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
         """Follow or leave one market, as the exchange says."""
         ticker, event = frame.msg.market_ticker, frame.msg.event_type
         if event in _ARRIVALS and ticker not in self._tickers:

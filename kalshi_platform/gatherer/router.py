@@ -13,6 +13,7 @@ from kalshi_platform.core.messages import (
     DeltaFrame,
     Frame,
     LifecycleFrame,
+    MultivariateLifecycleFrame,
     TickerFrame,
     TradeFrame,
     decode,
@@ -63,7 +64,7 @@ class Router:
         capture: Capture,
         sink: Sink,
         metrics: GathererMetrics,
-        on_lifecycle: Callable[[LifecycleFrame], None],
+        on_lifecycle: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None],
     ) -> None:
         self._name = name
         self._session = session
@@ -193,7 +194,7 @@ class Router:
             self._sending.observe(max(0, received_us / MILLISECOND - sent_ms) * MILLISECOND / SECOND)
 
     def _record(self, frame: Frame, raw: bytes, received_us: int, *, is_late: bool = False) -> None:
-        if isinstance(frame, LifecycleFrame):
+        if isinstance(frame, LifecycleFrame | MultivariateLifecycleFrame):
             self._on_lifecycle(frame)
             return
         try:

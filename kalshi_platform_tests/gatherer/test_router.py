@@ -22,10 +22,10 @@ NOW = T0 * 1000 + 500_000
 class Bench:
     """A router with everything behind it, and nothing in front."""
 
-    def __init__(self, database: str, tickers: Sequence[str] = ("A", "B")) -> None:
+    def __init__(self, database: str, *channels: Channel, tickers: Sequence[str] = ("A", "B")) -> None:
         self.database = database
         self.metrics = GathererMetrics()
-        self.session = Session([Channel.ORDERBOOK, Channel.LIFECYCLE], tickers)
+        self.session = Session([Channel.ORDERBOOK, Channel.LIFECYCLE, *channels], tickers)
         self.capture = Capture("g", 1000)
         self.sink = Sink(database, self, lambda _table: None, _no_waits)
         self.lifecycle: list[LifecycleFrame] = []
@@ -156,9 +156,12 @@ async def test_a_new_subscription_begins_anew(gatherer_database: str) -> None:
 
 async def test_lifecycle_frames_are_handed_on(gatherer_database: str) -> None:
     """The registry decides what they mean."""
-    bench = Bench(gatherer_database)
+    bench = Bench(gatherer_database, Channel.MULTIVARIATE_LIFECYCLE)
     bench.feed(type="market_lifecycle_v2", sid=7, seq=1, msg={"market_ticker": "C", "event_type": "created"})
-    assert [frame.msg.market_ticker for frame in bench.lifecycle] == ["C"]
+    bench.feed(type="subscribed", msg={"channel": "multivariate_market_lifecycle", "sid": 8})
+    combo = {"market_ticker": "KXMVE", "event_type": "created"}
+    bench.feed(type="multivariate_market_lifecycle", sid=8, seq=1, msg=combo)
+    assert [frame.msg.market_ticker for frame in bench.lifecycle] == ["C", "KXMVE"]
 
 
 def _no_waits() -> Iterator[float]:
