@@ -103,15 +103,21 @@ class RejectedRow(NamedTuple):
 
 
 class GapRow(NamedTuple):
-    """A row of `capture_gaps`."""
+    """A row of `capture_gaps`; times in µs since 1970, by the gatherer's clock."""
 
     detected_at: int
+    gatherer_id: str
     connection: str
     sid: int
     channel: str
+    ticker: str
+    cause: str
     expected_seq: int
     seen_seq: int
     markets: int
+    from_at: int
+    until_at: int | None = None
+    healed_by: str | None = None
 
 
 Row = DeltaRow | TradeRow | TickerRow | SnapshotRow | RejectedRow | GapRow
