@@ -137,7 +137,7 @@ def _check_against_the_ledger(world: World, spooled: list[dict[str, Any]]) -> No
     assert not kept - sent
     missing = [change for change in (sent - kept) if first < change[0] < last]
     assert missing == [], (first, last)
-    assert sum(1 for change in sent if first < change[0] < last) > len(spooled)
+    assert sum(number for change, number in sent.items() if first < change[0] < last) > 0.8 * len(spooled)
 
 
 @contextmanager
