@@ -1,8 +1,8 @@
 """cryptofeed 2.4.1 on the same tape, into PostgreSQL: what `cryptofeed_comparison` measures ours against.
 
 It is given its best: an exchange class of its own, its WSAsyncConn without TLS, yapic, its C order book, BookPostgres
-without snapshots, uvloop. Best bid and offer are read after each delta, as ours are. Prints the rows that its writer has
-committed and the CPU seconds of this process.
+without snapshots, uvloop. Best bid and offer are read after each delta, as ours are. Prints the rows that its writer
+has committed and the CPU seconds of this process.
 Run: python cryptofeed_client.py ws://127.0.0.1:PORT DATABASE_URL DELTAS MARKETS
 """
 
@@ -39,7 +39,7 @@ class Tape(Feed):
     markets = 0
 
     @classmethod
-    def symbol_mapping(cls, refresh: bool = False) -> dict[str, str]:  # noqa: FBT002 - the library's signature
+    def symbol_mapping(cls, refresh: bool = False) -> dict[str, str]:  # noqa: ARG003, FBT002 - the library's signature
         """Every market, under its own name."""
         names = {ticker(number): ticker(number) for number in range(cls.markets)}
         Symbols.set(cls.id, names, {"instrument_type": dict.fromkeys(names, "prediction")})

@@ -56,7 +56,7 @@ async def kept(url: str) -> int:
 
 
 async def make_book(url: str) -> None:
-    """cryptofeed's table, as its documentation has it."""
+    """Cryptofeed's table, as its documentation has it."""
     connection = await asyncpg.connect(url)
     await connection.execute(TABLE)
     await connection.close()

@@ -49,7 +49,7 @@ async def run(address: str, database: str, count: int, markets: int) -> None:
     """Listen until everything is committed."""
     metrics = GathererMetrics()
     reports = Counting(metrics, count)
-    sink = Sink(database, reports, lambda table: None, waits)
+    sink = Sink(database, reports, lambda _table: None, waits)
     around = Surroundings(
         url=address,
         signer=None,  # type: ignore[arg-type]  # the tape lets anybody in
@@ -60,7 +60,7 @@ async def run(address: str, database: str, count: int, markets: int) -> None:
         settle_ms=5_000,
         now_us=lambda: time.time_ns() // 1000,
         retry_waits=waits,
-        on_lifecycle=lambda frame: None,
+        on_lifecycle=lambda _frame: None,
     )
     connection = Connection("orderbook-1", Channel.ORDERBOOK, around)
     connection.add_markets([ticker(number) for number in range(markets)])

@@ -27,13 +27,13 @@ def books(markets: int) -> list[dict[str, dict[int, int]]]:
     """Deci-cent books of ten levels a side that never cross."""
     chance = random.Random(1)  # noqa: S311 - the same tape each time
     return [
-        {side: {price: 100_000 for price in chance.sample(range(1, 490), 10)} for side in ("yes", "no")}
+        {side: dict.fromkeys(chance.sample(range(1, 490), 10), 100000) for side in ("yes", "no")}
         for _ in range(markets)
     ]
 
 
 def deltas(count: int, markets: int) -> Iterator[tuple[int, str, str, int, int]]:
-    """Milliseconds, ticker, side, price in tenths of a cent, and hundredths of a contract; no level goes below nothing."""
+    """Milliseconds, ticker, side, price in tenths of a cent, hundredths of a contract; no level goes below nothing."""
     chance = random.Random(2)  # noqa: S311 - the same tape each time
     state = books(markets)
     for number in range(count):

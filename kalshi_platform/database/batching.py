@@ -52,6 +52,7 @@ class RowQueue:
         self.policy = policy
         self._blocked_seconds = 0.0
         self._blocked_since = 0.0
+        self._blocked: set[RowQueue] = set()
         self._rows: list[WriterRow] = []
         self._has_rows = asyncio.Event()
         self._is_full = asyncio.Event()
@@ -78,6 +79,10 @@ class RowQueue:
         """Whether it is closed and empty."""
         return self.is_closing and not self._rows
 
+    def report_to(self, blocked: "set[RowQueue]") -> None:
+        """Be in this set, which others share, whenever there is no room; a look at it answers for all."""
+        self._blocked = blocked
+
     def add(self, row: WriterRow) -> None:
         """Take one row; never refuses."""
         self._rows.append(row)
@@ -88,6 +93,7 @@ class RowQueue:
             self._is_full.set()
         if waiting >= self.policy.high_mark and self._has_room.is_set():
             self._has_room.clear()
+            self._blocked.add(self)
             self._blocked_since = time.monotonic()
 
     async def room(self) -> None:
@@ -116,5 +122,6 @@ class RowQueue:
             self._is_full.clear()
         if len(self._rows) <= self.policy.low_mark and not self._has_room.is_set():
             self._has_room.set()
+            self._blocked.discard(self)
             self._blocked_seconds += time.monotonic() - self._blocked_since
         return batch, not self._rows

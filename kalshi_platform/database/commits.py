@@ -6,7 +6,7 @@ A batch that the database refuses for its content is split until the row is foun
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 from typing import Protocol
 
@@ -30,6 +30,9 @@ _PATIENCE = 5.0
 """Seconds after which an impatient write is cut off: a database that hangs is away too."""
 
 _CONNECT_SECONDS = 5.0
+
+_STAGED_SECONDS = 10.0
+"""For so long after a row that was there already, batches go by way of the staging table."""
 
 _REFUSALS: tuple[type[Exception], ...] = (
     UnencodableValueError,
@@ -63,6 +66,7 @@ class BatchCommitter:
         self._rejects = Stage(REJECTED_MESSAGES, Home.GATHERER)
         self._partitions = PartitionKeeper()
         self._connection: asyncpg.Connection | None = None
+        self._staged_until = 0.0
 
     async def commit(self, batch: Sequence[WriterRow], heard: int | None, *, is_patient: bool) -> int:
         """Commit a batch and how far was heard; returns how many rows were new.
@@ -115,8 +119,23 @@ class BatchCommitter:
         times = [] if self._time_index is None else [_as_int(row[self._time_index]) for row in batch]
         if times:
             await self._partitions.ensure(connection, self._table, _days(min(times), max(times), times))
+        if batch and self._table.time_column is not None and time.monotonic() >= self._staged_until:
+            try:
+                return await self._transact(connection, self._stage.copy_new, batch, times, heard)
+            except asyncpg.UniqueViolationError:  # known rows come in crowds: a spool drained again, two connections
+                self._staged_until = time.monotonic() + _STAGED_SECONDS
+        return await self._transact(connection, self._stage.insert_new, batch, times, heard)
+
+    async def _transact(
+        self,
+        connection: asyncpg.Connection,
+        insert: Callable[[asyncpg.Connection, Sequence[WriterRow]], Awaitable[int]],
+        batch: Sequence[WriterRow],
+        times: Sequence[int],
+        heard: int | None,
+    ) -> int:
         async with connection.transaction():
-            new = await self._stage.insert_new(connection, batch) if batch else 0
+            new = await insert(connection, batch) if batch else 0
             if self._time_index is not None and (new or heard is not None):
                 first, last = (min(times), max(times)) if new else (None, None)
                 await connection.execute(

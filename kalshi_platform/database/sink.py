@@ -13,7 +13,7 @@ from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.quarantine import Quarantine
 from kalshi_platform.core.records import TABLE_OF, Row, rejected_row
 from kalshi_platform.core.schema import Table
-from kalshi_platform.database.batching import POLICIES, FlushPolicy
+from kalshi_platform.database.batching import POLICIES, FlushPolicy, RowQueue
 from kalshi_platform.database.spool import Spool
 from kalshi_platform.database.writer import TableWriter, WriterListener
 
@@ -76,6 +76,9 @@ class Sink:
             for kind, table in TABLE_OF.items()
         }
         self._add = {kind: writer.add for kind, writer in self._writers.items()}
+        self._blocked: set[RowQueue] = set()
+        for writer in self._writers.values():
+            writer.queue.report_to(self._blocked)
 
     async def run(self) -> None:
         """Write until closed, and everything is in the database or, where that is away, in the spool.
@@ -103,11 +106,15 @@ class Sink:
             self.add(rejected_row(raw, rejection, connection, received_us))
         return kept
 
+    @property
+    def has_room(self) -> bool:
+        """Whether every queue is below its marks."""
+        return not self._blocked
+
     async def room(self) -> None:
         """Wait while any queue is above its marks; callers read nothing meanwhile."""
-        for writer in self._writers.values():
-            if not writer.has_room:
-                await writer.room()
+        while self._blocked:
+            await next(iter(self._blocked)).room()
 
     def queued(self) -> dict[str, int]:
         """Rows waiting in memory, by table."""

@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from kalshi_platform.service.tallies import SpreadHistogram, TallyCounter
+
 _LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 
 
@@ -92,7 +94,7 @@ class GathererMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.frames = Counter("kalshi_gatherer_frames", "Frames received.", ["role"], registry=self.registry)
+        self.frames = TallyCounter("kalshi_gatherer_frames", "Frames received.", "role", self.registry)
         self.rejected = Counter(
             "kalshi_gatherer_rejected_frames", "Frames put in quarantine.", ["reason"], registry=self.registry
         )
@@ -139,12 +141,12 @@ class GathererMetrics:
             ["kind"],
             registry=self.registry,
         )
-        self.lag = Histogram(
+        self.lag = SpreadHistogram(
             "kalshi_gatherer_message_lag_seconds",
             "From the exchange's stamp to a stage: sending, received, committed.",
-            ["stage"],
-            buckets=_LAG_BUCKETS,
-            registry=self.registry,
+            "stage",
+            _LAG_BUCKETS,
+            self.registry,
         )
 
 

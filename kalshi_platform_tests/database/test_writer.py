@@ -105,6 +105,20 @@ async def test_known_rows_change_nothing_and_leave_no_record(gatherer_database: 
     assert await value(gatherer_database, "SELECT count(*) FROM ingest_batches") == 1
 
 
+async def test_known_rows_among_new_ones_cost_nothing(gatherer_database: str) -> None:
+    """Overlapping connections bring everything twice for a while: each row once, and the records count what was new."""
+    witness = Witness()
+    writer = _writer(gatherer_database, witness)
+    for start in (0, 100, 50, 300):
+        for number in range(start, start + 150):
+            writer.add(_row(number))
+    writer.close()
+    await writer.run()
+    assert witness.errors == []
+    assert await value(gatherer_database, _COUNT) == 400
+    assert await value(gatherer_database, "SELECT sum(row_count)::bigint FROM ingest_batches") == 400
+
+
 async def test_a_quiet_writer_still_says_how_far_was_heard(gatherer_database: str) -> None:
     """Its heartbeat moves the watermark."""
     writer = _writer(gatherer_database, Witness(), heard=T0)
@@ -185,7 +199,7 @@ async def test_while_the_database_is_away_rows_go_to_the_spool_and_come_back_in_
     drained = await value(gatherer_database, "SELECT max(ingest_xid)::text FROM orderbook_deltas WHERE seq <= 30000")
     claimed = "SELECT ingest_xid::text FROM ingest_batches WHERE heard_until IS NOT NULL ORDER BY ingest_xid"
     later = [int(one["ingest_xid"]) for one in (await fetch(gatherer_database, claimed))[before:]]
-    assert all(xid > int(drained) for xid in later)
+    assert all(xid > int(drained) for xid in later), (drained, later, before)
 
 
 async def test_a_writer_stopped_during_an_outage_leaves_its_rows_to_the_next(
