@@ -8,13 +8,14 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from kalshi_platform.simulator.book import Book, Side
-from kalshi_platform.simulator.market import Event, Market, Series, Status
+from kalshi_platform.simulator.market import Event, FeeChange, Market, Series, Status
 from kalshi_platform.simulator.prices import DOLLAR, PRICE_TEXT, rfc3339, rfc3339_ms, size_text
 from kalshi_platform.simulator.trade_tape import TapeEntry
 
 Json = dict[str, Any]
 
 _SOURCES = [{"name": "The simulator", "url": "https://example.com/simulator"}]
+_PICTURES = "https://example.com/simulator/pictures"
 _TERMS = "https://example.com/simulator/terms.pdf"
 _WEEK_MS = 7 * 86_400_000
 
@@ -173,6 +174,45 @@ def fee_change(item: Series) -> Json:
         "fee_type": "quadratic",
         "fee_multiplier": 1,
         "scheduled_ts": rfc3339_ms(item.created_ms),
+    }
+
+
+def event_fee_change(change: FeeChange) -> Json:
+    """A change by which an event got a fee of its own."""
+    return {
+        "id": str(uuid5(NAMESPACE_URL, f"fee:{change.event.ticker}:{change.changed_ms}")),
+        "event_ticker": change.event.ticker,
+        "series_ticker": change.event.series_ticker,
+        "fee_type_override": change.fee_type,
+        "fee_multiplier_override": change.multiplier,
+        "scheduled_ts": rfc3339_ms(change.changed_ms),
+    }
+
+
+def event_metadata(item: Event, markets: Sequence[Market]) -> Json:
+    """How an event is shown; there are no pictures here, only their addresses."""
+    shown = [
+        {"market_ticker": one.ticker, "image_url": f"{_PICTURES}/{one.ticker}.png", "color_code": "#0AC285"}
+        for one in markets
+    ]
+    return {
+        "image_url": f"{_PICTURES}/{item.ticker}.png",
+        "market_details": shown,
+        "settlement_sources": _SOURCES,
+        "competition": item.series_ticker,
+        "competition_scope": "Event",
+    }
+
+
+def structured_target(item: Event, category: str) -> Json:
+    """What an event is about."""
+    return {
+        "id": str(uuid5(NAMESPACE_URL, f"target:{item.ticker}")),
+        "name": item.sub_title,
+        "type": "simulated_round",
+        "details": {"competition": item.series_ticker, "category": category},
+        "source_ids": {},
+        "last_updated_ts": rfc3339_ms(item.created_ms),
     }
 
 
