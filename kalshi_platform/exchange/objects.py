@@ -312,6 +312,11 @@ class Collection(Record, frozen=True, kw_only=True):
     open_date: str | None = None
     close_date: str | None = None
     associated_events: tuple[dict[str, Any], ...] = ()
+    associated_event_tickers: tuple[str, ...] = ()
+    is_single_market_per_event: bool | None = None
+    is_all_yes: bool | None = None
+    price_level_structure: str | None = None
+    price_ranges: tuple[PriceRange, ...] = ()
     is_ordered: bool | None = None
     size_min: int | None = None
     size_max: int | None = None

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from kalshi_platform.simulator.book import Book, Side
 from kalshi_platform.simulator.market import Event, FeeChange, Market, Series, Status
-from kalshi_platform.simulator.prices import DOLLAR, PRICE_TEXT, rfc3339, rfc3339_ms, size_text
+from kalshi_platform.simulator.prices import COMBO_STRUCTURE, DOLLAR, PRICE_TEXT, rfc3339, rfc3339_ms, size_text
 from kalshi_platform.simulator.trade_tape import TapeEntry
 
 Json = dict[str, Any]
@@ -243,6 +243,11 @@ def collection(ticker: str, series_ticker: str, events: list[Event]) -> Json:
         "open_date": rfc3339_ms(min(event.created_ms for event in events)),
         "close_date": rfc3339_ms(max(event.strike_ms for event in events)),
         "associated_events": [{"ticker": event.ticker, "is_yes_only": False, "active_quoters": []} for event in events],
+        "associated_event_tickers": [event.ticker for event in events],
+        "is_single_market_per_event": False,
+        "is_all_yes": False,
+        "price_level_structure": COMBO_STRUCTURE.name,
+        "price_ranges": COMBO_STRUCTURE.ranges(),
         "is_ordered": False,
         "size_min": 2,
         "size_max": 2,
