@@ -125,7 +125,7 @@ class Capture:
     """
 
     def __init__(self, gatherer_id: str, checkpoint_ms: int = HOUR_MS) -> None:
-        self._gatherer_id = gatherer_id
+        self.gatherer_id = gatherer_id
         self._checkpoint_ms = checkpoint_ms
         self._markets: dict[str, MarketBook] = {}
         self._tickers: dict[str, Occurrences] = {}
@@ -212,7 +212,7 @@ class Capture:
         market.valid_from = sent_ms
         self._plan(ticker, market, sent_ms)
         rows.append(
-            snapshot_row(market.book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us)
+            snapshot_row(market.book, ticker, Source.WEBSOCKET, self.gatherer_id, sent_ms * MILLISECOND, received_us)
         )
         return rows
 
@@ -220,7 +220,7 @@ class Capture:
         """What the exchange said is kept; the book may have moved on since."""
         ticker = check_ticker(frame.msg.market_ticker)
         book, sent_ms = _book_of(frame, received_us)
-        return snapshot_row(book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us)
+        return snapshot_row(book, ticker, Source.WEBSOCKET, self.gatherer_id, sent_ms * MILLISECOND, received_us)
 
     def _late_delta(self, frame: DeltaFrame, received_us: int) -> Sequence[DeltaRow]:
         ticker, ms, side, price, size_delta = _change_of(frame, received_us)
@@ -342,7 +342,7 @@ class Capture:
             return []
         market.emitted = due
         self.counts.checkpoints += 1
-        return [snapshot_row(market.book, ticker, Source.CHECKPOINT, self._gatherer_id, due * MILLISECOND, received_us)]
+        return [snapshot_row(market.book, ticker, Source.CHECKPOINT, self.gatherer_id, due * MILLISECOND, received_us)]
 
 
 def _change_of(frame: DeltaFrame, received_us: int) -> _Change:

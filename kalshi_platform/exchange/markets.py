@@ -15,6 +15,10 @@ CHUNK = 500
 RESYNC_EVERY_US = SECOND
 """All books are asked for at most this often, however many holes there are."""
 
+BOOK_DUE_US, BOOK_DUE_AGAIN_US = 10 * SECOND, 60 * SECOND
+"""A market whose first book does not come is asked for so long after the last book that came, and again so often: the
+exchange sends none for a market that it thinks we have (fact 8)."""
+
 
 def chunks(tickers: Iterable[str]) -> Iterator[Sequence[str]]:
     """Tickers in order, as many at once as one command may name."""
@@ -32,11 +36,14 @@ class Markets:
     Attributes:
         wanted: Markets that the connection is meant to follow.
         requested: Those of them that the exchange was asked for on the subscription that lives or is awaited.
+        bookless: Those of them whose book has not come since.
     """
 
     def __init__(self, tickers: Iterable[str], outbox: Outbox) -> None:
         self.wanted = set(tickers)
         self.requested: set[str] = set()
+        self.bookless: set[str] = set()
+        self._book_due_us: int | None = None
         self._outbox = outbox
         self._resynced_us = -RESYNC_EVERY_US
         self.is_resync_due = False
@@ -50,6 +57,7 @@ class Markets:
         """The markets that a new subscription names."""
         first = tuple(next(chunks(self.wanted), ()))
         self.requested = set(first)
+        self.bookless = set(first)
         return first
 
     def add(self, sid: int) -> None:
@@ -57,6 +65,28 @@ class Markets:
         missing = self.missing
         self._update(sid, "add_markets", missing)
         self.requested |= missing
+        self.bookless |= missing
+
+    def forget(self) -> None:
+        """The subscription is gone, and with it all that was asked for."""
+        self.requested.clear()
+        self.bookless.clear()
+
+    def book_came(self, ticker: str) -> None:
+        """A whole book came."""
+        if ticker in self.bookless:
+            self.bookless.discard(ticker)
+            self._book_due_us = None
+
+    def ask_bookless(self, sid: int, now_us: int) -> None:
+        """Ask for first books that ought to have come."""
+        if not self.bookless:
+            self._book_due_us = None
+        elif self._book_due_us is None:
+            self._book_due_us = now_us + BOOK_DUE_US
+        elif now_us >= self._book_due_us:
+            self._book_due_us = now_us + BOOK_DUE_AGAIN_US
+            self.ask(sid, self.bookless)
 
     def leave(self, leaving: Iterable[str]) -> set[str]:
         """Want these no more; returns those that were wanted."""
@@ -68,11 +98,13 @@ class Markets:
         """Take back what was asked for."""
         self._update(sid, "delete_markets", left & self.requested)
         self.requested -= left
+        self.bookless -= left
 
     def refuse(self, tickers: Iterable[str]) -> tuple[str, ...]:
         """The exchange will not have them; returns those that nobody follows now."""
         named = set(tickers)
         self.requested -= named
+        self.bookless -= named
         return tuple(sorted(self.leave(named)))
 
     def ask(self, sid: int, tickers: Iterable[str]) -> None:

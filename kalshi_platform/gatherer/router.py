@@ -77,6 +77,7 @@ class Router:
         self._reported = CaptureCounts()
         self._asked_ms = 0
         self._latest = (0, 0)
+        self._received_us = 0
         self.heard_data = False
         self.swept_ms = 0
 
@@ -94,6 +95,7 @@ class Router:
             self._note_sending(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
+        self._received_us = received_us
 
     def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.
@@ -155,7 +157,19 @@ class Router:
             self._capture.distrust()
             self._asked_ms = received_us // MILLISECOND
         found = gap.found
-        row = GapRow(received_us, self._name, gap.sid, gap.channel, found.expected, found.seen, gap.markets)
+        row = GapRow(
+            received_us,
+            self._capture.gatherer_id,
+            self._name,
+            gap.sid,
+            gap.channel,
+            "",
+            "sequence",
+            found.expected,
+            found.seen,
+            gap.markets,
+            from_at=self._received_us or received_us,
+        )
         self._sink.add(row)
         self._metrics.gaps.labels(gap.channel).inc()
         _log.warning("sequence gap", connection=self._name, channel=gap.channel, **_numbers(row))

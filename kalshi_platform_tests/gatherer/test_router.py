@@ -87,9 +87,11 @@ async def test_a_gap_is_recorded_distrusted_and_healed(gatherer_database: str) -
     assert book.yes == {400_000: 600}
     await bench.write()
     (gap,) = await fetch(
-        gatherer_database, "SELECT connection, channel, expected_seq, seen_seq, markets FROM capture_gaps"
+        gatherer_database,
+        "SELECT gatherer_id, connection, channel, ticker, cause, expected_seq, seen_seq, markets, "
+        "from_at <= detected_at, until_at FROM capture_gaps",
     )
-    assert tuple(gap) == ("orderbook-1", "orderbook_delta", 3, 6, 2)
+    assert tuple(gap) == ("g", "orderbook-1", "orderbook_delta", "", "sequence", 3, 6, 2, True, None)
     assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 3
     assert bench.metrics.registry.get_sample_value(
         "kalshi_gatherer_sequence_gaps_total", {"channel": "orderbook_delta"}
