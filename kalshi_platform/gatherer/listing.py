@@ -144,7 +144,7 @@ class Listing:
         unseen = [
             ticker
             for ticker, market in self._markets.items()
-            if market.walk != self._walk and not self._is_news(ticker, market, now_us)
+            if market.walk != self._walk and not self._is_news(ticker, now_us)
         ]
         oldest = now_us - _MESSAGES_KEPT_US
         self._heard = {ticker: heard_us for ticker, heard_us in self._heard.items() if heard_us > oldest}
@@ -198,6 +198,8 @@ class Listing:
         if market is None:
             market = self._markets[row.ticker] = ListedMarket(state, walk=self._walk)
         prices = grid(row.price_ranges) or market.grid
+        if market.close_s and market.state is state is State.CLOSED:
+            close_s = market.close_s  # which may be before the time it was listed for
         is_restructured = prices != market.grid != ""
         market.state, market.grid, market.volume = state, prices, contracts(row.volume_24h_fp)
         self._plan(row.ticker, market, open_s, close_s)
@@ -210,7 +212,7 @@ class Listing:
             market.state = State.PAUSED if state is State.OPEN and body.is_deactivated else state
         open_s = market.open_s if body.open_ts is None else body.open_ts
         close_s = market.close_s if body.close_ts is None else body.close_ts
-        if market.state is State.OPEN and close_s <= now_s:
+        if body.event_type == "activated" and close_s <= now_s:
             close_s = 0  # it opened again: the time it had is over
         if body.event_type == "close_date_updated" and market.state is State.CLOSED and close_s > now_s:
             market.state = State.PAUSED  # opened again by the message that follows
@@ -259,11 +261,9 @@ class Listing:
             return not market.open_s or now_s >= market.open_s - OPENING_LEAD_S
         return market.state is not State.CLOSED or now_s < market.close_s + CLOSING_LINGER_S
 
-    def _is_news(self, ticker: str, market: ListedMarket, now_us: int) -> bool:
+    def _is_news(self, ticker: str, now_us: int) -> bool:
         """Whether a walk may have missed the market because something happened to it."""
         heard_us = self._heard.get(ticker)
-        if market.state is State.CLOSED:
-            return True  # the clock leaves it, or a message
         return heard_us is not None and heard_us > min(now_us - REST_BLIND_US, self._walk_began_us - REST_LAG_US)
 
     def _forget(self, ticker: str) -> list[str]:
