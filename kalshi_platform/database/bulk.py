@@ -42,7 +42,7 @@ class Stage:
             f"SELECT {columns} FROM {table.name} WITH NO DATA"
         )
         staged = f"pg_temp.{self._name}"
-        insert = f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM"  # noqa: S608 - schema's names
+        insert = f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM"
         taken = f"WITH taken AS (DELETE FROM {staged} RETURNING {columns})"  # noqa: S608 - else two batches collide
         self._insert = (
             f"{taken} {insert} taken {_revision(table, home)}"

@@ -4,7 +4,7 @@ Holds subscriptions (one sid per channel, kalshi-protocol.md §3.6), places ever
 a gap, and subscribes again where a subscription ends or falls silent. Kept out: sockets, clocks, books and rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 from kalshi_platform.core.messages import (
@@ -18,7 +18,7 @@ from kalshi_platform.core.messages import (
 )
 from kalshi_platform.core.sequence import Place, SequenceBreak
 from kalshi_platform.core.units import SECOND
-from kalshi_platform.exchange.commands import MOST_ATTEMPTS, Command, Outbox
+from kalshi_platform.exchange.commands import LONGEST_WAIT_US, MOST_ATTEMPTS, Command, Outbox, wait_us
 from kalshi_platform.exchange.events import (
     Ended,
     Event,
@@ -45,13 +45,8 @@ UNKNOWN_SID, UNKNOWN_CHANNEL, ALREADY_SUBSCRIBED, MARKET_LIMIT, TOO_FAST = 7, 8,
 AGAIN_LATER_CODES = frozenset({10, 17, 18, 25, TOO_FAST})
 """Answers to a command that may be different in a moment; 17 is retired and was an internal error."""
 
-HOLE_US = 60 * SECOND
-"""For so long after a gap late frames are expected to come."""
-
 RECONCILE_US = 60 * SECOND
 """So often the exchange is asked what it serves: a subscription may end without a word (kalshi-pitfalls.md 25)."""
-
-_LONGEST_WAIT_S = 60
 
 
 class Session:
@@ -73,9 +68,9 @@ class Session:
             self._subscribe(channel)
 
     @property
-    def tickers(self) -> frozenset[str]:
+    def tickers(self) -> Set[str]:
         """Markets that this connection is meant to follow."""
-        return frozenset(self._markets.wanted)
+        return self._markets.wanted.keys()
 
     def take_commands(self) -> list[bytes]:
         """Commands to send now, in order; each is handed out once."""
@@ -83,7 +78,7 @@ class Session:
 
     def add_markets(self, tickers: Iterable[str]) -> None:
         """Follow more markets."""
-        self._markets.wanted.update(tickers)
+        self._markets.want(tickers)
         self._request_markets()
 
     def delete_markets(self, tickers: Iterable[str]) -> None:
@@ -142,10 +137,22 @@ class Session:
 
     def awaits_late(self, now_us: int) -> bool:
         """Whether frames that fill a hole may still come."""
-        return any(
-            one.gap_us is not None and now_us - one.gap_us < HOLE_US and one.sequence.missing
-            for one in self._subscriptions.all()
-        )
+        return self._subscriptions.await_late(now_us)
+
+    def missing(self, sid: int) -> int:
+        """Numbers of a subscription that were passed over and have not come since; 0 for one that is forgotten."""
+        one = self._subscriptions.get(sid)
+        return 0 if one is None else one.sequence.missing
+
+    def serves(self, channel: str) -> bool:
+        """Whether a subscription serves the channel."""
+        return self._subscriptions.serving(Channel(channel)) is not None
+
+    def has_all_books(self, untrusted: Set[str]) -> bool:
+        """Whether the book of every market that is wanted has come, and is not among those."""
+        one = self._subscriptions.serving(Channel.ORDERBOOK)
+        is_served = one is not None and not one.is_leaving
+        return not self._markets.wanted or (is_served and self._markets.are_whole(untrusted))
 
     def receive(self, frame: Frame, now_us: int) -> list[Event]:
         """Take one decoded frame; returns what it means, in order."""
@@ -178,7 +185,7 @@ class Session:
             known = ticker if ticker in self._markets.requested else None
             self.request_snapshots(self._markets.requested if known is None else [known])
             ticker = known
-        return [*events, Missed(one.channel, ticker)]
+        return [*events, Missed(one.channel, one.sid, ticker)]
 
     # data
 
@@ -204,7 +211,7 @@ class Session:
         is_whole = one.is_alive and place in (Place.NEXT, Place.AHEAD)
         if is_whole and isinstance(frame, SnapshotFrame):
             self._outbox.came(frame.id, frame.msg.market_ticker, now_us)
-            self._markets.book_came(frame.msg.market_ticker)
+            self._markets.book_came(sid, frame.msg.market_ticker)
         return [*events, Heard(frame) if is_whole else Late(frame)]
 
     def _place(self, one: Subscription, seq: int, now_us: int) -> tuple[Place, list[Event]]:
@@ -278,9 +285,7 @@ class Session:
             one, events = self._start(Channel(command.channel), frame.sid, now_us)
             events += self._place(one, frame.seq, now_us)[1] if known is None and frame.seq is not None else []
         if command.channel == Channel.ORDERBOOK:
-            self.request_snapshots(
-                self._markets.requested
-            )  # the exchange sends none for markets that it thinks we have
+            self.request_snapshots(self._markets.requested)  # none come for markets that it thinks we have
         return events
 
     def _listed(self, listed: Sequence[object], now_us: int) -> list[Event]:
@@ -318,7 +323,7 @@ class Session:
         """Live with a refusal; returns the markets that will not be followed."""
         if code in AGAIN_LATER_CODES:
             again = replace(command, attempt=command.attempt + 1)
-            self._outbox.send_later(again, now_us + _wait_us(command.attempt))
+            self._outbox.send_later(again, now_us + wait_us(command.attempt))
         elif code == UNKNOWN_CHANNEL:
             self._channels = [channel for channel in self._channels if channel != command.channel]
         elif code == ALREADY_SUBSCRIBED:
@@ -331,13 +336,13 @@ class Session:
 
     def _end(self, one: Subscription, code: int, text: str, now_us: int) -> list[Event]:
         """A subscription is over; ask for another, after a while where the last ones did not live long."""
-        if one.is_leaving or now_us - one.started_us > _LONGEST_WAIT_S * SECOND:
+        if one.is_leaving or now_us - one.started_us > LONGEST_WAIT_US:
             self._failures.pop(one.channel, None)
         failures = 0 if one.is_leaving else self._failures.get(one.channel, 0)
         self._failures[one.channel] = failures + 1
         self._bury(one)
         if failures:
-            self._outbox.send_later(Command("subscribe", one.channel), now_us + _wait_us(failures))
+            self._outbox.send_later(Command("subscribe", one.channel), now_us + wait_us(failures))
         else:
             self._subscribe(one.channel)
         return [Ended(one.channel, one.sid, code, text)]
@@ -364,7 +369,7 @@ class Session:
         one = self._subscriptions.serving(Channel.ORDERBOOK)
         if one is not None:
             self._markets.add(one.sid)
-            self._markets.drop(one.sid, self._markets.requested - self._markets.wanted)
+            self._markets.drop(one.sid, self._markets.unwanted)
         elif self._markets.missing and not self._markets.requested:
             self._subscribe(Channel.ORDERBOOK)
 
@@ -393,7 +398,3 @@ class Session:
 
 def _is_sid(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _wait_us(failures: int) -> int:
-    return min(1 << (min(failures, 10) - 1), _LONGEST_WAIT_S) * SECOND

@@ -19,6 +19,7 @@ from kalshi_platform.core.messages import (
     TradeFrame,
 )
 from kalshi_platform.core.sequence import SequenceCounter
+from kalshi_platform.core.units import SECOND
 from kalshi_platform.exchange.staleness import Rhythm
 
 
@@ -57,6 +58,9 @@ SERVED_BY: Mapping[type[DataFrame], tuple[Channel, ...]] = {
 }
 """The channels whose subscriptions send a kind of frame."""
 
+HOLE_US = 60 * SECOND
+"""For so long after a gap late frames are expected to come."""
+
 _DEAD_KEPT = 16
 _FORGOTTEN_KEPT = 1024
 
@@ -86,9 +90,12 @@ class Subscriptions:
         """The subscription of this id, dead or alive."""
         return None if sid is None else self._by_sid.get(sid)
 
-    def all(self) -> list[Subscription]:
-        """Those that are known."""
-        return list(self._by_sid.values())
+    def await_late(self, now_us: int) -> bool:
+        """Whether frames that fill a hole may still come."""
+        return any(
+            one.gap_us is not None and now_us - one.gap_us < HOLE_US and one.sequence.missing
+            for one in self._by_sid.values()
+        )
 
     def living(self) -> list[Subscription]:
         """Those that serve."""

@@ -155,34 +155,27 @@ class Listing:
         return Changes(leave=[one for ticker in tickers for one in self._forget(ticker)])
 
     def homeless(self, tickers: Iterable[str]) -> None:
-        """No connection had room for these; each page that names them offers them again."""
-        for ticker in tickers:
-            if ticker in self._markets:
-                self._markets[ticker].is_followed = False
-                self._homeless.add(ticker)
+        """No connection had room for these; `offers` names them again."""
+        known = [ticker for ticker in tickers if ticker in self._markets]
+        self._mark(known, is_followed=False)
+        self._homeless.update(known)
 
-    def swaps(self) -> Changes:
-        """Quiet markets to leave for busy ones that have no room.
+    def offers(self) -> Changes:
+        """All that has no room, the busiest first, and quiet markets to leave for the busy among them.
 
         A market is left for one that trades more than twice as much, no less, so that two do not take turns.
         """
-        homeless = [ticker for ticker in self._homeless if ticker in self._markets and not self._is_followed(ticker)]
-        self._homeless = set(homeless)
-        follow, leave = [], []
-        for busy, quiet in zip(
-            self._by_activity(homeless), reversed(self.followed() if homeless else []), strict=False
-        ):
+        homeless, self._homeless = self._homeless, set()
+        waiting = self._by_activity(ticker for ticker in homeless if ticker in self._markets)
+        leave = []
+        for busy, quiet in zip(waiting, reversed(self.followed() if waiting else []), strict=False):
             if self.activity(busy) <= 2 * self.activity(quiet):
                 break
-            follow.append(busy)
             leave.append(quiet)
-        self._mark(follow, is_followed=True)
+        self._mark(waiting, is_followed=True)
         self._mark(leave, is_followed=False)
         self._homeless.update(leave)
-        return Changes(follow, leave)
-
-    def _is_followed(self, ticker: str) -> bool:
-        return self._markets[ticker].is_followed
+        return Changes(waiting, leave)
 
     def _mark(self, tickers: Iterable[str], *, is_followed: bool) -> None:
         for ticker in tickers:
@@ -238,7 +231,7 @@ class Listing:
                 continue
             self._keep_time(ticker, market, now_s)
             is_wanted = self._is_wanted(market, now_s)
-            if is_wanted and not market.is_followed:
+            if is_wanted and not market.is_followed and ticker not in self._homeless:
                 market.is_followed = True
                 follow.append(ticker)
             elif not is_wanted and market.state is State.CLOSED:

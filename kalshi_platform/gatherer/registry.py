@@ -136,7 +136,7 @@ class Registry:
         listing.begin_walk(started_us)
         rows = [await self._list(status) for status in _LISTED]
         await self._ask_after(listing.end_walk(self._now_us()))
-        self._publish(listing.swaps())
+        self._publish(listing.offers())
         self._has_walked = True
         self._report(sum(rows), started_us)
 

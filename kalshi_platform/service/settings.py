@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     lifecycle_connections: int = Field(2, ge=0, description="Connections that hear markets come and go.")
     orderbook_connections: int = Field(144, ge=1, description="Connections over which order books are spread.")
     markets_per_connection: int = Field(7500, ge=1, description="Most order books on one connection.")
+    handshakes_per_second: float = Field(
+        20.0, gt=0, description="New connections a second at the most, so that an outage does not end in a storm."
+    )
     include_multivariate: bool = Field(
         default=False, description="Whether to follow combos (KXMVE…), which dominate the list."
     )
