@@ -27,7 +27,7 @@ from kalshi_platform.exchange.signing import load_signer
 from kalshi_platform.gatherer.connection import Surroundings, handshakes
 from kalshi_platform.gatherer.connections import ConnectionManager
 from kalshi_platform.gatherer.predecessor import keep_closing
-from kalshi_platform.gatherer.registry import Registry
+from kalshi_platform.gatherer.registry import Followers, Registry
 from kalshi_platform.gatherer.reports import WriterReports
 from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.metrics import GathererMetrics
@@ -89,11 +89,12 @@ class Gatherer:
         )
         self._registry = Registry(
             self._rest,
-            self._manager.follow,
-            self._manager.leave,
+            Followers(self._manager.follow, self._manager.leave, self._manager.request_snapshots),
+            self.metrics,
             _retry_waits,
             _now_us,
             include_multivariate=settings.include_multivariate,
+            reconcile_seconds=settings.reconcile_seconds,
         )
 
     async def run(self, stop: asyncio.Event) -> None:

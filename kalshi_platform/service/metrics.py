@@ -139,6 +139,21 @@ class GathererMetrics:
         self.markets = Gauge(
             "kalshi_gatherer_markets_active", "Markets whose order book is followed.", registry=self.registry
         )
+        self.listed = Gauge(
+            "kalshi_gatherer_markets_listed",
+            "Markets that the registry knows, by where they are in life.",
+            ["state"],
+            registry=self.registry,
+        )
+        self.listed_at = Gauge(
+            "kalshi_gatherer_markets_listed_timestamp_seconds",
+            "When the whole list of markets was last walked.",
+            registry=self.registry,
+        )
+        self.exchange_active = Gauge(
+            "kalshi_gatherer_exchange_active", "1 while the exchange says that it trades.", registry=self.registry
+        )
+        self.exchange_active.set(1)
         self.homeless = Counter(
             "kalshi_gatherer_markets_without_room",
             "Markets that no connection had room for.",

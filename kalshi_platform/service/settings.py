@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     include_multivariate: bool = Field(
         default=False, description="Whether to follow combos (KXMVE…), which dominate the list."
     )
+    reconcile_seconds: float = Field(
+        300.0, ge=1, description="Time between two walks over the exchange's whole list of markets."
+    )
     checkpoint_seconds: int = Field(3600, ge=1, description="Interval of the exchange's clock at which books are kept.")
     settle_seconds: float = Field(
         5.0, ge=0, description="How late a message may come: checkpoints and watermarks wait for it."
