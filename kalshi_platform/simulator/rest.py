@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.rest_candles import CandleHandlers
 from kalshi_platform.simulator.rest_exchange import ExchangeHandlers
 from kalshi_platform.simulator.rest_gate import Gate, Handler
@@ -16,6 +15,7 @@ from kalshi_platform.simulator.rest_listings import ListingHandlers
 from kalshi_platform.simulator.rest_markets import MarketHandlers
 from kalshi_platform.simulator.rest_options import RestOptions
 from kalshi_platform.simulator.rest_state import RestState
+from kalshi_platform.simulator.venue import Venue
 
 PREFIX = "/trade-api/v2"
 
@@ -23,7 +23,7 @@ PREFIX = "/trade-api/v2"
 class Rest:
     """All handlers around one exchange, and what tests may look at and turn."""
 
-    def __init__(self, exchange: Exchange, options: RestOptions, clock: Callable[[], int]) -> None:
+    def __init__(self, exchange: Venue, options: RestOptions, clock: Callable[[], int]) -> None:
         self.state = RestState(exchange, options, clock)
         """Its `cutoff_ms` may be moved."""
         self.gate = Gate(options, clock)

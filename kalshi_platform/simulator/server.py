@@ -20,6 +20,7 @@ from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.options import SimulatorOptions
+from kalshi_platform.simulator.pace import Pace
 from kalshi_platform.simulator.pauses import plan_maintenance, plan_pauses
 from kalshi_platform.simulator.pulse import Pulse
 from kalshi_platform.simulator.requests import NOT_FOUND_BODY, BadRequestError, NotFoundError, answer, answer_bytes
@@ -119,7 +120,7 @@ async def running(options: SimulatorOptions, clock: Clock | None = None) -> Asyn
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     try:
         address = await _listen(runner, options)
-        pulse = Pulse(options, exchange, hub, ledger, clock)
+        pulse = Pulse(options, Pace(exchange, options.rate, clock), hub, ledger, clock)
         simulator = Simulator(address, exchange, ledger, pulse, rest, endpoint)
         plan_pauses(exchange.timetable, simulator, options.pauses, clock.now_ms())
         if options.maintenance:
