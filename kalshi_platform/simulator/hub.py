@@ -4,6 +4,8 @@ The exchange tells the hub what happened; the hub encodes it at most once per au
 many. What clients ask for is `session`'s business.
 """
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -40,6 +42,8 @@ class Hub:
         self.sending_ms = clock()
         """What `sending_ts_ms` says; one look at the clock serves a whole tick."""
         self._audiences = {(channel, priced): Audience() for channel in Channel for priced in (False, True)}
+        self.changed_at: float | None = None
+        """When somebody last subscribed to something or was due a first book, by the monotonic clock."""
         self._members: dict[Member, None] = {}
         self._owners: dict[Subscription, Member] = {}
         self._mishaps: dict[Connection, Mishaps] = {}
@@ -71,8 +75,13 @@ class Hub:
         self.audience(subscription).leave_all(subscription)
         self._owners.pop(subscription, None)
 
+    def listening(self) -> Counter[str]:
+        """Subscriptions that have got all their first books, by channel."""
+        return Counter(one.channel.value for one in self._owners if not one.wanted)
+
     def audience(self, subscription: Subscription) -> Audience:
         """The audience that a subscription joins or leaves."""
+        self.changed_at = time.monotonic()
         return self._audiences[subscription.channel, subscription.yes_priced]
 
     def delta(self, listing: Listing, fact: Delta, ts_ms: int) -> int:
@@ -111,6 +120,26 @@ class Hub:
         """Publish a market's or an event's step of life to all who follow them; combos have a channel of their own."""
         channel = Channel.COMBO_LIFECYCLE if of_combo else Channel.LIFECYCLE
         self._hand_out(self._audiences[channel, False], _NO_MARKET, kind, text)
+
+    def recorded(self, channel: Channel, ticker: str, kind: bytes, text: Callable[[bool], str]) -> int:
+        """Publish a message as it was recorded; returns to how many.
+
+        Args:
+            channel: Where it belongs.
+            ticker: Its market; nothing where it is about no market of a list.
+            kind: Its type.
+            text: Writes its `msg`, told whether the no side stands on the yes scale.
+        """
+        recipients = 0
+        for yes_priced in (False, True):
+            audience = self._audiences[channel, yes_priced]
+            if not audience.is_empty(ticker):
+                recipients += self._hand_out(audience, ticker, kind, text(yes_priced))
+        return recipients
+
+    def has_room(self, most_bytes: int) -> bool:
+        """Whether every client has taken all but so many bytes of what it was sent."""
+        return all(member.connection.backlog() < most_bytes for member in self._members)
 
     def tail(self, message: str) -> bytes:
         """The part of an envelope that all recipients share."""
