@@ -71,15 +71,14 @@ class Exchange(Venue):
         return len(facts) + self.quote(market, ts_ms)
 
     def _publish_delta(self, market: Market, fact: Delta, ts_ms: int) -> None:
-        recipients = self._hub.delta(market.listing, fact, ts_ms)
-        self._ledger.delta(ts_ms, market.ticker, fact, recipients)
+        self._ledger.delta(ts_ms, market.ticker, fact, self._hub.delta(market.listing, fact, ts_ms))
 
     def _publish_trade(self, market: Market, fact: Trade, ts_ms: int) -> None:
         market.trade(fact.yes_price, fact.size, opens_interest=self._random.random() < _OPENS_INTEREST)
         trade_id = str(UUID(int=self._random.getrandbits(128), version=4))
         self.tape.append(trade_id, market.ticker, ts_ms, fact)
-        recipients = self._hub.trade(market.ticker, trade_id, fact, ts_ms)
-        self._ledger.trade(ts_ms, trade_id, market.ticker, fact, recipients)
+        handed = self._hub.trade(market.ticker, trade_id, fact, ts_ms)
+        self._ledger.trade(ts_ms, trade_id, market.ticker, fact, handed)
 
     def quote(self, market: Market, ts_ms: int) -> int:
         """Send a ticker if anything in it changed, at most one per market and millisecond.

@@ -11,6 +11,7 @@ from math import inf
 
 import msgspec
 
+from kalshi_platform.simulator.account import Handed
 from kalshi_platform.simulator.book import Side
 from kalshi_platform.simulator.clock import TapeClock
 from kalshi_platform.simulator.hub import Hub
@@ -166,11 +167,11 @@ class Replay(Venue):
         else:
             self._as_recorded(frame)
 
-    def _as_recorded(self, frame: RecordedFrame) -> int:
+    def _as_recorded(self, frame: RecordedFrame) -> Handed:
         """Hand out a message that is the same for everybody."""
         channel = _CHANNELS[frame.type]
         ticker = frame.ticker if channel.takes_markets else ""
-        return self._hub.recorded(channel, ticker, frame.type.encode(), lambda _: frame.message.decode())
+        return self._hub.recorded(channel, ticker, frame.type.encode(), frame.message.decode())
 
     def _snapshot(self, frame: RecordedFrame, market: Market) -> None:
         """Take the recorded book; where it is not the one that was known, everybody is told."""
@@ -193,11 +194,9 @@ class Replay(Venue):
         fact = Delta(body.side, fixed(body.price_dollars, "price"), fixed(body.delta_fp, "size"))
         self.introduce(market)
         self._apply(market, fact)
-        recipients = self._hub.recorded(
-            Channel.ORDERBOOK, market.ticker, b"orderbook_delta", lambda priced: _delta_text(frame, fact, priced)
-        )
+        handed = self._hub.recorded_delta(market.ticker, partial(_delta_text, frame, fact))
         stamp = body.ts_ms or (stamp_ms(body.ts) if body.ts else frame.at_ms)
-        self._ledger.delta(stamp, market.ticker, fact, recipients)
+        self._ledger.delta(stamp, market.ticker, fact, handed)
 
     def _apply(self, market: Market, fact: Delta) -> None:
         """Change a book without the exchange's own scruples: a recording may have holes."""
@@ -234,7 +233,7 @@ class Replay(Venue):
         market.status, market.updated_ms = Status.CLOSED, market.close_ms
 
 
-def _delta_text(frame: RecordedFrame, fact: Delta, yes_priced: bool) -> str:
+def _delta_text(frame: RecordedFrame, fact: Delta, *, yes_priced: bool) -> str:
     """The recorded `msg`, with its price on the yes scale where that was asked for."""
     if not yes_priced or fact.side == "yes":
         return frame.message.decode()

@@ -7,9 +7,8 @@ business.
 from kalshi_platform.simulator.agenda import Timetable
 from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.hub import Hub
-from kalshi_platform.simulator.ledger import Ledger
+from kalshi_platform.simulator.ledger import Fact, Ledger
 from kalshi_platform.simulator.market import Market
-from kalshi_platform.simulator.mishaps import Mishap
 from kalshi_platform.simulator.trade_tape import TradeTape
 
 
@@ -26,6 +25,8 @@ class Venue:
     def __init__(self, catalogue: Catalogue, hub: Hub, ledger: Ledger, recent_trades: int) -> None:
         self._hub = hub
         self._ledger = ledger
+        if ledger.is_kept:
+            hub.tell = self.note
         self.catalogue = catalogue
         self.tape = TradeTape(recent_trades)
         self.timetable = Timetable()
@@ -55,9 +56,9 @@ class Venue:
             market.is_introduced = True
             self._ledger.book(self.now_ms, market.ticker, market.book)
 
-    def note(self, mishap: Mishap) -> None:
-        """Tell the ledger of a fault."""
-        self._ledger.fault(self.now_ms, mishap)
+    def note(self, fact: Fact) -> None:
+        """Tell the ledger of something that is no message."""
+        self._ledger.note(self.now_ms, fact)
 
     def keep_time(self, ts_ms: int) -> None:
         """Do what is due by the clock."""
