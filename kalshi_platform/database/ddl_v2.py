@@ -83,7 +83,7 @@ Measured on 5 M rows of 50,000 markets: COPY as fast as without it (a B-tree by 
 
 SUMMARIZE = """
 CREATE FUNCTION public.kalshi_mark_recent(table_name text) RETURNS integer
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $function$
     SELECT coalesce(sum(brin_summarize_new_values(i.indexrelid)), 0)::integer
     FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS a ON a.oid = x.relam
     JOIN pg_inherits ON inhrelid = i.indrelid JOIN pg_class AS p ON p.oid = inhparent
@@ -94,7 +94,10 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function
     AND c.relname LIKE p.relname || '\\_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '%'
 $function$
 """
-"""Marks what was appended to today's partitions, so that `<table>_recent` finds it; returns the new ranges."""
+"""Marks what was appended to today's partitions, so that `<table>_recent` finds it; returns the new ranges.
+
+It gives up after 200 ms, because whoever waits for a vacuum for a second ends it.
+"""
 
 COMMENT_SUMMARIZE = """
 COMMENT ON FUNCTION public.kalshi_mark_recent(text) IS
