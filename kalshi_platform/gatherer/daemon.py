@@ -6,6 +6,7 @@ Kept out: everything that can be tested without a process.
 import asyncio
 import time
 from collections.abc import Coroutine, Iterator, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ from kalshi_platform.database.batching import FlushPolicy
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.spool import Spool
+from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
@@ -108,7 +110,7 @@ class Gatherer:
         with serve_status(settings.metrics_host, settings.metrics_port, self.metrics.registry, self.health) as port:
             _log.info("gathering", gatherer=settings.gatherer_id, exchange=settings.ws_url, metrics_port=port)
             writing = asyncio.create_task(self._sink.run())
-            refusal = await _until(stop, writing, self._listen())
+            refusal = await _until(stop, writing, self._listen(stop))
             await self._drain(writing)
         _log.info("stopped")
         if refusal is not None:
@@ -146,11 +148,12 @@ class Gatherer:
             "spooled": self._sink.spooled(),
         }
 
-    async def _listen(self) -> None:
+    async def _listen(self, stop: asyncio.Event) -> None:
         async with self._rest, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registry.run())
             tasks.create_task(self._manager.run())
             tasks.create_task(keep_closing(self._url, self._started_us, _retry_waits))
+            tasks.create_task(keep_up(self._url, Home.GATHERER, stop, _today))
 
     def _on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
         self._registry.on_lifecycle(frame)
@@ -190,6 +193,10 @@ async def _until(
         working.cancel()
         await asyncio.wait([stopping, working])
     return None if working.cancelled() else working.exception()
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _now_us() -> int:
