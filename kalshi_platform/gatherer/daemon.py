@@ -177,6 +177,7 @@ def _policies(settings: Settings) -> Mapping[str, FlushPolicy]:
         schema.ORDERBOOK_DELTAS.name: FlushPolicy(settings.deltas_batch_rows, settings.deltas_flush_ms / 1000),
         schema.TICKERS.name: FlushPolicy(settings.tickers_batch_rows, settings.tickers_flush_ms / 1000),
         schema.ORDERBOOK_SNAPSHOTS.name: FlushPolicy(settings.snapshots_batch_rows, settings.snapshots_flush_ms / 1000),
+        schema.CAPTURE_SESSIONS.name: FlushPolicy(5000, 0.25),  # a start opens one for every market
     }
 
 
