@@ -24,8 +24,10 @@ from kalshi_platform.database.spool import Spool
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
-from kalshi_platform.gatherer.connections import ConnectionManager, Surroundings
-from kalshi_platform.gatherer.registry import Registry
+from kalshi_platform.gatherer.connection import Surroundings, handshakes
+from kalshi_platform.gatherer.connections import ConnectionManager
+from kalshi_platform.gatherer.predecessor import keep_closing
+from kalshi_platform.gatherer.registry import Followers, Registry
 from kalshi_platform.gatherer.reports import WriterReports
 from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.metrics import GathererMetrics
@@ -47,6 +49,7 @@ class Gatherer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._url = settings.required("gatherer_database_url")
+        self._started_us = _now_us()
         key_path = Path(settings.required("private_key_path"))
         signer = load_signer(settings.required("api_key_id"), key_path, lambda: _now_us() // MILLISECOND)
         self.metrics = GathererMetrics()
@@ -81,15 +84,17 @@ class Gatherer:
                 retry_waits=_retry_waits,
                 on_lifecycle=self._on_lifecycle,
                 hours=lambda: self._registry.hours,
+                handshakes=handshakes(settings.handshakes_per_second),
             ),
         )
         self._registry = Registry(
             self._rest,
-            self._manager.follow,
-            self._manager.leave,
+            Followers(self._manager.follow, self._manager.leave, self._manager.request_snapshots),
+            self.metrics,
             _retry_waits,
             _now_us,
             include_multivariate=settings.include_multivariate,
+            reconcile_seconds=settings.reconcile_seconds,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -115,6 +120,7 @@ class Gatherer:
         Raises:
             PlatformError: Where the database does not take it in time; other gatherers have it.
         """
+        self._manager.stopped()
         self._sink.close()
         await asyncio.wait([writing], timeout=_DRAIN_SECONDS)
         if not writing.done():
@@ -144,6 +150,7 @@ class Gatherer:
         async with self._rest, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registry.run())
             tasks.create_task(self._manager.run())
+            tasks.create_task(keep_closing(self._url, self._started_us, _retry_waits))
 
     def _on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
         self._registry.on_lifecycle(frame)

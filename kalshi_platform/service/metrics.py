@@ -117,7 +117,7 @@ class GathererMetrics:
         )
         self.gaps = Counter(
             "kalshi_gatherer_sequence_gaps",
-            "Holes in a subscription's sequence.",
+            "Holes in what was heard; capture_gaps has a row for each.",
             ["channel"],
             registry=self.registry,
         )
@@ -125,11 +125,35 @@ class GathererMetrics:
             "kalshi_gatherer_reconnects", "Connections that had to be made again.", ["role"], registry=self.registry
         )
         self.connections = Gauge(
-            "kalshi_gatherer_websocket_connections", "Open connections.", ["role"], registry=self.registry
+            "kalshi_gatherer_websocket_connections",
+            "Connections; the state is connecting, open or waiting for another attempt.",
+            ["role", "state"],
+            registry=self.registry,
+        )
+        self.crashes = Counter(
+            "kalshi_gatherer_connection_crashes",
+            "Defects that ended one connection, which was then made anew.",
+            ["role"],
+            registry=self.registry,
         )
         self.markets = Gauge(
             "kalshi_gatherer_markets_active", "Markets whose order book is followed.", registry=self.registry
         )
+        self.listed = Gauge(
+            "kalshi_gatherer_markets_listed",
+            "Markets that the registry knows, by where they are in life.",
+            ["state"],
+            registry=self.registry,
+        )
+        self.listed_at = Gauge(
+            "kalshi_gatherer_markets_listed_timestamp_seconds",
+            "When the whole list of markets was last walked.",
+            registry=self.registry,
+        )
+        self.exchange_active = Gauge(
+            "kalshi_gatherer_exchange_active", "1 while the exchange says that it trades.", registry=self.registry
+        )
+        self.exchange_active.set(1)
         self.homeless = Counter(
             "kalshi_gatherer_markets_without_room",
             "Markets that no connection had room for.",

@@ -47,8 +47,14 @@ class Settings(BaseSettings):
     lifecycle_connections: int = Field(2, ge=0, description="Connections that hear markets come and go.")
     orderbook_connections: int = Field(144, ge=1, description="Connections over which order books are spread.")
     markets_per_connection: int = Field(7500, ge=1, description="Most order books on one connection.")
+    handshakes_per_second: float = Field(
+        20.0, gt=0, description="New connections a second at the most, so that an outage does not end in a storm."
+    )
     include_multivariate: bool = Field(
         default=False, description="Whether to follow combos (KXMVE…), which dominate the list."
+    )
+    reconcile_seconds: float = Field(
+        300.0, ge=1, description="Time between two walks over the exchange's whole list of markets."
     )
     checkpoint_seconds: int = Field(3600, ge=1, description="Interval of the exchange's clock at which books are kept.")
     settle_seconds: float = Field(

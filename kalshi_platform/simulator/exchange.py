@@ -1,7 +1,7 @@
 """The matching engine's outside: what happens to which market, in order, told to the ledger, the tape and the hub.
 
-Every decision comes from the seed and from how much has happened so far, never from the clock, so one seed gives one
-sequence. When things happen is `pulse`'s business.
+What is not announced for a time comes from the seed and from how much has happened so far, never from the clock, so one
+seed gives one sequence. When things happen is `pulse`'s business.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from random import Random
 from uuid import UUID
 
 from kalshi_platform.simulator.activity import Activity
-from kalshi_platform.simulator.agenda import Agenda
+from kalshi_platform.simulator.agenda import Agenda, Timetable
 from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
@@ -24,6 +24,7 @@ EVENTS_PER_BURST = 2.1
 """Deltas, trades and the ticker of an average burst; turns a rate of events into a pace of bursts."""
 
 _OPENS_INTEREST = 0.6
+_GONE = (Status.CLOSED, Status.DETERMINED, Status.FINALIZED)
 
 
 class Exchange:
@@ -38,9 +39,14 @@ class Exchange:
         self._activity: Activity[Market | int] = Activity(self._random, options.activity_skew)
         """Who may trade: founders by their place, until they are touched for the first time, and latecomers."""
         self._agenda = Agenda(options.rate / EVENTS_PER_BURST)
-        self.catalogue = Catalogue(options.seed, options.markets, hub.sending_ms)
+        self.timetable = Timetable()
+        """What is due by the clock: closings, pauses."""
+        life_ms = round(options.market_life_hours * 3_600_000)
+        self.catalogue = Catalogue(options.seed, options.markets, hub.sending_ms, life_ms)
         self.tape = TradeTape(options.recent_trades)
-        self._lifecycle = Lifecycle(options, self._random, self.catalogue, hub, ledger, self._agenda, self)
+        self._lifecycle = Lifecycle(
+            options, self._random, self.catalogue, hub, ledger, self._agenda, self.timetable, self
+        )
         self.is_paused = False
         """Whether the whole exchange trades nothing for a while; `pause` and `resume` of the simulator set it."""
         self._introduced = bytearray(options.markets)
@@ -77,17 +83,23 @@ class Exchange:
         """Tell the ledger of a fault."""
         self._ledger.fault(self.now_ms, mishap)
 
+    def keep_time(self, ts_ms: int) -> None:
+        """Do what is due by the clock."""
+        self.now_ms = ts_ms
+        for due in self.timetable.due(ts_ms):
+            due(ts_ms)
+
     def step(self, ts_ms: int) -> int:
         """Let one market live through one moment.
 
         Returns:
             How many deltas, trades and tickers that were.
         """
-        self.now_ms = ts_ms
+        self.keep_time(ts_ms)
         for due in self._agenda.next_burst():
             due(ts_ms)
         market = self.pick()
-        if market.status is not Status.ACTIVE:
+        if market is None or market.status is not Status.ACTIVE:
             return 1  # a moment in which nothing may happen
         facts = self._flow.burst(market.book, market.structure)
         for fact in facts:
@@ -122,7 +134,8 @@ class Exchange:
         self._ledger.ticker(ts_ms, market.ticker, quote, self._hub.ticker(market.listing, quote, ts_ms))
         return 1
 
-    def _touch(self, member: Market | int) -> Market:
+    def touch(self, member: Market | int) -> Market:
+        """A market to which something happens; a founder, named by its place, is kept from now on."""
         market = self.catalogue.touch(member) if isinstance(member, int) else member
         if market.published is None:
             market.published = market.quote()
@@ -133,15 +146,23 @@ class Exchange:
 
     def admit(self, market: Market) -> None:
         """Let a market trade."""
-        self._activity.join(self._touch(market))
+        self._activity.join(self.touch(market))
 
-    def pick(self) -> Market:
-        """Some market that trades, the busy ones more often."""
-        return self._touch(self._activity.pick())
+    def pick(self) -> Market | None:
+        """Some market that trades, the busy ones more often; None when all have closed."""
+        try:
+            return self.touch(self._activity.pick(self._is_gone))
+        except IndexError:
+            return None
 
     def retire(self) -> Market | None:
         """Some market that trades no more; None if it is the last."""
-        return self._touch(self._activity.retire_any()) if len(self._activity) > 1 else None
+        return self.touch(self._activity.retire_any()) if len(self._activity) > 1 else None
+
+    def _is_gone(self, member: Market | int) -> bool:
+        """Whether a market was closed by the clock, which does not tell the lottery."""
+        market = self.catalogue.kept(member) if isinstance(member, int) else member
+        return market is not None and market.status in _GONE
 
     def change(self, market: Market, deltas: Iterable[Delta], ts_ms: int) -> None:
         """Change a book and say so."""

@@ -122,6 +122,8 @@ class Hub:
         ended: list[tuple[Subscription, int]] = []
         for subscription in audience.of(ticker):
             connection = subscription.connection
+            if connection.is_over:
+                continue
             if connection.congested:
                 ended.append((subscription, _OVERFLOW))
             elif connection in self._mishaps:

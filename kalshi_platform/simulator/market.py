@@ -48,6 +48,15 @@ class Event:
     created_ms: int
 
 
+class FeeChange(NamedTuple):
+    """An event got a fee of its own."""
+
+    event: Event
+    fee_type: str
+    multiplier: float
+    changed_ms: int
+
+
 class Leg(NamedTuple):
     """One outcome that a combo needs."""
 
@@ -112,6 +121,8 @@ class Market:
     last_trade_size: int = 0
     volume: int = 0
     open_interest: int = 0
+    outcome: str = ""
+    """How it will end, where that is decided before it is said."""
     result: str = ""
     settled_ms: int = 0
     updated_ms: int = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kalshi_platform.simulator.faults import FaultOptions
+from kalshi_platform.simulator.pauses import Pause
 from kalshi_platform.simulator.rest_options import RestOptions
 
 
@@ -47,6 +48,21 @@ class SimulatorOptions:
 
     ledger: Path | None = None
     """NDJSON file that receives everything that was sent; without it only counts are kept."""
+
+    time_scale: float = 1.0
+    """Seconds of the exchange per real second: traffic, stamps, openings, closings and pauses run so much faster."""
+
+    start_ms: int | None = None
+    """The exchange's time at the start, in milliseconds since 1970; the real one unless given."""
+
+    market_life_hours: float = 0.0
+    """Markets close at a quarter of an hour, at most so many hours after their listing; 0 is after 1 to 30 days."""
+
+    maintenance: bool = False
+    """Whether nothing trades on Thursdays from 03:00 to 05:00 in New York, which begins with closing every socket."""
+
+    pauses: tuple[Pause, ...] = ()
+    """Other times at which nothing trades."""
 
     new_market_seconds: float = 10.0
     """Average time between two new markets, at the asked rate; 0 is never."""
@@ -106,10 +122,12 @@ class SimulatorOptions:
             "silent_share",
             "rest_delay_seconds",
             "activity_skew",
+            "market_life_hours",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
-        if self.heartbeat_seconds <= 0:
-            raise ValueError(f"heartbeat_seconds must be positive, not {self.heartbeat_seconds}")
+        for name in ("heartbeat_seconds", "time_scale"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must lie in 0..65535, not {self.port}")

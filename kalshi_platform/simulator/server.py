@@ -7,7 +7,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,10 +15,12 @@ import structlog
 from aiohttp import web
 
 from kalshi_platform.simulator.auth import Gatekeeper, RefusedError
+from kalshi_platform.simulator.clock import Clock, RealClock, make_clock
 from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.options import SimulatorOptions
+from kalshi_platform.simulator.pauses import plan_maintenance, plan_pauses
 from kalshi_platform.simulator.pulse import Pulse
 from kalshi_platform.simulator.requests import NOT_FOUND_BODY, BadRequestError, NotFoundError, answer, answer_bytes
 from kalshi_platform.simulator.rest import PREFIX, Rest
@@ -31,7 +32,9 @@ _SHUTDOWN_SECONDS = 0.5
 class Simulator:
     """A running exchange, as its process and tests hold it."""
 
-    def __init__(self, address: str, exchange: Exchange, ledger: Ledger, pulse: Pulse, rest: Rest) -> None:
+    def __init__(
+        self, address: str, exchange: Exchange, ledger: Ledger, pulse: Pulse, rest: Rest, endpoint: WebSocketEndpoint
+    ) -> None:
         self.rest_url = f"http://{address}{PREFIX}"
         self.ws_url = f"ws://{address}{PATH}"
         self.exchange = exchange
@@ -41,20 +44,30 @@ class Simulator:
         self.rest = rest
         """Its token buckets with what was taken from them, its cutoff and its faults."""
         self._pulse = pulse
+        self._endpoint = endpoint
 
     def stop_traffic(self) -> None:
         """End the traffic and complete the ledger; sockets and REST stay up."""
         self._pulse.stop_trading()
 
-    def pause(self) -> None:
-        """Let nothing trade for a while, as on Thursday mornings; sockets and REST stay up, and REST says so."""
+    def pause(self, resumes_ms: int = 0, *, drops_sockets: bool = False) -> None:
+        """Let nothing trade for a while, as on Thursday mornings; REST stays up and says so.
+
+        Args:
+            resumes_ms: When it will trade again, as far as REST says, in milliseconds since 1970; 0 is unknown.
+            drops_sockets: Whether every connection is closed (1001). New ones are accepted throughout.
+        """
         self.exchange.is_paused = True
         self.rest.state.trading_active = False
+        self.rest.state.resumes_ms = resumes_ms
+        if drops_sockets:
+            self._endpoint.drop_all()
 
     def resume(self) -> None:
         """Trade again."""
         self.exchange.is_paused = False
         self.rest.state.trading_active = True
+        self.rest.state.resumes_ms = 0
 
     @property
     def is_trading(self) -> bool:
@@ -85,25 +98,34 @@ async def _run_until_signal(options: SimulatorOptions) -> None:
 
 
 @asynccontextmanager
-async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
+async def running(options: SimulatorOptions, clock: Clock | None = None) -> AsyncIterator[Simulator]:
     """Run an exchange for as long as the block lasts; traffic begins at once.
 
     A failure of the exchange itself cancels the block and is raised at its end.
+
+    Args:
+        options: How it behaves.
+        clock: The exchange's time, where it is not to be the one of the options: a `HandClock`, say.
     """
-    hub = Hub(_clock)
+    clock = clock or make_clock(options.time_scale, options.start_ms)
+    hub = Hub(clock.now_ms)
     ledger = Ledger(options.ledger)
     exchange = Exchange(options, hub, ledger)
     exchange.open(hub.sending_ms)
     ledger.flush()
     endpoint = WebSocketEndpoint(options, hub, exchange)
-    rest = Rest(exchange, options.rest, _clock)
-    application = _application(Gatekeeper(options.keys, _clock), rest, endpoint)
+    rest = Rest(exchange, options.rest, clock.now_ms)
+    application = _application(Gatekeeper(options.keys, RealClock().now_ms), rest, endpoint)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     try:
         address = await _listen(runner, options)
-        pulse = Pulse(options, exchange, hub, ledger)
+        pulse = Pulse(options, exchange, hub, ledger, clock)
+        simulator = Simulator(address, exchange, ledger, pulse, rest, endpoint)
+        plan_pauses(exchange.timetable, simulator, options.pauses, clock.now_ms())
+        if options.maintenance:
+            plan_maintenance(exchange.timetable, simulator, clock.now_ms())
         async with _beating(pulse):
-            yield Simulator(address, exchange, ledger, pulse, rest)
+            yield simulator
     finally:
         await endpoint.close_all()
         await runner.cleanup()
@@ -190,7 +212,3 @@ def _announce(options: SimulatorOptions, simulator: Simulator) -> None:
         seed=options.seed,
         pid=os.getpid(),
     )
-
-
-def _clock() -> int:
-    return time.time_ns() // 1_000_000

@@ -12,6 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from kalshi_platform.simulator.auth import NO_SIGNATURE, RefusedError
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.faults import FaultPlan
+from kalshi_platform.simulator.frames import close_frame
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.mishaps import Mishap, Mishaps
 from kalshi_platform.simulator.options import SimulatorOptions
@@ -25,6 +26,7 @@ KEY_ID = web.RequestKey("key_id", str)
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _FAREWELL_SECONDS = 0.3
+_GOING_AWAY = close_frame(WSCloseCode.GOING_AWAY)
 
 
 class Floor(Markets, Protocol):
@@ -90,6 +92,11 @@ class WebSocketEndpoint:
                 session.handle(message.data)
             elif message.type is WSMsgType.BINARY:
                 session.refuse_binary()
+
+    def drop_all(self) -> None:
+        """Tell everybody at once that the exchange goes away (1001); who connects again is welcome."""
+        for connection in tuple(self._open.values()):
+            connection.end_with(_GOING_AWAY, cut=False)
 
     async def close_all(self) -> None:
         """Say goodbye to everybody; who does not answer in time is cut off."""

@@ -1,6 +1,7 @@
 """A simulated exchange and gatherers against it, in one event loop: what the gatherer's tests share."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,11 @@ from kalshi_platform.service.settings import Settings
 from kalshi_platform.simulator import SimulatorOptions, write_key_pair
 
 KEY_ID = "key-1"
+
+
+def now_us() -> int:
+    """The clock."""
+    return time.time_ns() // 1000
 
 
 def keys(folder: Path) -> tuple[Path, Path]:
