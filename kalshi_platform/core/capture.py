@@ -27,11 +27,19 @@ from kalshi_platform.core.records import (
     ticker_values,
     trade_row,
 )
-from kalshi_platform.core.units import MILLISECOND, price_from_dollars, size_from_contracts
+from kalshi_platform.core.units import (
+    EARLIEST_TIME,
+    FUTURE_TOLERANCE,
+    MILLISECOND,
+    price_from_dollars,
+    size_from_contracts,
+)
 
 HOUR_MS = 3_600_000
 MOST_CHECKPOINTS = 500
 _TICKER_MEMORY_MS = 100
+_EARLIEST_MS = EARLIEST_TIME // MILLISECOND
+_SIDES = {"yes": True, "no": False}
 _BOOK_FRAMES = ("orderbook_delta", "orderbook_snapshot")
 
 
@@ -203,6 +211,32 @@ class Capture:
         if isinstance(frame, SnapshotFrame):
             return (self._late_snapshot(frame, received_us),) if is_late else self._snapshot(frame, received_us)
         return ()
+
+    def usual_change(self, frame: DeltaFrame, received_us: int) -> DeltaRow | None:
+        """The row of a change in a market where all is as usual, as it nearly always is: `record` without detours.
+
+        None where anything is unusual, a value or the time; nothing has happened then, and `record` will tell.
+        """
+        body, ms = frame.msg, frame.msg.ts_ms
+        market, side = self._markets.get(body.market_ticker), _SIDES.get(body.side)
+        if market is None or side is None or ms is None or market.valid_from is None or market.due is None:
+            return None
+        if not max(market.occurrences.ms, market.emitted, _EARLIEST_MS) <= ms < market.due:
+            return None
+        if ms * MILLISECOND > received_us + FUTURE_TOLERANCE:
+            return None
+        try:
+            price, size_delta = price_from_dollars(body.price_dollars), size_from_contracts(body.delta_fp)
+            market.book.apply(side, price, size_delta)
+        except (FrameRejected, NegativeLevel):
+            return None
+        if market.book.is_crossed:
+            self.counts.crossed_books += 1
+        occurrence = market.occurrences.count(ms, (side, price, size_delta), self._remember_from)
+        return DeltaRow(
+            ms * MILLISECOND, body.market_ticker, side, price, size_delta, occurrence, market.occurrences.position,
+            frame.seq, frame.sid, received_us,
+        )  # fmt: skip
 
     def missed(self, envelope: Envelope) -> None:
         """A frame could not be decoded: a book that it may have changed is not certain any more."""
