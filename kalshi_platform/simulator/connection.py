@@ -15,9 +15,12 @@ _HEARTBEAT = ping_frame(b"heartbeat")
 class Connection:
     """Frames on their way to one client, in order."""
 
-    __slots__ = ("_held", "_limit", "_outbox", "_outbox_bytes", "_stalled_until", "_transport", "congested", "is_over")
+    __slots__ = ("_held", "_limit", "_outbox", "_outbox_bytes", "_stalled_until", "_transport", "congested", "is_over",
+                 "number")  # fmt: skip
 
-    def __init__(self, transport: asyncio.WriteTransport, limit: int) -> None:
+    def __init__(self, transport: asyncio.WriteTransport, limit: int, number: int = 0) -> None:
+        self.number = number
+        """Which connection since the start, counted from 1."""
         self._transport = transport
         self._limit = limit
         self._outbox: list[bytes] = []

@@ -64,6 +64,15 @@ class SimulatorOptions:
     pauses: tuple[Pause, ...] = ()
     """Other times at which nothing trades."""
 
+    replay: Path | None = None
+    """A recorded file, or a folder of them, served instead of invented traffic."""
+
+    replay_speed: float = 1.0
+    """Seconds of the recording per second; infinite is as fast as the clients read."""
+
+    replay_wait_seconds: float = 1.0
+    """The tape begins when somebody has subscribed and nobody has since for so long; infinite is when told to."""
+
     new_market_seconds: float = 10.0
     """Average time between two new markets, at the asked rate; 0 is never."""
 
@@ -123,10 +132,11 @@ class SimulatorOptions:
             "rest_delay_seconds",
             "activity_skew",
             "market_life_hours",
+            "replay_wait_seconds",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}")
-        for name in ("heartbeat_seconds", "time_scale"):
+        for name in ("heartbeat_seconds", "time_scale", "replay_speed"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         if not 0 <= self.port <= 65535:

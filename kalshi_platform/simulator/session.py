@@ -230,4 +230,5 @@ class Session:
         reply["sending_ts_ms"] = self._hub.sending_ms
         if msg is not None:
             reply["msg"] = msg
+        self._hub.answered(self._connection, subscription)
         self._connection.send(msgspec.json.encode(reply))

@@ -93,6 +93,20 @@ async def test_two_stages_of_one_table_share_the_session(connection: asyncpg.Con
     assert await insert(connection, stage, range(3)) == 1
 
 
+async def test_rows_that_are_new_go_straight_in(connection: asyncpg.Connection) -> None:
+    """And one that is there already ends the transaction, so that nothing of the batch is half in."""
+    stage = Stage(TRADES, Home.GATHERER)
+    async with connection.transaction():
+        assert await stage.copy_new(connection, [trade(number) for number in range(100)]) == 100
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with connection.transaction():
+            await stage.copy_new(connection, [trade(200), trade(50)])
+    with pytest.raises(UnencodableValueError):
+        async with connection.transaction():
+            await stage.copy_new(connection, [trade(300, size=2**63)])
+    assert await connection.fetchval("SELECT count(*) FROM trades") == 100
+
+
 async def test_bytes_from_elsewhere(connection: asyncpg.Connection, production_database: str) -> None:
     """What one database gives out by COPY goes into another as it is."""
     await insert(connection, Stage(TRADES, Home.GATHERER), range(100))

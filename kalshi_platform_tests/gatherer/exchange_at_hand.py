@@ -37,7 +37,8 @@ def gatherer(database: str, rest_url: str, ws_url: str, private: Path, **changes
     chosen = {
         "gatherer_database_url": database, "rest_url": rest_url, "ws_url": ws_url, "api_key_id": KEY_ID,
         "private_key_path": private, "ticker_connections": 1, "trade_connections": 1, "lifecycle_connections": 1,
-        "orderbook_connections": 3, "checkpoint_seconds": 1, "settle_seconds": 0.5, "metrics_port": 0, **changes,
+        "orderbook_connections": 3, "checkpoint_seconds": 1, "settle_seconds": 0.5, "metrics_port": 0,
+        "spool_directory": private.parent / "spool", **changes,
     }  # fmt: skip
     return Gatherer(Settings(**chosen))  # type: ignore[arg-type]
 
