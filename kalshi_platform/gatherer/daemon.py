@@ -31,6 +31,7 @@ from kalshi_platform.gatherer.connections import ConnectionManager
 from kalshi_platform.gatherer.predecessor import keep_closing
 from kalshi_platform.gatherer.registry import Followers, Registry
 from kalshi_platform.gatherer.reports import WriterReports
+from kalshi_platform.gatherer.snapshot_poller import SnapshotPoller
 from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.service.retry import backoff
@@ -99,6 +100,18 @@ class Gatherer:
             reconcile_seconds=settings.reconcile_seconds,
         )
 
+        self._poller = SnapshotPoller(
+            self._rest,
+            self._registry.listing.followed,
+            self._manager,
+            self._sink.add,
+            self.metrics,
+            settings.gatherer_id,
+            _now_us,
+            interval_seconds=settings.snapshot_seconds,
+            quiet_seconds=settings.settle_seconds,
+        )
+
     async def run(self, stop: asyncio.Event) -> None:
         """Listen until `stop` is set, then write what is still queued.
 
@@ -152,6 +165,8 @@ class Gatherer:
         async with self._rest, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registry.run())
             tasks.create_task(self._manager.run())
+            if self._settings.snapshot_seconds:
+                tasks.create_task(self._poller.run())
             tasks.create_task(keep_closing(self._url, self._started_us, _retry_waits))
             tasks.create_task(keep_up(self._url, Home.GATHERER, stop, _today))
 
