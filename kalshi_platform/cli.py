@@ -8,6 +8,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec, Protocol, TypeVar
@@ -302,6 +303,50 @@ def verify(
         raise ConfigurationError("say which database: set KALSHI_PRODUCTION_DATABASE_URL or name its address")
     if not compare(ledger, url, output, as_json=as_json):
         raise typer.Exit(1)
+
+
+class _MarketStatus(StrEnum):
+    """What `GET /markets` may be asked for."""
+
+    ALL = "all"
+    UNOPENED = "unopened"
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    SETTLED = "settled"
+
+
+@app.command()
+@_plainly
+def markets(
+    status: Annotated[_MarketStatus, typer.Option(help="Only markets in this state.")] = _MarketStatus.OPEN,
+    series: Annotated[str | None, typer.Option(help="Only markets of this series.")] = None,
+    event: Annotated[str | None, typer.Option(help="Only markets of this event.")] = None,
+    combos: Annotated[
+        bool, typer.Option(help="Combos (KXMVE…) too, which dominate the list; named series and events bring theirs.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="A file for JSON lines; killed, the same command goes on where it was.")
+    ] = None,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds that an outage may last once it has begun.")] = 300,
+) -> None:
+    """List the exchange's markets, page by page in the memory of one page.
+
+    Anybody may: without KALSHI_API_KEY_ID the answers come from a cache up to 15 s old; with a key they are fresh,
+    within what the key may spend. Progress goes to standard error, markets to standard output or --output.
+    """
+    from kalshi_platform.exchange.rest_filters import MarketFilters
+    from kalshi_platform.service.settings import load_settings
+    from kalshi_platform.tools.markets_command import list_markets
+
+    filters = MarketFilters(
+        status=None if status is _MarketStatus.ALL else status.value,
+        series_ticker=series,
+        event_ticker=event,
+        mve_filter=None if combos or series or event else "exclude",
+    )
+    asyncio.run(list_markets(load_settings(), filters, output, patience, as_json=as_json))
 
 
 @app.command()

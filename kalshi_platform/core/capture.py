@@ -5,7 +5,7 @@ code. Here belong occurrence, position, book keeping and checkpoints. Kept out: 
 (exchange.session) and writing (database).
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from math import inf
 
@@ -125,27 +125,33 @@ class Capture:
     """
 
     def __init__(self, gatherer_id: str, checkpoint_ms: int = HOUR_MS) -> None:
-        self._gatherer_id = gatherer_id
+        self.gatherer_id = gatherer_id
         self._checkpoint_ms = checkpoint_ms
         self._markets: dict[str, MarketBook] = {}
         self._tickers: dict[str, Occurrences] = {}
         self._due_markets: set[str] = set()
         self._earliest_due: float = inf
         self._leaving: set[str] = set()
+        self._untrusted: set[str] = set()
         self._remember_from: int | None = None
         self.counts = CaptureCounts()
 
     @property
-    def untrusted(self) -> list[str]:
+    def untrusted(self) -> Set[str]:
         """Markets whose book cannot be trusted until a snapshot comes."""
-        return [
-            ticker for ticker, market in self._markets.items() if market.valid_from is None and not market.is_leaving
-        ]
+        return self._untrusted
 
     def book(self, ticker: str) -> OrderBook | None:
         """The market's book, or None where it is unknown or cannot be trusted."""
         market = self._markets.get(ticker)
         return None if market is None or market.valid_from is None else market.book
+
+    def changed_us(self, ticker: str) -> int | None:
+        """Exchange time (µs) of the last change or snapshot of a book; None where it cannot be trusted."""
+        market = self._markets.get(ticker)
+        if market is None or market.valid_from is None:
+            return None
+        return max(market.valid_from, market.occurrences.ms) * MILLISECOND
 
     def await_late(self, *, may_come: bool) -> None:
         """Whether frames that fill a hole may still come, so that what is counted must be remembered."""
@@ -153,16 +159,19 @@ class Capture:
 
     def distrust(self, ticker: str | None = None) -> None:
         """Stop believing one book, or with None every book, until its next snapshot."""
-        for market in self._markets.values() if ticker is None else filter(None, [self._markets.get(ticker)]):
-            market.valid_from = None
+        for one in list(self._markets) if ticker is None else [ticker]:
+            market = self._markets.get(one)
+            if market is not None:
+                self._doubt(one, market)
 
     def restart(self) -> None:
         """The order book subscription has ended: its books count no more.
 
         What was counted stays: a change that follows on the next subscription within the same millisecond is another.
         """
+        self.distrust()
         for market in self._markets.values():
-            market.valid_from = market.due = None
+            market.due = None
         self._due_markets.clear()
 
     def retire(self, ticker: str) -> None:
@@ -174,6 +183,7 @@ class Capture:
         if market is not None:
             market.is_leaving = True
             self._leaving.add(ticker)
+            self._untrusted.discard(ticker)
 
     def record(self, frame: Frame, received_us: int, *, is_late: bool = False) -> Sequence[Row]:
         """The rows of one frame; frames that carry no market data have none.
@@ -206,13 +216,14 @@ class Capture:
         rows: list[SnapshotRow] = []
         if market.due is not None and market.valid_from is not None and (frame.sending_ts_ms or 0) >= market.due:
             rows.extend(self._checkpoint(ticker, market, received_us))
-        market.valid_from = None
         market.is_leaving = False
+        self._doubt(ticker, market)
         market.book, sent_ms = _book_of(frame, received_us)
         market.valid_from = sent_ms
+        self._untrusted.discard(ticker)
         self._plan(ticker, market, sent_ms)
         rows.append(
-            snapshot_row(market.book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us)
+            snapshot_row(market.book, ticker, Source.WEBSOCKET, self.gatherer_id, sent_ms * MILLISECOND, received_us)
         )
         return rows
 
@@ -220,7 +231,7 @@ class Capture:
         """What the exchange said is kept; the book may have moved on since."""
         ticker = check_ticker(frame.msg.market_ticker)
         book, sent_ms = _book_of(frame, received_us)
-        return snapshot_row(book, ticker, Source.WEBSOCKET, self._gatherer_id, sent_ms * MILLISECOND, received_us)
+        return snapshot_row(book, ticker, Source.WEBSOCKET, self.gatherer_id, sent_ms * MILLISECOND, received_us)
 
     def _late_delta(self, frame: DeltaFrame, received_us: int) -> Sequence[DeltaRow]:
         ticker, ms, side, price, size_delta = _change_of(frame, received_us)
@@ -253,7 +264,7 @@ class Capture:
         if ms < market.occurrences.ms:
             self.counts.clock_regressions += 1
         row = self._counted(market, frame, change, received_us)
-        self._apply(market, ms, side, price, size_delta)
+        self._apply(ticker, market, ms, side, price, size_delta)
         self._plan(ticker, market, ms)
         rows.append(row)
         return rows
@@ -302,14 +313,21 @@ class Capture:
             elif market.due is None and self._remember_from is None and market.occurrences.ms <= until_ms:
                 self._leaving.discard(ticker)
                 del self._markets[ticker]
+                self._untrusted.discard(ticker)
 
     def _market(self, ticker: str) -> MarketBook:
         market = self._markets.get(ticker)
         if market is None:
             market = self._markets[ticker] = MarketBook()
+            self._untrusted.add(ticker)
         return market
 
-    def _apply(self, market: MarketBook, ms: int, side: bool, price: int, size_delta: int) -> None:
+    def _doubt(self, ticker: str, market: MarketBook) -> None:
+        market.valid_from = None
+        if not market.is_leaving:
+            self._untrusted.add(ticker)
+
+    def _apply(self, ticker: str, market: MarketBook, ms: int, side: bool, price: int, size_delta: int) -> None:
         if ms < market.emitted:
             self.counts.late_deltas += 1
         if market.valid_from is None:
@@ -318,7 +336,7 @@ class Capture:
             market.book.apply(side, price, size_delta)
         except NegativeLevel:
             self.counts.negative_levels += 1
-            market.valid_from = None
+            self._doubt(ticker, market)
             return
         if market.book.is_crossed:
             self.counts.crossed_books += 1
@@ -342,7 +360,7 @@ class Capture:
             return []
         market.emitted = due
         self.counts.checkpoints += 1
-        return [snapshot_row(market.book, ticker, Source.CHECKPOINT, self._gatherer_id, due * MILLISECOND, received_us)]
+        return [snapshot_row(market.book, ticker, Source.CHECKPOINT, self.gatherer_id, due * MILLISECOND, received_us)]
 
 
 def _change_of(frame: DeltaFrame, received_us: int) -> _Change:

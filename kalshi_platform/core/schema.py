@@ -65,7 +65,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: columns in order, identity, and the column it is partitioned by (None: not partitioned)."""
+    """One table: columns in order, and what it is known by.
+
+    Attributes:
+        key: What makes a row the one it is.
+        time_column: The column it is partitioned by; None where it is not partitioned.
+        revised: Columns that a later version of the same row fills in, by the key; `ingest_xid` moves with them. All
+            other columns of a row that stands never change.
+    """
 
     name: str
     comment: str
@@ -73,6 +80,7 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     time_column: str | None = None
+    revised: tuple[str, ...] = ()
 
     def columns_of(self, home: Home) -> tuple[Column, ...]:
         """The columns that this table has in one kind of database."""
@@ -91,6 +99,8 @@ _TICKER = Column("ticker", ColumnType.TEXT, "Market ticker, the exchange's name.
 _RECEIVED_AT = Column(
     "received_at", ColumnType.TIMESTAMP, "When the gatherer's socket got it, by the gatherer's clock."
 )
+_GATHERER_ID = Column("gatherer_id", ColumnType.TEXT, "Gatherer that saw it.")
+_CONNECTION = Column("connection", ColumnType.TEXT, "Connection on which it was seen.")
 _INGEST_XID = Column(
     "ingest_xid",
     ColumnType.XID,
@@ -215,19 +225,83 @@ REJECTED_MESSAGES = Table(
 
 CAPTURE_GAPS = Table(
     "capture_gaps",
-    "Holes in a subscription's sequence: which numbers were missed, where, and when it was seen.",
+    "Holes in what was captured: who missed what, from when until when, and how it was healed.",
     Home.GATHERER,
     (
-        Column("detected_at", ColumnType.TIMESTAMP, "When the gap was seen, by the gatherer's clock."),
-        Column("connection", ColumnType.TEXT, "Connection on which it was seen."),
-        Column("sid", ColumnType.INT64, "Subscription whose sequence broke."),
+        Column("detected_at", ColumnType.TIMESTAMP, "When the hole was seen, by the gatherer's clock."),
+        _GATHERER_ID,
+        _CONNECTION,
+        Column("sid", ColumnType.INT64, "Subscription that missed something; 0 where it had none."),
         Column("channel", ColumnType.TEXT, "Channel of the subscription."),
-        Column("expected_seq", ColumnType.INT64, "The number that should have come."),
-        Column("seen_seq", ColumnType.INT64, "The number that came."),
+        Column("ticker", ColumnType.TEXT, "Market that missed something; empty for every market of the subscription."),
+        Column("cause", ColumnType.TEXT, "sequence, disconnected, ended, silent or rejected."),
+        Column("expected_seq", ColumnType.INT64, "The number that should have come; 0 where no number told."),
+        Column("seen_seq", ColumnType.INT64, "The number that came; 0 where no number told."),
         Column("markets", ColumnType.INT32, "How many markets the subscription covered."),
+        Column("from_at", ColumnType.TIMESTAMP, "Receipt of the last frame before the hole, by the gatherer's clock."),
+        Column(
+            "until_at",
+            ColumnType.TIMESTAMP,
+            "When the last of its books was whole again, by the gatherer's clock; empty while one is not.",
+            nullable=True,
+        ),
+        Column(
+            "healed_by",
+            ColumnType.TEXT,
+            "snapshots, reconnect, late frames or unhealed; empty while nobody knows.",
+            nullable=True,
+        ),
         _INGEST_XID,
     ),
-    ("detected_at", "connection", "sid", "seen_seq"),
+    ("detected_at", "connection", "sid", "ticker", "cause", "seen_seq"),
+    revised=("until_at", "healed_by"),
+)
+
+CAPTURE_SESSIONS = Table(
+    "capture_sessions",
+    "Who was listening to what, from when until when: completeness as data.",
+    Home.GATHERER,
+    (
+        Column("started_at", ColumnType.TIMESTAMP, "When the subscription began, by the gatherer's clock."),
+        _GATHERER_ID,
+        _CONNECTION,
+        Column("channel", ColumnType.TEXT, "Channel of the subscription."),
+        Column("ticker", ColumnType.TEXT, "Market listened to; empty on channels that carry every market."),
+        Column("sid", ColumnType.INT64, "Subscription id on the connection."),
+        Column(
+            "ended_at",
+            ColumnType.TIMESTAMP,
+            "When it ended, by the gatherer's clock; empty while it lasts.",
+            nullable=True,
+        ),
+        Column(
+            "ended_by",
+            ColumnType.TEXT,
+            "unsubscribed, disconnected, ended, stopped or process died; empty while it lasts.",
+            nullable=True,
+        ),
+        _INGEST_XID,
+    ),
+    ("started_at", "connection", "channel", "ticker"),
+    revised=("ended_at", "ended_by"),
+)
+
+BOOK_DIFFERENCES = Table(
+    "book_differences",
+    "Where a book kept from deltas was not the book that the exchange sent; each one is a proof of something missed.",
+    Home.GATHERER,
+    (
+        Column("compared_at", ColumnType.TIMESTAMP, "When the books were compared, by the gatherer's clock."),
+        _GATHERER_ID,
+        Column("connection", ColumnType.TEXT, "Connection whose book it was; empty where nobody knows."),
+        _TICKER,
+        Column("snapshot_ts", ColumnType.TIMESTAMP, "Moment of the exchange's book."),
+        Column("levels", ColumnType.INT32, "How many levels differ."),
+        _size("size", "Sum of the absolute differences, hundredths of a contract."),
+        Column("detail", ColumnType.TEXT, "A few of the levels, for people."),
+        _INGEST_XID,
+    ),
+    ("compared_at", "ticker"),
 )
 
 INGEST_BATCHES = Table(
@@ -277,6 +351,8 @@ TABLES: tuple[Table, ...] = (
     *STREAM_TABLES,
     REJECTED_MESSAGES,
     CAPTURE_GAPS,
+    CAPTURE_SESSIONS,
+    BOOK_DIFFERENCES,
     INGEST_BATCHES,
     SYNC_CURSORS,
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from kalshi_platform.simulator import invention
-from kalshi_platform.simulator.market import Event, Market, Series
+from kalshi_platform.simulator.market import Event, FeeChange, Market, Series
 from kalshi_platform.simulator.shelf import ByTicker, Shelf
 
 MARKETS_PER_EVENT = 5
@@ -49,6 +49,8 @@ class Catalogue:
         self.combo_events: dict[str, Event] = {}
         """Events of combos, which `events` and `events_in_order` do not hold; each has one market."""
         self.combos_by_event: dict[str, Market] = {}
+        self.fee_changes: list[FeeChange] = []
+        """What sockets were told of the fees of events, in that order."""
 
     def has(self, ticker: str) -> bool:
         """Whether sockets know a market with this name, which is a moment before REST does."""

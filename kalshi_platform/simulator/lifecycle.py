@@ -15,7 +15,7 @@ from kalshi_platform.simulator.book import Side
 from kalshi_platform.simulator.catalogue import Catalogue
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
-from kalshi_platform.simulator.market import Event, Market, Status
+from kalshi_platform.simulator.market import FeeChange, Market, Status
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.order_flow import Delta
 from kalshi_platform.simulator.prices import STRUCTURES, PriceStructure
@@ -231,10 +231,12 @@ class Lifecycle:
             market.listing = replace(listing, strike=strike, yes_sub_title=f"Above {strike}")
             self._say(market, wire.metadata_updated(market))
 
-    def _change_fee(self, market: Market, _: int) -> None:
-        event: Event = self._catalogue.event_of(market)
-        if not market.listing.is_combo:
-            self._hub.lifecycle(b"event_fee_update", wire.fee_updated(event), of_combo=False)
+    def _change_fee(self, market: Market, ts_ms: int) -> None:
+        if market.listing.is_combo:
+            return
+        change = FeeChange(self._catalogue.event_of(market), "quadratic", 0.5, ts_ms)
+        self._catalogue.fee_changes.append(change)
+        self._hub.lifecycle(b"event_fee_update", wire.fee_updated(change), of_combo=False)
 
 
 _SIDES: tuple[Side, ...] = ("yes", "no")

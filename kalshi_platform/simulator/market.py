@@ -48,6 +48,15 @@ class Event:
     created_ms: int
 
 
+class FeeChange(NamedTuple):
+    """An event got a fee of its own."""
+
+    event: Event
+    fee_type: str
+    multiplier: float
+    changed_ms: int
+
+
 class Leg(NamedTuple):
     """One outcome that a combo needs."""
 

@@ -23,6 +23,16 @@ def test_keys_are_columns_without_null() -> None:
         assert all(not columns[name].nullable for name in table.key)
 
 
+def test_only_what_a_later_version_knows_is_revised() -> None:
+    """A revised column exists, may be empty until it is known, and is no part of the key."""
+    revised = {table.name: table.revised for table in TABLES if table.revised}
+    assert revised == {"capture_gaps": ("until_at", "healed_by"), "capture_sessions": ("ended_at", "ended_by")}
+    for table in TABLES:
+        nullable = {column.name for column in table.columns if column.nullable}
+        assert set(table.revised) <= nullable
+        assert not set(table.revised) & set(table.key)
+
+
 def test_production_has_what_others_rely_on() -> None:
     """The columns of design §3, in order; provenance of the gatherer stays there."""
     deltas = next(table for table in tables_of(Home.PRODUCTION) if table.name == "orderbook_deltas")

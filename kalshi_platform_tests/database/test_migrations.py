@@ -27,6 +27,7 @@ from kalshi_platform.database.urls import sqlalchemy_url
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 
 HOMES = pytest.mark.parametrize("home", [Home.GATHERER, Home.PRODUCTION])
+HEADS = {Home.GATHERER: "gatherer_0002", Home.PRODUCTION: "production_0001"}
 ROOT = Path(__file__).parents[2]
 
 
@@ -115,7 +116,7 @@ def test_up_down_up_with_rows(empty_database: str, home: Home) -> None:
             "INSERT INTO trades (exchange_ts, trade_id, ticker, price, size, is_block_trade, received_at) "
             "VALUES ('2026-11-21 12:00+00', gen_random_uuid(), 'T', 1, 1, false, now())",
         )
-        assert current_revision(empty_database) == f"{home.value}_0001"
+        assert current_revision(empty_database) == HEADS[home]
         downgrade(empty_database, home)
         assert current_revision(empty_database) is None
         left = query(
@@ -123,6 +124,30 @@ def test_up_down_up_with_rows(empty_database: str, home: Home) -> None:
         )
         assert left == [("alembic_version",), ("alembic_version_pkc",)]
         assert query(empty_database, "SELECT proname FROM pg_proc WHERE proname LIKE 'kalshi%'") == []
+
+
+OLD_GAP = "'2026-11-21 12:00+00', 'orderbook-1', 7, 'orderbook_delta', 3, 6, 200"
+OLD_COLUMNS = "detected_at, connection, sid, channel, expected_seq, seen_seq, markets"
+
+
+def test_gaps_outlive_their_new_shape(empty_database: str) -> None:
+    """gatherer_0002 remakes `capture_gaps`: its rows stay with their transactions; down, what it knew before stays."""
+    migrate(empty_database, Home.GATHERER, "gatherer_0001")
+    query(empty_database, f"INSERT INTO capture_gaps ({OLD_COLUMNS}) VALUES ({OLD_GAP})")  # noqa: S608
+    before = query(empty_database, f"SELECT {OLD_COLUMNS}, ingest_xid FROM capture_gaps")  # noqa: S608
+    migrate(empty_database, Home.GATHERER, "gatherer_0002")
+    new = "SELECT gatherer_id, ticker, cause, from_at = detected_at, until_at, healed_by FROM capture_gaps"
+    assert query(empty_database, new) == [("", "", "sequence", True, None, None)]
+    for cause, ticker in (("sequence", ""), ("sequence", "A"), ("disconnected", "")):
+        query(
+            empty_database,
+            f"INSERT INTO capture_gaps (gatherer_id, ticker, cause, from_at, {OLD_COLUMNS}) "  # noqa: S608
+            f"VALUES ('g', '{ticker}', '{cause}', now(), {OLD_GAP.replace('12:00', '13:00')})",
+        )
+    downgrade(empty_database, Home.GATHERER, "gatherer_0001")
+    kept = query(empty_database, f"SELECT {OLD_COLUMNS}, ingest_xid FROM capture_gaps ORDER BY 1")  # noqa: S608
+    assert len(kept) == 2  # the two holes in a sequence of 13:00 are one where no market tells them apart
+    assert kept[0] == before[0]
 
 
 def test_downgrade_leaves_roles_that_others_need(new_empty_database: Callable[[], str]) -> None:
@@ -145,7 +170,7 @@ def test_several_migrations_at_once(new_empty_database: Callable[[], str]) -> No
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(migrate, url, Home.GATHERER) for url in urls * 2]:
             done.result()
-    assert [current_revision(url) for url in urls] == ["gatherer_0001"] * 4
+    assert [current_revision(url) for url in urls] == [HEADS[Home.GATHERER]] * 4
 
 
 async def test_migrating_below_a_running_loop(empty_database: str) -> None:
@@ -217,6 +242,6 @@ def test_alembic_itself_reads_the_history_and_touches_no_database() -> None:
         )
         for arguments in (["heads"], ["upgrade", "gatherer@head"])
     )
-    assert "gatherer_0001 (gatherer) (head)" in heads.stdout
-    assert "production_0001 (production) (head)" in heads.stdout
+    for home, head in HEADS.items():
+        assert f"{head} ({home.value}) (head)" in heads.stdout
     assert "kalshi-platform migrate" in upgrade.stderr

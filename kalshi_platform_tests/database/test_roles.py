@@ -22,6 +22,10 @@ INSERT_CURSOR = (
     "INSERT INTO sync_cursors (gatherer_id, table_name, source, next_xid, rows_read, rows_merged) "
     "VALUES ('g', 'trades', 's', '1', 0, 0)"
 )
+INSERT_GAP = (
+    "INSERT INTO capture_gaps (detected_at, gatherer_id, connection, sid, channel, ticker, cause, expected_seq, "
+    "seen_seq, markets, from_at) VALUES (now(), 'g', 'c', 1, 'trade', '', 'sequence', 1, 2, 3, now())"
+)
 MOVE_CURSOR = "UPDATE sync_cursors SET next_xid = '2', updated_at = now()"
 ENSURE = "SELECT kalshi_ensure_partition('trades', '2026-11-22')"
 NEVER = [
@@ -91,7 +95,17 @@ async def test_gatherer_adds_and_changes_nothing(empty_database: str) -> None:
         async with gatherer.transaction():
             assert await insert_new(gatherer, TRADES, Home.GATHERER, []) == 0  # staging in a temporary table
         await can_read_all(gatherer, Home.GATHERER)
+        await gatherer.execute(INSERT_GAP)
+        await gatherer.execute("UPDATE capture_gaps SET until_at = now(), healed_by = 'snapshots', ingest_xid = '9'")
+        await gatherer.execute("UPDATE capture_sessions SET ended_at = now(), ended_by = 'stopped', ingest_xid = '9'")
         await refused(gatherer, *NEVER, "SELECT * FROM trades_20261121", "INSERT INTO trades_20261121 DEFAULT VALUES")
+        await refused(
+            gatherer,
+            "UPDATE capture_gaps SET from_at = now()",
+            "UPDATE capture_sessions SET started_at = now()",
+            "UPDATE book_differences SET levels = 0",
+            "DELETE FROM capture_gaps",
+        )
 
 
 async def test_sync_only_reads(empty_database: str) -> None:

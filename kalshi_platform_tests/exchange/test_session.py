@@ -67,7 +67,7 @@ def test_the_first_command_subscribes_and_pins_the_price_frame() -> None:
     (command,) = commands(Session([Channel.ORDERBOOK], ["B", "A"]))
     assert command["cmd"] == "subscribe"
     assert command["params"] == {
-        "channels": ["orderbook_delta"], "market_tickers": ["A", "B"], "use_yes_price": False, "skip_ticker_ack": True,
+        "channels": ["orderbook_delta"], "market_tickers": ["B", "A"], "use_yes_price": False, "skip_ticker_ack": True,
     }  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def test_a_rejected_frame_takes_its_place_in_the_sequence() -> None:
     """A frame that cannot be decoded makes no phantom gap."""
     session = started(["A"])
     assert session.receive_rejected(Envelope(type="orderbook_delta", sid=1, seq=1), NOW) == [
-        Missed("orderbook_delta", None)
+        Missed("orderbook_delta", 1, None)
     ]
     assert isinstance(snapshot(session, 2)[0], Heard)
 
@@ -192,7 +192,7 @@ def test_a_frame_that_its_subscription_does_not_send_is_misplaced() -> None:
     snapshot(session, 1)
     events = receive(session, type="trade", sid=1, seq=2, msg=TRADE)
     assert events == [
-        Missed("orderbook_delta", None),
+        Missed("orderbook_delta", 1, None),
         Misplaced(1, "TradeFrame on sid 1, which serves orderbook_delta"),
     ]
     assert isinstance(snapshot(session, 3)[0], Heard)

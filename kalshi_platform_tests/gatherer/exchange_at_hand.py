@@ -1,6 +1,7 @@
 """A simulated exchange and gatherers against it, in one event loop: what the gatherer's tests share."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,11 @@ from kalshi_platform.service.settings import Settings
 from kalshi_platform.simulator import SimulatorOptions, write_key_pair
 
 KEY_ID = "key-1"
+
+
+def now_us() -> int:
+    """The clock."""
+    return time.time_ns() // 1000
 
 
 def keys(folder: Path) -> tuple[Path, Path]:
@@ -31,7 +37,8 @@ def gatherer(database: str, rest_url: str, ws_url: str, private: Path, **changes
     chosen = {
         "gatherer_database_url": database, "rest_url": rest_url, "ws_url": ws_url, "api_key_id": KEY_ID,
         "private_key_path": private, "ticker_connections": 1, "trade_connections": 1, "lifecycle_connections": 1,
-        "orderbook_connections": 3, "checkpoint_seconds": 1, "settle_seconds": 0.5, "metrics_port": 0, **changes,
+        "orderbook_connections": 3, "checkpoint_seconds": 1, "settle_seconds": 0.5, "metrics_port": 0,
+        "spool_directory": private.parent / "spool", **changes,
     }  # fmt: skip
     return Gatherer(Settings(**chosen))  # type: ignore[arg-type]
 

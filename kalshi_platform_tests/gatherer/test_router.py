@@ -11,6 +11,7 @@ from kalshi_platform.core.schema import Table
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.writer import WriterRow
 from kalshi_platform.exchange.session import Channel, Session
+from kalshi_platform.gatherer.coverage import Coverage
 from kalshi_platform.gatherer.router import Router
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform_tests.queries import fetch, value
@@ -29,7 +30,8 @@ class Bench:
         self.capture = Capture("g", 1000)
         self.sink = Sink(database, self, lambda _table: None, _no_waits)
         self.lifecycle: list[LifecycleFrame] = []
-        self.router = Router("orderbook-1", self.session, self.capture, self.sink, self.metrics, self.lifecycle.append)
+        self.coverage = Coverage("g", "orderbook-1", self.sink.add)
+        self.router = Router(self.coverage, self.session, self.capture, self.sink, self.metrics, self.lifecycle.append)
         self.commands()
         self.feed(id=1, type="subscribed", msg={"channel": "orderbook_delta", "sid": 1})
         self.feed(id=2, type="subscribed", msg={"channel": "market_lifecycle_v2", "sid": 7})
@@ -87,9 +89,11 @@ async def test_a_gap_is_recorded_distrusted_and_healed(gatherer_database: str) -
     assert book.yes == {400_000: 600}
     await bench.write()
     (gap,) = await fetch(
-        gatherer_database, "SELECT connection, channel, expected_seq, seen_seq, markets FROM capture_gaps"
+        gatherer_database,
+        "SELECT gatherer_id, connection, channel, ticker, cause, expected_seq, seen_seq, markets, "
+        "from_at <= detected_at, until_at >= detected_at, healed_by FROM capture_gaps",
     )
-    assert tuple(gap) == ("orderbook-1", "orderbook_delta", 3, 6, 2)
+    assert tuple(gap) == ("g", "orderbook-1", "orderbook_delta", "", "sequence", 3, 6, 2, True, True, "snapshots")
     assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 3
     assert bench.metrics.registry.get_sample_value(
         "kalshi_gatherer_sequence_gaps_total", {"channel": "orderbook_delta"}
@@ -125,7 +129,7 @@ async def test_bad_frames_go_to_the_quarantine_and_the_stream_goes_on(gatherer_d
         bench.router.feed(b'{"type":"brand_new","sid":1}', NOW)
     bench.seq -= 1
     bench.delta("A")
-    assert bench.capture.untrusted == ["A", "B"]
+    assert bench.capture.untrusted == {"A", "B"}
     bench.snapshot("A")
     bench.delta("A")
     await bench.write()
@@ -133,7 +137,8 @@ async def test_bad_frames_go_to_the_quarantine_and_the_stream_goes_on(gatherer_d
     assert [row["reason"] for row in rows] == [
         "bad_price", "bad_size", "not_an_object", "not_json", "out_of_sequence", "unknown_type", "wrong_shape",
     ]  # fmt: skip
-    assert await value(gatherer_database, "SELECT count(*) FROM capture_gaps") == 0
+    gaps = await fetch(gatherer_database, "SELECT cause, ticker, healed_by FROM capture_gaps ORDER BY ticker")
+    assert [tuple(gap) for gap in gaps] == [("rejected", "A", "snapshots"), ("rejected", "B", None)]
     assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 1
     counted = bench.metrics.registry.get_sample_value(
         "kalshi_gatherer_rejected_frames_total", {"reason": "unknown_type"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-_COMMANDS = ["demo", "gather", "deduplicate", "simulate", "migrate", "replay", "verify", "settings"]
+_COMMANDS = ["demo", "gather", "deduplicate", "simulate", "migrate", "replay", "verify", "markets", "settings"]
 
 
 def _run(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
