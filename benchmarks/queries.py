@@ -74,7 +74,7 @@ async def fill(url: str, hours: int, day: datetime) -> int:
         started = time.perf_counter()
         for start in range(0, HOUR_ROWS, batch):
             await connection.execute(FILL, start, start + batch, day + timedelta(hours=hour), step)
-            await connection.execute("SELECT kalshi_mark_recent('orderbook_deltas')")
+            await connection.execute("SELECT kalshi_index_recent('orderbook_deltas')")
         sys.stdout.write(f"hour {hour}: {HOUR_ROWS / (time.perf_counter() - started):,.0f} rows/s\n")
         sys.stdout.flush()
     started = time.perf_counter()
