@@ -268,7 +268,7 @@ def maintain(
     ] = None,
     every: Annotated[float, typer.Option(min=0, help="Seconds between passes; 0 is one pass.")] = 0,
 ) -> None:
-    """Care for a database: partitions ahead, indexes of closed ones, proofs of the lake, retention.
+    """Care for a database: partitions ahead, care for closed ones, proofs of the lake, retention.
 
     A partition is dropped only where every hour of it is proven to be in the lake, by files that are read again.
     """

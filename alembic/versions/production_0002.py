@@ -28,12 +28,7 @@ TEXT, INT, BIG, NUMBER, BOOL, JSON = (
     postgresql.JSONB(),
 )
 DEDUP, EXPORT, CATALOGUE, ANALYST = "kalshi_dedup", "kalshi_export", "kalshi_catalogue", "kalshi_analyst"
-TIMES = {
-    "trades": "exchange_ts",
-    "orderbook_deltas": "exchange_ts",
-    "orderbook_snapshots": "snapshot_ts",
-    "tickers": "exchange_ts",
-}
+STREAMS = ("trades", "orderbook_deltas", "orderbook_snapshots", "tickers")
 METADATA = ("series", "events", "markets", "market_statuses")
 TABLES = (*METADATA, "lake_proofs", "table_policies")
 
@@ -59,7 +54,7 @@ VIEWS_OF_METADATA = (
 
 
 def upgrade() -> None:
-    """Make what is new; the stream tables get an index that costs their writers nothing."""
+    """Make what is new; the stream tables get an index by ticker that is filled behind their writers."""
     _table_policies()
     _lake_proofs()
     _series()
@@ -69,11 +64,12 @@ def upgrade() -> None:
     op.execute(POLICIES)
     op.execute(ddl_v2.ENSURE_PARTITION)
     op.execute(ddl_v2.COMMENT_ENSURE_PARTITION)
-    op.execute(ddl_v2.SUMMARIZE)
-    op.execute(ddl_v2.COMMENT_SUMMARIZE)
-    op.execute(ddl_v2.reserve("kalshi_mark_recent(text)"))
-    for table, time in TIMES.items():
-        op.execute(ddl_v2.MARK_RECENT.format(table=table, time=time))
+    op.execute(ddl_v2.BTREE_GIN)
+    op.execute(ddl_v2.INDEX_RECENT)
+    op.execute(ddl_v2.COMMENT_INDEX_RECENT)
+    op.execute(ddl_v2.reserve("kalshi_index_recent(text)"))
+    for table in STREAMS:
+        op.execute(ddl_v2.INDEX_BY_TICKER.format(table=table))
     _views()
     _grant()
 
@@ -81,9 +77,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop what is new; the record itself stays."""
     op.execute(ddl_views_v1.DROP_SCHEMA)
-    for table in TIMES:
-        op.execute(f"DROP INDEX public.{table}_recent")
-    op.execute("DROP FUNCTION public.kalshi_mark_recent(text)")
+    for table in STREAMS:
+        op.execute(f"DROP INDEX public.{table}_by_ticker")
+    op.execute("DROP FUNCTION public.kalshi_index_recent(text)")
+    op.execute(ddl_v2.DROP_BTREE_GIN)
     op.execute(ddl_v1.ENSURE_PARTITION.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
     op.execute(ddl_v2.COMMENT_ENSURE_PARTITION_V1)
     for table in TABLES:
@@ -110,7 +107,7 @@ def _grant() -> None:
     op.execute("REVOKE ALL ON FUNCTION people.book_at(text, timestamptz) FROM PUBLIC")
     op.execute(f"GRANT EXECUTE ON FUNCTION people.book_at(text, timestamptz) TO {ANALYST}, {EXPORT}")
     op.execute(f"GRANT SELECT ON {', '.join(TABLES)} TO {DEDUP}, {EXPORT}")
-    op.execute(f"GRANT EXECUTE ON FUNCTION public.kalshi_mark_recent(text) TO {DEDUP}")
+    op.execute(f"GRANT EXECUTE ON FUNCTION public.kalshi_index_recent(text) TO {DEDUP}")
     op.execute(f"GRANT USAGE ON SCHEMA public TO {CATALOGUE}")
     op.execute(f"GRANT SELECT ON alembic_version TO {CATALOGUE}")
     op.execute(f"GRANT SELECT, INSERT, UPDATE ON {', '.join(METADATA)} TO {CATALOGUE}")

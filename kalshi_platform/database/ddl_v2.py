@@ -70,38 +70,57 @@ COMMENT ON FUNCTION public.kalshi_ensure_partition(text, date) IS
 'Makes the partition of one UTC day of a stream table unless it is there; true if it made it.'
 """
 
-MARK_RECENT = (
-    "CREATE INDEX {table}_recent ON public.{table} USING brin "
-    "(ticker text_bloom_ops (n_distinct_per_range = 1500, false_positive_rate = 0.01), {time}) "
-    "WITH (pages_per_range = 32, autosummarize = on)"
-)
-"""Finds a market's rows in the open partition at no cost to writers: they only append, ranges are marked behind them.
-
-Measured on 5 M rows of 50,000 markets: COPY as fast as without it (a B-tree by ticker: 0.6 of that), 4 MB against
-445 MB, and the last five minutes of a market in under 10 ms whatever its share of the traffic.
+BTREE_GIN = """
+DO $block$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'btree_gin') THEN
+        RAISE EXCEPTION 'this server lacks the extension btree_gin: install PostgreSQL''s contrib modules';
+    END IF;
+    CREATE EXTENSION IF NOT EXISTS btree_gin;
+END
+$block$
+"""
+DROP_BTREE_GIN = """
+DO $block$
+BEGIN
+    DROP EXTENSION IF EXISTS btree_gin;
+EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN
+    NULL;  -- somebody else's now
+END
+$block$
 """
 
-SUMMARIZE = """
-CREATE FUNCTION public.kalshi_mark_recent(table_name text) RETURNS integer
+INDEX_BY_TICKER = (
+    "CREATE INDEX {table}_by_ticker ON public.{table} USING gin (ticker) "
+    "WITH (fastupdate = on, gin_pending_list_limit = 65536)"
+)
+"""Finds a market's rows, the newest included: writers leave them on a list, which is merged behind them.
+
+Measured on 2.5 M rows of 50,000 markets, without the merging: 0.86 of the rows a second without any such index, a
+B-tree 0.51; 5 bytes a row, a B-tree 89; the last five minutes of any market in under 4 ms.
+"""
+
+INDEX_RECENT = """
+CREATE FUNCTION public.kalshi_index_recent(table_name text) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $function$
-    SELECT coalesce(sum(brin_summarize_new_values(i.indexrelid)), 0)::integer
+    SELECT coalesce(sum(gin_clean_pending_list(i.indexrelid)), 0)::bigint
     FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS a ON a.oid = x.relam
     JOIN pg_inherits ON inhrelid = i.indrelid JOIN pg_class AS p ON p.oid = inhparent
     JOIN pg_class AS c ON c.oid = i.indrelid
-    WHERE a.amname = 'brin' AND p.relname = kalshi_mark_recent.table_name
+    WHERE a.amname = 'gin' AND p.relname = kalshi_index_recent.table_name
     AND p.relnamespace = 'public'::regnamespace
     AND p.relname IN ('trades', 'orderbook_deltas', 'orderbook_snapshots', 'tickers')
     AND c.relname LIKE p.relname || '\\_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '%'
 $function$
 """
-"""Marks what was appended to today's partitions, so that `<table>_recent` finds it; returns the new ranges.
+"""Merges what writers left aside in today's partitions into their index by ticker; returns the pages freed.
 
 It gives up after 200 ms, because whoever waits for a vacuum for a second ends it.
 """
 
-COMMENT_SUMMARIZE = """
-COMMENT ON FUNCTION public.kalshi_mark_recent(text) IS
-'Marks what was appended to today''s partitions of a table, so that its index of recent rows finds it quickly.'
+COMMENT_INDEX_RECENT = """
+COMMENT ON FUNCTION public.kalshi_index_recent(text) IS
+'Merges what writers left aside in today''s partitions of a table into their index by ticker.'
 """
 
 

@@ -1,8 +1,8 @@
-"""What a daemon does for its database beside its work: partitions ahead of midnight, marks for recent rows.
+"""What a daemon does for its database beside its work: partitions ahead of midnight, the index of recent rows.
 
-Neither is needed for anything to be right: writers make a missing partition themselves, and unmarked rows are found
-by reading them. So a failure is said once a minute at most, and the next round tries again. Kept out: what needs the
-tables' owner (`closing`, `retention`).
+Neither is needed for anything to be right: writers make a missing partition themselves, and rows that the index holds
+on its list of new ones are found by reading that list. So a failure is said once a minute at most, and the next round
+tries again. Kept out: what needs the tables' owner (`closing`, `retention`).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from kalshi_platform.core.schema import STREAM_TABLES, Home
 from kalshi_platform.database.partitions import ensure_ahead
 from kalshi_platform.database.passing import PASSING_FAILURES
 
-_MARK = "SELECT kalshi_mark_recent($1)"
+_INDEX = "SELECT kalshi_index_recent($1)"
 _ROUND_SECONDS = 10.0
 _AFTER_FAILURE_SECONDS = 60.0
 _FAILURES: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
@@ -28,14 +28,14 @@ _log = structlog.get_logger()
 async def keep_up(
     url: str, home: Home, stop: asyncio.Event, today: Callable[[], date], seconds: float = _ROUND_SECONDS
 ) -> None:
-    """Make partitions ahead when a day begins, and in production mark recent rows every few seconds, until `stop`.
+    """Make partitions ahead when a day begins, and in production index recent rows every few seconds, until `stop`.
 
     Args:
         url: The database, as the daemon's own role.
         home: Which kind of database it is.
         stop: Ends it.
         today: The UTC day.
-        seconds: Between rounds: how far the marks lag behind the writers.
+        seconds: Between rounds: how far the index lags behind the writers.
     """
     while not stop.is_set():
         try:
@@ -54,16 +54,16 @@ async def _rounds(url: str, home: Home, stop: asyncio.Event, today: Callable[[],
                 done = today()
                 await ensure_ahead(connection, done)
             if home is Home.PRODUCTION:
-                await _mark_recent(connection)
+                await _index_recent(connection)
             await _pause(stop, seconds)
     finally:
         connection.terminate()
 
 
-async def _mark_recent(connection: asyncpg.Connection) -> None:
+async def _index_recent(connection: asyncpg.Connection) -> None:
     for table in STREAM_TABLES:
-        with suppress(asyncpg.LockNotAvailableError):  # a vacuum is at work there, and marks as well
-            await connection.execute(_MARK, table.name)
+        with suppress(asyncpg.LockNotAvailableError):  # a vacuum is at work there, and does the same
+            await connection.execute(_INDEX, table.name)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

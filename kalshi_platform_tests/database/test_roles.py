@@ -128,7 +128,7 @@ async def test_deduplicator_merges_and_moves_cursors(empty_database: str) -> Non
         dedup = await login(Role.DEDUP)
         await dedup.execute(INSERT_TRADE)
         assert await dedup.fetchval(ENSURE) is True
-        assert await dedup.fetchval("SELECT kalshi_mark_recent('trades')") == 0
+        assert await dedup.fetchval("SELECT kalshi_index_recent('trades')") is not None
         await dedup.execute(INSERT_CURSOR)
         await dedup.execute(MOVE_CURSOR)
         await dedup.fetch("SELECT * FROM sync_cursors FOR UPDATE")
@@ -166,7 +166,7 @@ async def test_analyst_sees_views_and_nothing_else(empty_database: str) -> None:
         await refused(
             analyst,
             "SELECT * FROM alembic_version",
-            "SELECT kalshi_mark_recent('trades')",
+            "SELECT kalshi_index_recent('trades')",
             "UPDATE people.trades SET ticker = 'X'",
             "INSERT INTO people.series (ticker, seen_at, object) VALUES ('S', now(), '{}')",
             "DELETE FROM people.trades",

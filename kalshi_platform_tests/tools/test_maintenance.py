@@ -221,25 +221,21 @@ async def test_a_partition_in_use_waits_for_the_next_pass(
     assert kept(await maintain_production(production_database, lake, MUCH_LATER)) == {}
 
 
-INDEXES = (
-    "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid AND indexrelid::regclass::text LIKE '%_by_ticker'"
-    " AND indrelid::regclass::text LIKE 'orderbook_deltas_20260801%' ORDER BY 1"
-)
+FROZEN = "SELECT relallvisible = relpages AND reltuples > 0 FROM pg_class WHERE relname = $1"
 
 
-async def test_closed_partitions_are_indexed_by_ticker(
+async def test_closed_partitions_are_finished_once(
     production: asyncpg.Connection, production_database: str, lake: Lake
 ) -> None:
-    """Up to the watermark and once; an index that a killed pass left broken is built anew."""
-    report = await maintain_production(production_database, lake, NOON + timedelta(days=1))
-    through_14 = [f"orderbook_deltas_20260801_{hour:02}_by_ticker" for hour in (12, 13, 14)]
-    assert [row[0] for row in await production.fetch(INDEXES)] == through_14
-    assert len([name for name in report.closed if name.startswith("orderbook_deltas_20260801")]) == 3
-    await production.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::text::regclass",
-                             through_14[0])  # fmt: skip
-    assert (await maintain_production(production_database, lake, NOON + timedelta(days=1))).closed == [NAMES[0]]
-    assert [row[0] for row in await production.fetch(INDEXES)] == through_14
-    assert (await maintain_production(production_database, lake, NOON + timedelta(days=1))).closed == []
+    """Up to the watermark: what lies beyond it stays open, and what was finished is left alone."""
+    day_after = NOON + timedelta(days=1)
+    assert await production.fetchval(FROZEN, NAMES[0]) is False
+    await production.execute("UPDATE sync_cursors SET watermark = $1", NOON + HOUR)
+    assert (await maintain_production(production_database, lake, day_after)).closed == [NAMES[0]]
+    assert await production.fetchval(FROZEN, NAMES[0]) is True
+    await production.execute("UPDATE sync_cursors SET watermark = $1", NOON + 2 * HOUR)
+    assert (await maintain_production(production_database, lake, day_after)).closed == [NAMES[1]]
+    assert (await maintain_production(production_database, lake, day_after)).closed == []
 
 
 async def test_partitions_are_made_ahead(production: asyncpg.Connection, production_database: str, lake: Lake) -> None:
