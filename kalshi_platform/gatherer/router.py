@@ -106,10 +106,12 @@ class Router:
             self._note_sending(frame, received_us)
             if type(frame) is DeltaFrame and self._session.takes_next(frame, received_us):
                 self._record_change(frame, raw, received_us)
-                return
-            events = self._session.receive(frame, received_us)
+                events = []
+            else:
+                events = self._session.receive(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
+        self._coverage.last_us = received_us
 
     def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.
