@@ -114,13 +114,13 @@ async def test_fifty_thousand_markets_through_outages(tmp_path: Path) -> None:
 @pytest.mark.slow
 async def test_a_killed_walk_into_a_file_goes_on(tmp_path: Path) -> None:
     """Killed with -9 in the middle; the second run asks for the rest only, and the file is whole."""
-    slow = RestOptions(tier="basic", endpoint_costs={"/markets": 100})
-    async with exchange(tmp_path, 20_000, slow) as simulator:
+    slow = RestOptions(tier="basic", endpoint_costs={"/markets": 80})
+    async with exchange(tmp_path, 10_000, slow) as simulator:
         key = {"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY_PATH": str(tmp_path / "private.pem")}
         process = await start(simulator.rest_url, tmp_path, "--output", "m.ndjson", **key)
         walk = tmp_path / "m.ndjson.walk"
         async with asyncio.timeout(30):
-            while not walk.exists() or json.loads(walk.read_text())["rows"] < 5000:
+            while not walk.exists() or json.loads(walk.read_text())["rows"] < 3000:
                 await asyncio.sleep(0.01)
         process.kill()
         await process.communicate()
@@ -130,10 +130,10 @@ async def test_a_killed_walk_into_a_file_goes_on(tmp_path: Path) -> None:
         saved = json.loads(walk.read_text())["rows"]
         before = simulator.rest.gate.requests
         _, errors = await run(simulator.rest_url, tmp_path, "--output", "m.ndjson", **key)
-        left = 2 + (20_000 - saved) // 1000
+        left = 2 + (10_000 - saved) // 1000
         assert simulator.rest.gate.requests - before in (left, left + 1), "limits, costs, what was left; one on the way"
         assert names((tmp_path / "m.ndjson").read_text()) == list(simulator.exchange.catalogue.markets)
-        assert "20,000 rows" in errors
+        assert "10,000 rows" in errors
         assert not any((tmp_path / name).exists() for name in ("m.ndjson.part", "m.ndjson.walk"))
 
 
