@@ -26,8 +26,8 @@ from kalshi_platform.service.retry import backoff
 from kalshi_platform.service.settings import Settings
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
-_COLUMNS = "{:<44} {:<11} {:>7} {:>7} {:>7} {:>15} {:<20} {}\n"
-_HEADINGS = ("ticker", "status", "bid", "ask", "last", "volume 24h", "closes", "title")
+_COLUMNS = "{:<44} {:<11} {:>7} {:>7} {:>7} {:>15} {:<17} {}\n"
+_HEADINGS = ("ticker", "status", "bid", "ask", "last", "volume 24h", "closes (UTC)", "title")
 
 
 async def list_markets(
@@ -221,6 +221,6 @@ def _line(market: Market) -> str:
         market.yes_ask_dollars or "",
         market.last_price_dollars or "",
         market.volume_24h_fp or "",
-        (market.close_time or "")[:20],
+        (market.close_time or "")[:16].replace("T", " "),
         market.title or "",
     )

@@ -73,13 +73,12 @@ class Line:
         self._inbox = b""
         self.tickers: dict[str, None] = {}
         self.commands: list[str] = []
-        """What was sent since the last connecting."""
+        """The kinds of all that were sent."""
         self.connects = 0
         self._connect()
 
     def _connect(self) -> None:
         self.connects += 1
-        self.commands = []
         self._inbox = b""
         self._there = ExchangeSession(Connection(cast("Any", self), 2**30), self._hub, self._exchange)
         self._hub.admit(self._there)

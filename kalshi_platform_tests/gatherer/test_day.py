@@ -179,7 +179,7 @@ class Day:
 
     def resubscriptions(self) -> int:
         """Subscriptions that were made anew on connections that lived: alarms."""
-        return sum(line.commands.count("subscribe") - 1 for line in self.lines)
+        return sum(line.commands.count("subscribe") - line.connects for line in self.lines)
 
 
 @asynccontextmanager
