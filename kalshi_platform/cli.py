@@ -256,6 +256,35 @@ def migrate(
 
 @app.command()
 @_plainly
+def maintain(
+    home: Annotated[Home, typer.Argument(help="Which kind of database.")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KALSHI_MIGRATE_URL",
+            show_envvar=True,
+            help="Its URL, as an owner of the schema; the setting of that database unless given.",
+        ),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0, help="Seconds between passes; 0 is one pass.")] = 0,
+) -> None:
+    """Care for a database: partitions ahead, care for closed ones, proofs of the lake, retention.
+
+    A partition is dropped only where every hour of it is proven to be in the lake, by files that are read again.
+    """
+    from kalshi_platform.service.lifecycle import run_daemon
+    from kalshi_platform.service.settings import load_settings
+    from kalshi_platform.tools.maintenance_loop import maintain_until
+
+    if home is Home.BOTH:
+        raise ConfigurationError("choose gatherer or production: a database is one of them")
+    settings = load_settings()
+    target = url or settings.required(f"{home.value}_database_url")
+    raise typer.Exit(run_daemon(lambda stop: maintain_until(stop, home, target, settings, every, typer.echo)))
+
+
+@app.command()
+@_plainly
 def replay(
     paths: Annotated[list[Path], typer.Argument(help="Recorded files, or folders of them.")],
     checkpoint_seconds: Annotated[int, typer.Option(min=1, help="Interval of book checkpoints.")] = 3600,

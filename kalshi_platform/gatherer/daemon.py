@@ -6,6 +6,7 @@ Kept out: everything that can be tested without a process.
 import asyncio
 import time
 from collections.abc import Coroutine, Iterator, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ from kalshi_platform.database.batching import FlushPolicy
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.spool import Spool
+from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
@@ -121,7 +123,7 @@ class Gatherer:
         with serve_status(settings.metrics_host, settings.metrics_port, self.metrics.registry, self.health) as port:
             _log.info("gathering", gatherer=settings.gatherer_id, exchange=settings.ws_url, metrics_port=port)
             writing = asyncio.create_task(self._sink.run())
-            refusal = await _until(stop, writing, self._listen())
+            refusal = await _until(stop, writing, self._listen(stop))
             await self._drain(writing)
         _log.info("stopped")
         if refusal is not None:
@@ -159,13 +161,14 @@ class Gatherer:
             "spooled": self._sink.spooled(),
         }
 
-    async def _listen(self) -> None:
+    async def _listen(self, stop: asyncio.Event) -> None:
         async with self._rest, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registry.run())
             tasks.create_task(self._manager.run())
             if self._settings.snapshot_seconds:
                 tasks.create_task(self._poller.run())
             tasks.create_task(keep_closing(self._url, self._started_us, _retry_waits))
+            tasks.create_task(keep_up(self._url, Home.GATHERER, stop, _today))
 
     def _on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
         self._registry.on_lifecycle(frame)
@@ -189,6 +192,7 @@ def _policies(settings: Settings) -> Mapping[str, FlushPolicy]:
         schema.ORDERBOOK_DELTAS.name: FlushPolicy(settings.deltas_batch_rows, settings.deltas_flush_ms / 1000),
         schema.TICKERS.name: FlushPolicy(settings.tickers_batch_rows, settings.tickers_flush_ms / 1000),
         schema.ORDERBOOK_SNAPSHOTS.name: FlushPolicy(settings.snapshots_batch_rows, settings.snapshots_flush_ms / 1000),
+        schema.CAPTURE_SESSIONS.name: FlushPolicy(5000, 0.25),  # a start opens one for every market
     }
 
 
@@ -205,6 +209,10 @@ async def _until(
         working.cancel()
         await asyncio.wait([stopping, working])
     return None if working.cancelled() else working.exception()
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _now_us() -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from random import Random
 from uuid import UUID
 
+from kalshi_platform.simulator import wire
 from kalshi_platform.simulator.activity import Activity
 from kalshi_platform.simulator.agenda import Agenda
 from kalshi_platform.simulator.catalogue import Catalogue
@@ -48,6 +49,8 @@ class Exchange(Venue):
         self.now_ms = now_ms
         for place in range(min(self._options.markets, self._options.busy_markets)):
             self._activity.join(place, place)
+        for _ in range(self._options.combos):
+            self._activity.join(self._lifecycle.found_combo(now_ms))
         self._lifecycle.plan()
 
     def step(self, ts_ms: int) -> int:
@@ -93,6 +96,18 @@ class Exchange(Venue):
         market.last_ticker_ms = ts_ms
         self._ledger.ticker(ts_ms, market.ticker, quote, self._hub.ticker(market.listing, quote, ts_ms))
         return 1
+
+    def last_ticker(self, market: Market) -> str | None:
+        """The last ticker message of a market; the first one is made, and told to the ledger, when it is asked for."""
+        place = self.catalogue.markets.place(market.ticker)
+        is_founder = place is not None and place < self.catalogue.founding_markets
+        market = self.touch(place if is_founder and place is not None else market)
+        if not market.last_ticker_ms:
+            market.published, market.last_ticker_ms = market.quote(), self.now_ms
+            handed = self._hub.ticker(market.listing, market.published, self.now_ms)
+            self._ledger.ticker(self.now_ms, market.ticker, market.published, handed)
+        quote = market.published or market.quote()
+        return wire.ticker(market.listing, quote, market.last_ticker_ms)
 
     def touch(self, member: Market | int) -> Market:
         """A market to which something happens; a founder, named by its place, is kept from now on."""

@@ -13,7 +13,7 @@ import msgspec
 from kalshi_platform.simulator.account import Gap
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.faults import Fault, FaultKind, FaultPlan
-from kalshi_platform.simulator.frames import close_frame, text_frame
+from kalshi_platform.simulator.frames import close_frame
 from kalshi_platform.simulator.holes import Holes
 from kalshi_platform.simulator.subscriptions import Subscription
 
@@ -90,7 +90,7 @@ class Mishaps:
             case FaultKind.CUT:
                 connection.end_with(b"", cut=True)
             case FaultKind.TORN:
-                frame = text_frame(payload)
+                frame = connection.frame(payload)
                 connection.end_with(frame[: len(frame) // 2], cut=True)
             case FaultKind.CLOSE:
                 connection.end_with(close_frame(_GOING_AWAY), cut=False)

@@ -28,11 +28,23 @@ class SimulatorOptions:
     keys: Mapping[str, Path] = field(default_factory=dict)
     """API key id → PEM file of its public key, RSA or Ed25519. Without any, no WebSocket opens."""
 
+    compression: bool = False
+    """Whether a client that offers permessage-deflate gets its messages compressed; about 15 µs a message."""
+
+    subscription_markets: int = 500_000
+    """Markets that the subscriptions of one connection may name together; more is error 26."""
+
+    commands_per_second: int = 10_000
+    """Commands of one connection in one second; more is error 27."""
+
     connection_cap: int = 200
     """WebSocket connections per API key; the next one gets HTTP 429."""
 
     markets: int = 100
     """Markets that are open when the exchange starts."""
+
+    combos: int = 0
+    """Combos (`KXMVE…`) that are open when the exchange starts, besides the markets."""
 
     busy_markets: int = 20_000
     """Of these, how many the traffic ever touches: the rest stand still and cost no memory."""
@@ -118,7 +130,16 @@ class SimulatorOptions:
         Raises:
             ValueError: names the field and what it accepts.
         """
-        for name in ("markets", "busy_markets", "connection_cap", "tick_ms", "send_buffer_bytes", "recent_trades"):
+        for name in (
+            "markets",
+            "busy_markets",
+            "connection_cap",
+            "tick_ms",
+            "send_buffer_bytes",
+            "recent_trades",
+            "subscription_markets",
+            "commands_per_second",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in (
@@ -132,6 +153,7 @@ class SimulatorOptions:
             "rest_delay_seconds",
             "activity_skew",
             "market_life_hours",
+            "combos",
             "replay_wait_seconds",
         ):
             if getattr(self, name) < 0:

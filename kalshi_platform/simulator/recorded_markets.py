@@ -173,6 +173,7 @@ class RecordedCatalogue(Catalogue):
             self._events_of_series.setdefault(event.series_ticker, []).append(event)
         market = _market(recorded, self.events[event.ticker])
         self.markets.append(market.ticker, market)
+        self._ids[market.listing.market_id] = market.ticker
         self.markets_by_event[event.ticker].append(market)
 
 

@@ -103,6 +103,7 @@ class Replay(Venue):
         self.impossible = 0
         """Changes that no book could have seen, because the recording has holes; the level is then left empty."""
         self.has_begun = False
+        self._last_tickers: dict[str, str] = {}
         self._play: dict[str, Callable[[RecordedFrame, Market], None]] = {
             "orderbook_snapshot": self._snapshot,
             "orderbook_delta": self._delta,
@@ -116,6 +117,10 @@ class Replay(Venue):
     def is_over(self) -> bool:
         """Whether the tape has come to its end."""
         return self._next is None
+
+    def last_ticker(self, market: Market) -> str | None:
+        """The last ticker message of a market on the tape so far."""
+        return self._last_tickers.get(market.ticker)
 
     def begin(self) -> None:
         """Start the tape, whoever listens."""
@@ -225,6 +230,7 @@ class Replay(Venue):
             *(fixed(text, "size") for text in (body.yes_bid_size_fp, body.yes_ask_size_fp, body.last_trade_size_fp)),
             *(fixed(text, "size") for text in (body.volume_fp, body.open_interest_fp)),
         )
+        self._last_tickers[market.ticker] = frame.message.decode()
         self._ledger.ticker(body.ts_ms or body.ts * 1000, market.ticker, quote, self._as_recorded(frame))
 
     @staticmethod

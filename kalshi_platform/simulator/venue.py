@@ -45,6 +45,15 @@ class Venue:
         """The market that sockets know by this name."""
         return self.catalogue.find(ticker)
 
+    def ticker_of(self, market_id: str) -> str | None:
+        """The name of the market with this UUID."""
+        return self.catalogue.ticker_of(market_id)
+
+    def last_ticker(self, market: Market) -> str | None:
+        """The last ticker message of a market; here there are none."""
+        del market
+        return None
+
     def introduce(self, market: Market) -> None:
         """Tell the ledger a book before somebody gets its snapshot or its first change."""
         if not market.is_introduced:

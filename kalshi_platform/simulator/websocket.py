@@ -13,12 +13,12 @@ from kalshi_platform.simulator.account import Connected, Disconnected, Gap
 from kalshi_platform.simulator.auth import NO_SIGNATURE, RefusedError
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.faults import FaultPlan
-from kalshi_platform.simulator.frames import close_frame
+from kalshi_platform.simulator.frames import Deflater, close_frame, text_frame
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.mishaps import Mishap, Mishaps
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.requests import TOO_MANY_REQUESTS, answer_bytes
-from kalshi_platform.simulator.session import Markets, Session
+from kalshi_platform.simulator.session import Limits, Markets, Session
 
 PATH = "/trade-api/ws/v2"
 
@@ -66,12 +66,17 @@ class WebSocketEndpoint:
             self._connections[key_id] -= 1
 
     async def _serve(self, request: web.Request, key_id: str) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_FAREWELL_SECONDS)
+        socket = web.WebSocketResponse(
+            compress=self._options.compression, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_FAREWELL_SECONDS
+        )
         await socket.prepare(request)
+        agreed = socket.headers.get("Sec-WebSocket-Extensions", "")
+        frame = Deflater(agreed).frame if "permessage-deflate" in agreed else text_frame
         transport = cast("asyncio.WriteTransport", request.transport)
         self._admitted += 1
-        connection = Connection(transport, self._options.send_buffer_bytes, self._admitted)
-        session = Session(connection, self._hub, self._markets)
+        connection = Connection(transport, self._options.send_buffer_bytes, self._admitted, frame)
+        limits = Limits(self._options.subscription_markets, self._options.commands_per_second)
+        session = Session(connection, self._hub, self._markets, limits)
         self._markets.note(Connected(connection.number, key_id, _address(transport)))
         self._hub.admit(session, self._mishaps(connection))
         self._open[socket] = connection
