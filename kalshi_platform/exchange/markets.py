@@ -4,6 +4,7 @@ Kept out: whether there is a subscription to ask (session).
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import replace
 
 from kalshi_platform.core.units import SECOND
 from kalshi_platform.exchange.commands import Command, Outbox
@@ -115,6 +116,17 @@ class Markets:
         self._update(sid, "delete_markets", left & self.requested)
         self.requested -= left
         self.bookless -= left
+
+    def ask_for_less(self, command: Command) -> None:
+        """The exchange has no room for so many at once: halves find out how many it has room for."""
+        half = len(command.tickers) // 2
+        first, second = command.tickers[:half], command.tickers[half:]
+        self._outbox.send(replace(command, tickers=first))
+        if command.name == "subscribe":
+            self.requested.difference_update(second)  # asked for again once there is a subscription
+            self.bookless.difference_update(second)
+        else:
+            self._outbox.send(replace(command, tickers=second))
 
     def refuse(self, tickers: Iterable[str]) -> tuple[str, ...]:
         """The exchange will not have them; returns those that nobody follows now."""
