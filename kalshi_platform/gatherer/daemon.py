@@ -151,10 +151,11 @@ class Gatherer:
             _log.warning("rows wait in the spool, the next start writes them", rows=spooled)
 
     def health(self) -> Mapping[str, Any]:
-        """Connections and queues; healthy while every connection that has work is open."""
+        """Connections and queues; healthy once the markets are known, while every connection that has work is open."""
         connections = {one.name: one.router is not None for one in self._manager.connections}
+        is_open = all(one.router is not None or not one.has_work for one in self._manager.connections)
         return {
-            "healthy": all(one.router is not None or not one.has_work for one in self._manager.connections),
+            "healthy": self._registry.has_walked and is_open,
             "gatherer": self._settings.gatherer_id,
             "connections": connections,
             "queued": self._sink.queued(),
