@@ -91,16 +91,16 @@ class SimulatorOptions:
     close_market_seconds: float = 45.0
     """Average time between two closing markets, at the asked rate; 0 is never."""
 
-    new_combo_seconds: float = 0.0
+    new_combo_seconds: float = 60.0
     """Average time between two new combos (`KXMVE…`), at the asked rate; 0 is never."""
 
-    change_market_seconds: float = 0.0
+    change_market_seconds: float = 30.0
     """Average time between the rarer events: pause and return, another close date, grid, title or fee; 0 is never."""
 
-    silent_share: float = 0.0
+    silent_share: float = 0.3
     """Share of new markets that open later and without a message, with an empty book."""
 
-    rest_delay_seconds: float = 0.0
+    rest_delay_seconds: float = 0.3
     """How long a new market, already announced on sockets, is still 404 on REST."""
 
     activity_skew: float = 1.0
