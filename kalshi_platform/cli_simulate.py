@@ -34,6 +34,8 @@ def simulate(
     combos: Annotated[int, typer.Option(min=0, help="Combos that are open at the start, besides them.")] = 0,
     busy_markets: Annotated[int, typer.Option(min=1, help="Markets that the traffic touches at most.")] = 20_000,
     rate: Annotated[float, typer.Option(min=0, help="Deltas, trades and tickers a second, in total.")] = 500,
+    swing: Annotated[float, typer.Option(min=0, help="How busy and quiet seconds differ; 1 as recorded, 0 not.")] = 1,
+    trading: Annotated[float, typer.Option(min=0, help="How much is traded; 1 as recorded.")] = 1,
     seed: Annotated[int, typer.Option(help="Fixes names, books and the sequence of events.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="How long traffic lasts; 0 is until SIGUSR1.")] = 0,
     ledger: Annotated[
@@ -172,6 +174,8 @@ def simulate(
             combos=combos,
             busy_markets=busy_markets,
             rate=rate,
+            swing=swing,
+            trading=trading,
             seed=seed,
             seconds=seconds,
             ledger=ledger,

@@ -52,6 +52,12 @@ class SimulatorOptions:
     rate: float = 500.0
     """Deltas, trades and tickers per second in total; 0 is an exchange without traffic."""
 
+    swing: float = 1.0
+    """How much busy and quiet seconds differ: 1 is as recorded, less where many markets share the rate; 0 is steady."""
+
+    trading: float = 1.0
+    """How much is traded: 1 is as recorded, where one change in fifty-five is a trade; more for tests of trades."""
+
     seed: int = 1
     """Fixes the names, the books and the sequence of everything that happens; only the clock is real."""
 
@@ -144,6 +150,8 @@ class SimulatorOptions:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in (
             "rate",
+            "swing",
+            "trading",
             "seconds",
             "new_market_seconds",
             "close_market_seconds",

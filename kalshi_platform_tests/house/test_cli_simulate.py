@@ -45,8 +45,9 @@ def test_every_option_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     """Each field changes with its flag."""
     (tmp_path / "script.json").write_text('[{"kind": "drop", "message": 5}]')
     arguments = """
-        --port 0 --host 0.0.0.0 --markets 7 --combos 2 --busy-markets 5 --rate 9 --seed 3 --seconds 4
-        --ledger l.parquet --ready-file r --new-market-seconds 1 --close-market-seconds 2 --new-combo-seconds 3
+        --port 0 --host 0.0.0.0 --markets 7 --combos 2 --busy-markets 5 --rate 9 --swing 0 --trading 2 --seed 3
+        --seconds 4 --ledger l.parquet --ready-file r --new-market-seconds 1 --close-market-seconds 2
+        --new-combo-seconds 3
         --change-market-seconds 4 --silent-share 0.5 --rest-delay-seconds 6 --market-life-hours 7 --time-scale 8
         --start 2026-11-18T17:00:00Z --maintenance --pause 30=10! --replay tape.ndjson --speed max
         --replay-wait-seconds 2 --connection-cap 3 --compression --subscription-markets 4 --commands-per-second 5
