@@ -148,17 +148,18 @@ def stages(profile: Path) -> Counter[str]:
     for line in profile.read_text().splitlines():
         stack, _, samples = line.rpartition(" ")
         frames = stack.split(";")
-        stage = next(
-            (
-                name
-                for frame in reversed(frames)
-                for name, marks in STAGES.items()
-                if any(mark in frame for mark in marks)
-            ),
-            "event loop and the rest",
-        )
-        found[stage] += int(samples)
+        if "run_daemon" in stack and "selectors.py" not in frames[-1]:  # the main thread, at work
+            found[_stage(frames)] += int(samples)
     return found
+
+
+def _stage(frames: list[str]) -> str:
+    """The stage of the innermost frame that has one."""
+    for frame in reversed(frames):
+        for name, marks in STAGES.items():
+            if any(mark in frame for mark in marks):
+                return name
+    return "event loop and the rest"
 
 
 def judge(folder: Path, world: World) -> bool:
