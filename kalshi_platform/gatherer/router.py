@@ -25,6 +25,7 @@ from kalshi_platform.core.messages import (
 from kalshi_platform.core.records import GapRow, check_ticker
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.codes import MARKET_LIMIT
 from kalshi_platform.exchange.events import (
     Ended,
     Event,
@@ -39,7 +40,7 @@ from kalshi_platform.exchange.events import (
     Started,
     Unanswered,
 )
-from kalshi_platform.exchange.session import MARKET_LIMIT, Channel, Session
+from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.exchange.subscriptions import SERVED_BY
 from kalshi_platform.gatherer.coverage import Cause, Coverage, End, Hole
 from kalshi_platform.gatherer.healing import Healing
@@ -106,10 +107,12 @@ class Router:
             self._note_sending(frame, received_us)
             if type(frame) is DeltaFrame and self._session.takes_next(frame, received_us):
                 self._record_change(frame, raw, received_us)
-                return
-            events = self._session.receive(frame, received_us)
+                events = []
+            else:
+                events = self._session.receive(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
+        self._coverage.last_us = received_us
 
     def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.

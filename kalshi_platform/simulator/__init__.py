@@ -9,6 +9,7 @@ from kalshi_platform.simulator.faults import Fault, FaultKind, FaultOptions, par
 from kalshi_platform.simulator.keys import KeyKind, write_key_pair
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.pauses import Pause, parse_pause
+from kalshi_platform.simulator.recording import RecordingError
 from kalshi_platform.simulator.server import Simulator, run, running, serve
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "HandClock",
     "KeyKind",
     "Pause",
+    "RecordingError",
     "Simulator",
     "SimulatorOptions",
     "parse_fault",

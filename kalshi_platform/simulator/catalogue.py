@@ -32,6 +32,7 @@ class Catalogue:
         self._alive: WeakValueDictionary[int, Market] = WeakValueDictionary()
         self._touched: dict[int, Market] = {}
         self._hidden: dict[str, Market] = {}
+        self._ids: dict[str, str] = {}
         self._rung = 0
         events = -(-founders // MARKETS_PER_EVENT)
         series = -(-events // EVENTS_PER_SERIES)
@@ -62,6 +63,15 @@ class Catalogue:
             KeyError: there is none.
         """
         return self._hidden.get(ticker) or self.markets[ticker]
+
+    def ticker_of(self, market_id: str) -> str | None:
+        """The name of the market with this UUID, if there is one."""
+        later = self._ids.get(market_id)
+        place = invention.place_of_id(market_id)
+        if later is None and place is not None and place < self._founders:
+            founder = self.markets_in_order[place].listing
+            return founder.ticker if founder.market_id == market_id else None
+        return later
 
     def touch(self, place: int) -> Market:
         """The founding market at a place, kept from now on because something will happen to it."""
@@ -115,8 +125,10 @@ class Catalogue:
         self._rung = (rung + 1) % MARKETS_PER_EVENT
         new_event = None if rung else self._begin_event(now_ms)
         event = new_event or self.events_in_order[-1]
-        market = invention.market(self._seed, event, rung, now_ms)
+        place = len(self.markets_in_order) + len(self._hidden)
+        market = invention.market(self._seed, event, rung, now_ms, place)
         self._hidden[market.ticker] = market
+        self._ids[market.listing.market_id] = market.ticker
         return market, new_event
 
     def publish(self, market: Market) -> None:
@@ -132,9 +144,10 @@ class Catalogue:
             self.series.append(invention.COMBO_SERIES, invention.combo_series(now_ms))
         event = invention.combo_event(self._seed, number, now_ms, self._life_ms)
         legs = [self.markets_in_order[(2 * number + step) % self._founders].listing for step in (0, 1)]
-        market = invention.combo(self._seed, event, legs, now_ms)
+        market = invention.combo(self._seed, event, legs, now_ms, len(self.markets_in_order) + len(self._hidden))
         self.combo_events[event.ticker] = event
         self.combos_by_event[event.ticker] = market
+        self._ids[market.listing.market_id] = market.ticker
         self.markets.append(market.ticker, market)
         return market, event
 
@@ -157,7 +170,7 @@ class Catalogue:
         market = self._alive.get(place)
         if market is None:
             number, rung = divmod(place, MARKETS_PER_EVENT)
-            market = invention.market(self._seed, self._founding_event(number), rung, self._start_ms)
+            market = invention.market(self._seed, self._founding_event(number), rung, self._start_ms, place)
             market.open(self._start_ms)
             self._alive[place] = market
         return market

@@ -5,6 +5,7 @@ stalls, deadlines of a close) follows real time. Kept out: what happens when.
 """
 
 import time
+from math import inf
 from typing import Protocol
 
 HAND_SCALE = 1e6
@@ -79,6 +80,36 @@ class HandClock:
     def seconds(self) -> float:
         """Since the start."""
         return (self._now_ms - self._start_ms) / 1000
+
+
+class TapeClock:
+    """The time of a recording: it stands until the tape begins, then runs at a pace, or follows the tape's place.
+
+    Args:
+        start_ms: When the recording begins.
+        speed: Seconds of it per real second; infinite where only `turn_to` moves it.
+    """
+
+    def __init__(self, start_ms: int, speed: float) -> None:
+        self.speed = speed
+        self.scale = min(speed, HAND_SCALE)
+        self._start_ms = self._base_ms = start_ms
+        self._base: float | None = None
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970."""
+        if self._base is None or self.speed == inf:
+            return self._base_ms
+        return self._base_ms + int((time.monotonic() - self._base) * 1000 * self.speed)
+
+    def seconds(self) -> float:
+        """Since the start of the recording."""
+        return (self.now_ms() - self._start_ms) / 1000
+
+    def turn_to(self, now_ms: int) -> None:
+        """Begin, or leap to a later time."""
+        self._base_ms = max(now_ms, self._base_ms)
+        self._base = time.monotonic()
 
 
 def make_clock(scale: float, start_ms: int | None) -> Clock:

@@ -18,6 +18,7 @@ COMBO_COLLECTION = "KXMVESIM-R"
 
 _DAY_MS = 86_400_000
 _QUARTER_MS = 900_000
+_PLACE_BITS = 48
 _THEMES = (
     ("Rain in millimetres", "Climate and Weather", "daily"),
     ("Closing level of the index", "Financials", "daily"),
@@ -93,8 +94,16 @@ def event(seed: int, number: int, now_ms: int, life_ms: int = 0) -> Event:
     )
 
 
-def market(seed: int, parent: Event, rung: int, now_ms: int) -> Market:
-    """A market that is not open yet; its opening book is made when somebody looks at it."""
+def market(seed: int, parent: Event, rung: int, now_ms: int, place: int) -> Market:
+    """A market that is not open yet; its opening book is made when somebody looks at it.
+
+    Args:
+        seed: Of the exchange.
+        parent: Its event.
+        rung: Which of the event's markets.
+        now_ms: When it is listed.
+        place: Where it stands in the order of listing; its UUID tells that to who knows the seed.
+    """
     ticker = market_ticker(parent.ticker, rung)
     chance = _draw(seed, ticker)
     strike = float(strike_text(rung))
@@ -103,7 +112,7 @@ def market(seed: int, parent: Event, rung: int, now_ms: int) -> Market:
         ticker=ticker,
         event_ticker=parent.ticker,
         series_ticker=parent.series_ticker,
-        market_id=_market_id(chance),
+        market_id=_market_id(chance, place),
         title=f"{parent.title}: above {strike}?",
         yes_sub_title=f"Above {strike}",
         structure=structure,
@@ -129,7 +138,7 @@ def combo_event(seed: int, number: int, now_ms: int, life_ms: int = 0) -> Event:
     )
 
 
-def combo(seed: int, parent: Event, legs: list[Listing], now_ms: int) -> Market:
+def combo(seed: int, parent: Event, legs: list[Listing], now_ms: int, place: int) -> Market:
     """A market on several outcomes at once; it trades on the grid that all combos have had since September 2026."""
     chance = _draw(seed, parent.ticker)
     ticker = f"{parent.ticker}-{chance & 0xFFFFFFFF:08X}"
@@ -137,7 +146,7 @@ def combo(seed: int, parent: Event, legs: list[Listing], now_ms: int) -> Market:
         ticker=ticker,
         event_ticker=parent.ticker,
         series_ticker=parent.series_ticker,
-        market_id=_market_id(chance),
+        market_id=_market_id(chance, place),
         title=", ".join(f"yes {leg.yes_sub_title}" for leg in legs),
         yes_sub_title=", ".join(f"yes {leg.yes_sub_title}" for leg in legs),
         structure=COMBO_STRUCTURE,
@@ -161,8 +170,17 @@ def _draw(seed: int, name: str) -> int:
     return int.from_bytes(blake2b(f"{seed}:{name}".encode(), digest_size=32).digest())
 
 
-def _market_id(chance: int) -> str:
-    return str(UUID(int=chance >> 16 & (1 << 128) - 1, version=4))
+def place_of_id(market_id: str) -> int | None:
+    """Where the market with this UUID would stand in the order of listing; None where the text is no UUID."""
+    try:
+        return UUID(market_id).int & (1 << _PLACE_BITS) - 1
+    except ValueError:
+        return None
+
+
+def _market_id(chance: int, place: int) -> str:
+    bits = chance >> 16 & (1 << 128) - 1
+    return str(UUID(int=bits >> _PLACE_BITS << _PLACE_BITS | place, version=4))
 
 
 def _structure(chance: int) -> PriceStructure:

@@ -5,6 +5,7 @@ Every change of a book but the emptying at a close is published as ordinary delt
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -24,6 +25,7 @@ _SETTLE_SECONDS = 2.0
 _OPEN_SECONDS = 0.5
 _PAUSE_SECONDS = 1.0
 _HOUR_MS = 3_600_000
+_STRIKE_STEP = 0.25
 _EVENTS_AT_ONCE = 200
 _TRADED = (Status.ACTIVE, Status.INACTIVE)
 
@@ -144,6 +146,13 @@ class Lifecycle:
         self._say(market, wire.created(market, event))
         self._open(market, ts_ms)
 
+    def found_combo(self, ts_ms: int) -> Market:
+        """List and open a combo without a word: it was there before anybody listened."""
+        market, _ = self._catalogue.list_combo(ts_ms)
+        market.open(ts_ms)
+        self._expire(market)
+        return market
+
     def _open(self, market: Market, ts_ms: int) -> None:
         market.open(ts_ms)
         self._floor.admit(market)
@@ -215,8 +224,11 @@ class Lifecycle:
         self._floor.change(market, list(_moves(market, market.structure)), ts_ms)
 
     def _rename(self, market: Market, _: int) -> None:
-        """What a market is called changes on the socket only; the listing of the first day stays."""
-        if not market.listing.is_combo:
+        """The strike moves, and what the market is called with it."""
+        listing = market.listing
+        if not listing.is_combo:
+            strike = listing.strike + _STRIKE_STEP
+            market.listing = replace(listing, strike=strike, yes_sub_title=f"Above {strike}")
             self._say(market, wire.metadata_updated(market))
 
     def _change_fee(self, market: Market, ts_ms: int) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.rest_candles import CandleHandlers
 from kalshi_platform.simulator.rest_exchange import ExchangeHandlers
 from kalshi_platform.simulator.rest_gate import Gate, Handler
@@ -17,6 +16,7 @@ from kalshi_platform.simulator.rest_lookups import LookupHandlers
 from kalshi_platform.simulator.rest_markets import MarketHandlers
 from kalshi_platform.simulator.rest_options import RestOptions
 from kalshi_platform.simulator.rest_state import RestState
+from kalshi_platform.simulator.venue import Venue
 
 PREFIX = "/trade-api/v2"
 
@@ -24,7 +24,7 @@ PREFIX = "/trade-api/v2"
 class Rest:
     """All handlers around one exchange, and what tests may look at and turn."""
 
-    def __init__(self, exchange: Exchange, options: RestOptions, clock: Callable[[], int]) -> None:
+    def __init__(self, exchange: Venue, options: RestOptions, clock: Callable[[], int]) -> None:
         self.state = RestState(exchange, options, clock)
         """Its `cutoff_ms` may be moved."""
         self.gate = Gate(options, clock)

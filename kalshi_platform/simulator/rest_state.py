@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.market import Event, Market, Status
 from kalshi_platform.simulator.requests import NotFoundError, answer, write_cursor
 from kalshi_platform.simulator.rest_options import RestOptions
 from kalshi_platform.simulator.trade_tape import TapeEntry
+from kalshi_platform.simulator.venue import Venue
 
 MOST_LOOKED_AT = 10_000
 """Rows that one page looks at; a filter that few pass gets short pages with a cursor, never a long wait."""
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class RestState:
     """The exchange as REST sees it."""
 
-    def __init__(self, exchange: Exchange, options: RestOptions, clock: Callable[[], int]) -> None:
+    def __init__(self, exchange: Venue, options: RestOptions, clock: Callable[[], int]) -> None:
         self.exchange = exchange
         self.catalogue = exchange.catalogue
         self.tape = exchange.tape
