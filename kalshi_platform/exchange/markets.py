@@ -59,9 +59,11 @@ class Markets:
         """Asked for, and not wanted."""
         return self.requested - self.wanted.keys()
 
-    def want(self, tickers: Iterable[str]) -> None:
-        """Want these too."""
-        self.wanted.update(dict.fromkeys(tickers))
+    def want(self, tickers: Iterable[str]) -> list[str]:
+        """Want these too; returns those that are to be asked for."""
+        more = dict.fromkeys(tickers)
+        self.wanted.update(more)
+        return [ticker for ticker in more if ticker not in self.requested]
 
     def are_whole(self, untrusted: Set[str]) -> bool:
         """Whether every wanted market was asked for, its book has come, and it is not among those."""
@@ -74,9 +76,8 @@ class Markets:
         self.bookless = set(first)
         return first
 
-    def add(self, sid: int) -> None:
+    def add(self, sid: int, missing: Sequence[str]) -> None:
         """Ask for what is missing."""
-        missing = self.missing
         self._update(sid, "add_markets", missing)
         self.requested.update(missing)
         self.bookless.update(missing)

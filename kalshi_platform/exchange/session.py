@@ -73,8 +73,7 @@ class Session:
 
     def add_markets(self, tickers: Iterable[str]) -> None:
         """Follow more markets."""
-        self._markets.want(tickers)
-        self._request_markets()
+        self._request_markets(self._markets.want(tickers))
 
     def delete_markets(self, tickers: Iterable[str]) -> None:
         """Stop following markets."""
@@ -265,7 +264,8 @@ class Session:
         self._outbox.settle(channel)
         one = self._subscriptions.start(sid, channel, now_us)
         if channel is Channel.ORDERBOOK:
-            self._request_markets()
+            self._request_markets(self._markets.missing)
+            self._markets.drop(sid, self._markets.unwanted)
         return one, [Started(channel, sid)]
 
     def _ok(self, frame: OkFrame, now_us: int) -> list[Event]:
@@ -327,7 +327,7 @@ class Session:
             self._markets.ask_for_less(command)
         elif command.action == "add_markets" or (command.name == "subscribe" and command.tickers):
             refused = self._markets.refuse(command.tickers)
-            self._request_markets()
+            self._request_markets(self._markets.missing)
             return refused
         return ()
 
@@ -362,12 +362,11 @@ class Session:
                 return  # the exchange has no order book subscription without markets
         self._outbox.send(Command("subscribe", channel, tickers=first, attempt=attempt))
 
-    def _request_markets(self) -> None:
+    def _request_markets(self, missing: Sequence[str]) -> None:
         one = self._subscriptions.serving(Channel.ORDERBOOK)
         if one is not None:
-            self._markets.add(one.sid)
-            self._markets.drop(one.sid, self._markets.unwanted)
-        elif self._markets.missing and not self._markets.requested:
+            self._markets.add(one.sid, missing)
+        elif missing and not self._markets.requested:
             self._subscribe(Channel.ORDERBOOK)
 
     def _send_again(self, command: Command) -> None:
