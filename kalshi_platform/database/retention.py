@@ -24,6 +24,7 @@ _CURSOR = """
 SELECT next_xid::text::bigint AS next_xid FROM sync_cursors
 WHERE gatherer_id = $1 AND table_name = $2 AND source = $3
 """
+_DROP_CHUNK = "SELECT drop_chunks($1::text::regclass, newer_than => $2::timestamptz, older_than => $3::timestamptz)"
 _SHOWN = 3
 _IN_USE = "it is being read or written; the next pass tries again"
 
@@ -98,7 +99,7 @@ async def drop_merged(
 
     async def objection(counts: Mapping[datetime, int]) -> str:
         newest = await connection.fetchval(
-            f"SELECT ingest_xid::text::bigint FROM {partition.name} ORDER BY ingest_xid DESC LIMIT 1"  # noqa: S608
+            f"SELECT ingest_xid::text::bigint FROM {partition.qualified} ORDER BY ingest_xid DESC LIMIT 1"  # noqa: S608
         )
         cursor = await production.fetchrow(_CURSOR, gatherer_id, partition.table.name, source)
         if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
@@ -127,12 +128,11 @@ async def drop_if(
     try:
         async with connection.transaction():
             await connection.execute(_LOCK_TIMEOUT)
-            await connection.execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
+            await connection.execute(f"LOCK TABLE {partition.qualified} IN SHARE MODE")
             counts = await _rows_by_hour(connection, partition)
             if reason := await objection(counts):
                 return Verdict(partition.name, sum(counts.values()), reason)
-            await connection.execute(f"ALTER TABLE {partition.table.name} DETACH PARTITION {partition.name}")
-            await connection.execute(f"DROP TABLE {partition.name}")
+            await _drop(connection, partition)
             if notes_proofs:
                 await note_dropped(connection, partition.table, partition.start, partition.end)
     except asyncpg.LockNotAvailableError:
@@ -140,10 +140,18 @@ async def drop_if(
     return Verdict(partition.name, sum(counts.values()))
 
 
+async def _drop(connection: asyncpg.Connection, partition: Partition) -> None:
+    if partition.is_chunk:
+        await connection.fetch(_DROP_CHUNK, partition.table.name, partition.start, partition.end)
+        return
+    await connection.execute(f"ALTER TABLE {partition.table.name} DETACH PARTITION {partition.name}")
+    await connection.execute(f"DROP TABLE {partition.name}")
+
+
 async def _rows_by_hour(connection: asyncpg.Connection, partition: Partition) -> dict[datetime, int]:
     records = await connection.fetch(
         f"SELECT date_trunc('hour', {partition.table.time_column}, 'UTC') AS hour, count(*) AS rows "  # noqa: S608
-        f"FROM {partition.name} GROUP BY 1 ORDER BY 1"
+        f"FROM {partition.qualified} GROUP BY 1 ORDER BY 1"
     )
     return {record["hour"].astimezone(UTC): record["rows"] for record in records}
 

@@ -18,6 +18,7 @@ from kalshi_platform.core.masking import masked
 from kalshi_platform.core.schema import STREAM_TABLES, Home, Table
 from kalshi_platform.database import export
 from kalshi_platform.database.closing import close_partitions
+from kalshi_platform.database.compression import apply_compression
 from kalshi_platform.database.errors import DatabaseUnreachableError
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.partitions import ensure_ahead
@@ -36,6 +37,7 @@ class Report:
 
     Attributes:
         made: Partitions' days that were made ahead.
+        compressed: Tables whose compression by TimescaleDB was set anew.
         closed: Partitions that were finished.
         proven: Hours of the lake that were found to hold what production holds, as "table hour".
         disputed: Hours that do not, with the difference.
@@ -43,6 +45,7 @@ class Report:
     """
 
     made: int = 0
+    compressed: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     proven: list[str] = field(default_factory=list)
     disputed: list[str] = field(default_factory=list)
@@ -64,6 +67,7 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
     async with _session(url) as connection:
         await _alone(connection)
         report.made = await ensure_ahead(connection, now.date())
+        report.compressed = await apply_compression(connection)
         report.closed = await close_partitions(connection, STREAM_TABLES, marks)
         for table in STREAM_TABLES:
             if (mark := marks[table.name]) is not None:
@@ -80,6 +84,7 @@ async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | No
     async with _session(url) as connection:
         await _alone(connection)
         report.made = await ensure_ahead(connection, now.date())
+        report.compressed = await apply_compression(connection)
         due = await due_partitions(connection, STREAM_TABLES, now)
         if production_url is None:
             reason = "nobody knows whether it was merged: KALSHI_PRODUCTION_DATABASE_URL is not set"
@@ -198,6 +203,7 @@ async def _session(url: str) -> AsyncIterator[asyncpg.Connection]:
 def lines(report: Report) -> Sequence[str]:
     """A report for people."""
     said = [f"made {report.made} partitions ahead"] if report.made else []
+    said += [f"TimescaleDB compresses {name} as table_policies says" for name in report.compressed]
     said += [f"finished {name}" for name in report.closed]
     said += [f"proven {name}" for name in report.proven]
     said += [f"NOT proven {reason}" for reason in report.disputed]
