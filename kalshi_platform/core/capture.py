@@ -5,13 +5,14 @@ code. Here belong occurrence, position, book keeping and checkpoints. Kept out: 
 (exchange.session) and writing (database).
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from math import inf
 
 from kalshi_platform.core.book import NegativeLevel, OrderBook
 from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.messages import DeltaFrame, Envelope, Frame, SnapshotFrame, TickerFrame, TradeFrame
+from kalshi_platform.core.occurrences import Occurrences
 from kalshi_platform.core.records import (
     DeltaRow,
     Row,
@@ -27,11 +28,19 @@ from kalshi_platform.core.records import (
     ticker_values,
     trade_row,
 )
-from kalshi_platform.core.units import MILLISECOND, price_from_dollars, size_from_contracts
+from kalshi_platform.core.units import (
+    EARLIEST_TIME,
+    FUTURE_TOLERANCE,
+    MILLISECOND,
+    price_from_dollars,
+    size_from_contracts,
+)
 
 HOUR_MS = 3_600_000
 MOST_CHECKPOINTS = 500
 _TICKER_MEMORY_MS = 100
+_EARLIEST_MS = EARLIEST_TIME // MILLISECOND
+_SIDES = {"yes": True, "no": False}
 _BOOK_FRAMES = ("orderbook_delta", "orderbook_snapshot")
 
 
@@ -48,51 +57,6 @@ class CaptureCounts:
     late_deltas: int = 0
     clock_regressions: int = 0
     checkpoints: int = 0
-
-
-class Occurrences:
-    """How many equal things one stream has shown in a millisecond of one market.
-
-    Within a market the exchange's time never decreases (2,144,497 of 2,144,497 deltas of the recorded tape), so one
-    millisecond's counts are enough, except while frames are awaited that fill a hole: then those since the hole are
-    remembered, for a late frame must not take a number that is taken.
-    """
-
-    __slots__ = ("_counts", "_older", "ms", "position")
-
-    def __init__(self) -> None:
-        self.ms = 0
-        self.position = -1
-        self._counts: dict[tuple[object, ...], int] = {}
-        self._older: dict[int, tuple[int, dict[tuple[object, ...], int]]] | None = None
-
-    def count(self, ms: int, content: tuple[object, ...], remember_from: int | None = None) -> int:
-        """The occurrence of `content` at `ms`, from 0; moves `position`, its index within the millisecond.
-
-        Args:
-            ms: The exchange's time.
-            content: What is counted.
-            remember_from: Milliseconds that are remembered; None for none before the newest.
-        """
-        if ms != self.ms:
-            self._turn_to(ms, remember_from)
-        self.position += 1
-        seen = self._counts.get(content, -1) + 1
-        self._counts[content] = seen
-        return seen
-
-    def _turn_to(self, ms: int, remember_from: int | None) -> None:
-        if remember_from is None and self._older is None and ms > self.ms:
-            self.ms = ms
-            self.position = -1
-            self._counts.clear()
-            return
-        older = self._older or {}
-        older[self.ms] = (self.position, self._counts)
-        self.position, self._counts = older.pop(ms, (-1, {}))
-        self.ms = ms
-        oldest = max([ms, *older]) if remember_from is None else remember_from
-        self._older = {at: kept for at, kept in older.items() if at >= oldest} or None
 
 
 class MarketBook:
@@ -132,20 +96,26 @@ class Capture:
         self._due_markets: set[str] = set()
         self._earliest_due: float = inf
         self._leaving: set[str] = set()
+        self._untrusted: set[str] = set()
         self._remember_from: int | None = None
         self.counts = CaptureCounts()
 
     @property
-    def untrusted(self) -> list[str]:
+    def untrusted(self) -> Set[str]:
         """Markets whose book cannot be trusted until a snapshot comes."""
-        return [
-            ticker for ticker, market in self._markets.items() if market.valid_from is None and not market.is_leaving
-        ]
+        return self._untrusted
 
     def book(self, ticker: str) -> OrderBook | None:
         """The market's book, or None where it is unknown or cannot be trusted."""
         market = self._markets.get(ticker)
         return None if market is None or market.valid_from is None else market.book
+
+    def changed_us(self, ticker: str) -> int | None:
+        """Exchange time (µs) of the last change or snapshot of a book; None where it cannot be trusted."""
+        market = self._markets.get(ticker)
+        if market is None or market.valid_from is None:
+            return None
+        return max(market.valid_from, market.occurrences.ms) * MILLISECOND
 
     def await_late(self, *, may_come: bool) -> None:
         """Whether frames that fill a hole may still come, so that what is counted must be remembered."""
@@ -153,16 +123,19 @@ class Capture:
 
     def distrust(self, ticker: str | None = None) -> None:
         """Stop believing one book, or with None every book, until its next snapshot."""
-        for market in self._markets.values() if ticker is None else filter(None, [self._markets.get(ticker)]):
-            market.valid_from = None
+        for one in list(self._markets) if ticker is None else [ticker]:
+            market = self._markets.get(one)
+            if market is not None:
+                self._doubt(one, market)
 
     def restart(self) -> None:
         """The order book subscription has ended: its books count no more.
 
         What was counted stays: a change that follows on the next subscription within the same millisecond is another.
         """
+        self.distrust()
         for market in self._markets.values():
-            market.valid_from = market.due = None
+            market.due = None
         self._due_markets.clear()
 
     def retire(self, ticker: str) -> None:
@@ -174,6 +147,7 @@ class Capture:
         if market is not None:
             market.is_leaving = True
             self._leaving.add(ticker)
+            self._untrusted.discard(ticker)
 
     def record(self, frame: Frame, received_us: int, *, is_late: bool = False) -> Sequence[Row]:
         """The rows of one frame; frames that carry no market data have none.
@@ -194,6 +168,32 @@ class Capture:
             return (self._late_snapshot(frame, received_us),) if is_late else self._snapshot(frame, received_us)
         return ()
 
+    def usual_change(self, frame: DeltaFrame, received_us: int) -> DeltaRow | None:
+        """The row of a change in a market where all is as usual, as it nearly always is: `record` without detours.
+
+        None where anything is unusual, a value or the time; nothing has happened then, and `record` will tell.
+        """
+        body, ms = frame.msg, frame.msg.ts_ms
+        market, side = self._markets.get(body.market_ticker), _SIDES.get(body.side)
+        if market is None or side is None or ms is None or market.valid_from is None or market.due is None:
+            return None
+        if not max(market.occurrences.ms, market.emitted, _EARLIEST_MS) <= ms < market.due:
+            return None
+        if ms * MILLISECOND > received_us + FUTURE_TOLERANCE:
+            return None
+        try:
+            price, size_delta = price_from_dollars(body.price_dollars), size_from_contracts(body.delta_fp)
+            market.book.apply(side, price, size_delta)
+        except (FrameRejected, NegativeLevel):
+            return None
+        if market.book.is_crossed:
+            self.counts.crossed_books += 1
+        occurrence = market.occurrences.count(ms, (side, price, size_delta), self._remember_from)
+        return DeltaRow(
+            ms * MILLISECOND, body.market_ticker, side, price, size_delta, occurrence, market.occurrences.position,
+            frame.seq, frame.sid, received_us,
+        )  # fmt: skip
+
     def missed(self, envelope: Envelope) -> None:
         """A frame could not be decoded: a book that it may have changed is not certain any more."""
         if envelope.type in _BOOK_FRAMES:
@@ -206,10 +206,11 @@ class Capture:
         rows: list[SnapshotRow] = []
         if market.due is not None and market.valid_from is not None and (frame.sending_ts_ms or 0) >= market.due:
             rows.extend(self._checkpoint(ticker, market, received_us))
-        market.valid_from = None
         market.is_leaving = False
+        self._doubt(ticker, market)
         market.book, sent_ms = _book_of(frame, received_us)
         market.valid_from = sent_ms
+        self._untrusted.discard(ticker)
         self._plan(ticker, market, sent_ms)
         rows.append(
             snapshot_row(market.book, ticker, Source.WEBSOCKET, self.gatherer_id, sent_ms * MILLISECOND, received_us)
@@ -253,7 +254,7 @@ class Capture:
         if ms < market.occurrences.ms:
             self.counts.clock_regressions += 1
         row = self._counted(market, frame, change, received_us)
-        self._apply(market, ms, side, price, size_delta)
+        self._apply(ticker, market, ms, side, price, size_delta)
         self._plan(ticker, market, ms)
         rows.append(row)
         return rows
@@ -302,14 +303,21 @@ class Capture:
             elif market.due is None and self._remember_from is None and market.occurrences.ms <= until_ms:
                 self._leaving.discard(ticker)
                 del self._markets[ticker]
+                self._untrusted.discard(ticker)
 
     def _market(self, ticker: str) -> MarketBook:
         market = self._markets.get(ticker)
         if market is None:
             market = self._markets[ticker] = MarketBook()
+            self._untrusted.add(ticker)
         return market
 
-    def _apply(self, market: MarketBook, ms: int, side: bool, price: int, size_delta: int) -> None:
+    def _doubt(self, ticker: str, market: MarketBook) -> None:
+        market.valid_from = None
+        if not market.is_leaving:
+            self._untrusted.add(ticker)
+
+    def _apply(self, ticker: str, market: MarketBook, ms: int, side: bool, price: int, size_delta: int) -> None:
         if ms < market.emitted:
             self.counts.late_deltas += 1
         if market.valid_from is None:
@@ -318,7 +326,7 @@ class Capture:
             market.book.apply(side, price, size_delta)
         except NegativeLevel:
             self.counts.negative_levels += 1
-            market.valid_from = None
+            self._doubt(ticker, market)
             return
         if market.book.is_crossed:
             self.counts.crossed_books += 1

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     BAD_SIDE = "bad_side"
     OUT_OF_SEQUENCE = "out_of_sequence"
     UNKNOWN_SUBSCRIPTION = "unknown_subscription"
+    REFUSED_BY_DATABASE = "refused_by_database"
 
 
 class FrameRejected(PlatformError):  # noqa: N818 - named after what happened to the frame

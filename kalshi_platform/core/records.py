@@ -120,7 +120,33 @@ class GapRow(NamedTuple):
     healed_by: str | None = None
 
 
-Row = DeltaRow | TradeRow | TickerRow | SnapshotRow | RejectedRow | GapRow
+class SessionRow(NamedTuple):
+    """A row of `capture_sessions`; times in µs since 1970, by the gatherer's clock. The end is a later version's."""
+
+    started_at: int
+    gatherer_id: str
+    connection: str
+    channel: str
+    ticker: str
+    sid: int
+    ended_at: int | None = None
+    ended_by: str | None = None
+
+
+class BookDifferenceRow(NamedTuple):
+    """A row of `book_differences`; times in µs since 1970."""
+
+    compared_at: int
+    gatherer_id: str
+    connection: str
+    ticker: str
+    snapshot_ts: int
+    levels: int
+    size: int
+    detail: str
+
+
+Row = DeltaRow | TradeRow | TickerRow | SnapshotRow | RejectedRow | GapRow | SessionRow | BookDifferenceRow
 """Anything that a gatherer writes."""
 
 TABLE_OF: Mapping[type[Row], schema.Table] = {
@@ -130,6 +156,8 @@ TABLE_OF: Mapping[type[Row], schema.Table] = {
     SnapshotRow: schema.ORDERBOOK_SNAPSHOTS,
     RejectedRow: schema.REJECTED_MESSAGES,
     GapRow: schema.CAPTURE_GAPS,
+    SessionRow: schema.CAPTURE_SESSIONS,
+    BookDifferenceRow: schema.BOOK_DIFFERENCES,
 }
 """The table that each class of row belongs to."""
 

@@ -1,7 +1,8 @@
 """Many rows into a table at COPY speed, each at most once.
 
 Rows are copied into a temporary staging table of the session and inserted from there; rows whose key is there already
-change nothing. Here belongs the one way in for rows of streams. Kept out: when, and in which transaction.
+change nothing, but for the columns that a table calls revised. Here belongs the one way in for rows of streams. Kept
+out: when, and in which transaction.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from kalshi_platform.core.schema import Home, Table
+from kalshi_platform.core.schema import Default, Home, Table
 from kalshi_platform.database.binary_copy import RowEncoder
 
 _THIS_TRANSACTION = "SELECT pg_current_xact_id()::text"
@@ -22,6 +23,9 @@ class Stage:
 
     It is made once per session and empties itself at every commit. In production, inserts into one table take turns
     until their commit: two transactions that bring the same rows in another order would otherwise end in a deadlock.
+
+    Where a table has revised columns, a row whose key is there fills them in: what it leaves empty stays as it is, so
+    that an old version that comes again erases nothing. Of several versions in one batch the last counts.
     """
 
     def __init__(self, table: Table, home: Home) -> None:
@@ -30,19 +34,28 @@ class Stage:
         self._name = f"stage_{table.name}"
         self._columns = [column.name for column in self._encoder.columns]
         self._takes_turns = home is Home.PRODUCTION
+        names = [column.name for column in self._encoder.columns]
+        self._key_indexes = [names.index(name) for name in table.key] if table.revised else []
         columns = ", ".join(self._columns)
         self._create = (
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._name} ON COMMIT DELETE ROWS AS "  # noqa: S608 - schema's names
             f"SELECT {columns} FROM {table.name} WITH NO DATA"
         )
+        staged = f"pg_temp.{self._name}"
+        insert = f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM"
+        taken = f"WITH taken AS (DELETE FROM {staged} RETURNING {columns})"  # noqa: S608 - else two batches collide
         self._insert = (
-            f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM pg_temp.{self._name} ON CONFLICT DO NOTHING"  # noqa: S608
+            f"{taken} {insert} taken {_revision(table, home)}"
+            if table.revised
+            else f"{insert} {staged} ON CONFLICT DO NOTHING"
         )
         self._session: asyncpg.Connection | None = None
         self._made_in: str | None = None
 
     async def insert_new(self, connection: asyncpg.Connection, rows: Sequence[Sequence[Any]]) -> int:
         """Insert the rows whose key is not there yet, within the caller's transaction; returns how many they were.
+
+        Rows that another version has revised count as well.
 
         Args:
             connection: In a transaction.
@@ -51,10 +64,26 @@ class Stage:
         Raises:
             UnencodableValueError: Where a value does not fit its column; nothing was sent then.
         """
+        if self._key_indexes:
+            rows = list({tuple(row[index] for index in self._key_indexes): row for row in rows}.values())
         return await self.insert_new_encoded(connection, BytesIO(self._encoder.encode(rows)))
 
+    async def copy_new(self, connection: asyncpg.Connection, rows: Sequence[Sequence[Any]]) -> int:
+        """Copy rows that are new straight into the table, within the caller's transaction; returns how many they were.
+
+        Without the detour it takes a third less of the database's time; whoever cannot be sure that they are new must
+        be ready for the end of the transaction.
+
+        Raises:
+            UnencodableValueError: Where a value does not fit its column; nothing was sent then.
+            asyncpg.UniqueViolationError: Where a row is there already; the transaction is lost.
+        """
+        source = BytesIO(self._encoder.encode(rows))
+        await connection.copy_to_table(self._table, source=source, columns=self._columns, format="binary")
+        return len(rows)
+
     async def insert_new_encoded(self, connection: asyncpg.Connection, rows: BytesIO) -> int:
-        """`insert_new` for rows that are in binary COPY format already."""
+        """`insert_new` for rows that are in binary COPY format already; of a revised table, each key once."""
         await self._make_ready(connection)
         await connection.copy_to_table(
             self._name, source=rows, columns=self._columns, schema_name="pg_temp", format="binary"
@@ -79,6 +108,21 @@ class Stage:
         else:
             await connection.execute(self._create)
             self._made_in = transaction
+
+
+def _revision(table: Table, home: Home) -> str:
+    """What happens to a row that is there: its revised columns are filled in, and it counts as written anew."""
+    filled = [f"{name} = coalesce(excluded.{name}, {table.name}.{name})" for name in table.revised]
+    filled += [
+        f"{column.name} = excluded.{column.name}"
+        for column in table.columns_of(home)
+        if column.default is Default.TRANSACTION
+    ]
+    news = " OR ".join(
+        f"(excluded.{name} IS NOT NULL AND excluded.{name} IS DISTINCT FROM {table.name}.{name})"
+        for name in table.revised
+    )
+    return f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {', '.join(filled)} WHERE {news}"
 
 
 async def insert_new(

@@ -8,7 +8,11 @@ PlatformError
 │       ├── UnknownRevisionError      a later schema than this version knows: update the platform
 │       └── OtherHomeError            the schema of the other kind of database: check the address
 ├── DatabaseUnreachableError      no answer, or no entry: wrong address, password, or the server is down
-└── UnencodableValueError         a value does not fit its column; nothing was sent
+├── UnencodableValueError         a value does not fit its column; nothing was sent
+├── RowRefusedError               the database will not have a row for its content; it is kept in rejected_messages
+└── SpoolError                    the spool on disk cannot be written or read now
+    ├── SpoolFullError                it holds as much as it may
+    └── SpoolLayoutError              another version of the platform left rows that this one cannot place
 
 None of them ever carries a password.
 """
@@ -54,3 +58,19 @@ class UnencodableValueError(PlatformError):
         self.table = table
         self.column = column
         self.row = row
+
+
+class RowRefusedError(PlatformError):
+    """The database will not have a row for its content; it is kept in `rejected_messages`."""
+
+
+class SpoolError(PlatformError):
+    """The spool on disk cannot be written or read now."""
+
+
+class SpoolFullError(SpoolError):
+    """The spool holds as much as it may."""
+
+
+class SpoolLayoutError(SpoolError):
+    """Rows in the spool have columns that this version cannot place."""

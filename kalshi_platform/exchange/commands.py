@@ -15,6 +15,7 @@ DEADLINE_US = 10 * SECOND
 """A command without a reply, or a `get_snapshot` without a book, for this long is sent again."""
 
 MOST_ATTEMPTS = 3
+LONGEST_WAIT_US = 60 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +152,8 @@ class Outbox:
                 late.append(one.command)
                 del self._pending[number]
         return late
+
+
+def wait_us(failures: int) -> int:
+    """How long to wait after so many failures in a row: 1, 2, 4 … seconds, a minute at most."""
+    return min((1 << (min(failures, 10) - 1)) * SECOND, LONGEST_WAIT_US)

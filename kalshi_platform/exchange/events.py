@@ -63,6 +63,7 @@ class Missed:
     """A frame that stood in its place could not be read: one market's book, or with None every book, is in doubt."""
 
     channel: str
+    sid: int
     ticker: str | None
 
 

@@ -110,6 +110,17 @@ class SeriesFeeChange(Record, frozen=True, kw_only=True):
     scheduled_ts: str | None = None
 
 
+class EventFeeChange(Record, frozen=True, kw_only=True):
+    """A change of one event's fee; without an override the event follows its series again."""
+
+    id: str
+    event_ticker: str
+    series_ticker: str | None = None
+    fee_type_override: str | None = None
+    fee_multiplier_override: Decimal | None = None
+    scheduled_ts: str | None = None
+
+
 class PriceRange(Record, frozen=True, kw_only=True):
     """A stretch of the price scale and its step."""
 
@@ -198,6 +209,25 @@ class Event(Record, frozen=True, kw_only=True):
     exchange_index: int | None = None
 
 
+class MarketDetails(Record, frozen=True, kw_only=True):
+    """How one market of an event is shown."""
+
+    market_ticker: str
+    image_url: str | None = None
+    color_code: str | None = None
+
+
+class EventMetadata(Record, frozen=True, kw_only=True):
+    """How an event is shown and what settles it; the exchange gives it apart from the event."""
+
+    image_url: str | None = None
+    featured_image_url: str | None = None
+    market_details: tuple[MarketDetails, ...] = ()
+    settlement_sources: tuple[dict[str, Any], ...] = ()
+    competition: str | None = None
+    competition_scope: str | None = None
+
+
 class OrderBook(Record, frozen=True, kw_only=True):
     """Both sides' bids, ascending, the best last."""
 
@@ -282,8 +312,25 @@ class Collection(Record, frozen=True, kw_only=True):
     open_date: str | None = None
     close_date: str | None = None
     associated_events: tuple[dict[str, Any], ...] = ()
+    associated_event_tickers: tuple[str, ...] = ()
+    is_single_market_per_event: bool | None = None
+    is_all_yes: bool | None = None
+    price_level_structure: str | None = None
+    price_ranges: tuple[PriceRange, ...] = ()
     is_ordered: bool | None = None
     size_min: int | None = None
     size_max: int | None = None
     functional_description: str | None = None
     exchange_index: int | None = None
+
+
+class StructuredTarget(Record, frozen=True, kw_only=True):
+    """A person, team or thing that markets of type `structured` are about."""
+
+    id: str
+    name: str | None = None
+    type: str | None = None
+    details: dict[str, Any] | None = None
+    source_id: str | None = None
+    source_ids: dict[str, Any] | None = None
+    last_updated_ts: str | None = None

@@ -3,9 +3,10 @@
 Knows what a page is and nothing of what stands on it. Memory holds one page.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from kalshi_platform.core.errors import ExchangeUnavailable
@@ -90,3 +91,70 @@ class Pages(Generic[T]):
             raise CursorRepeated(f"page {pages} leads back to a page that was walked already")
         if pages == self._next_landmark:
             self._landmark, self._next_landmark = following, 2 * pages
+
+
+class PatientPages(Generic[T]):
+    """A walk that outlives outages: where it breaks off it goes on from its cursor, after a wait.
+
+    Each page that comes renews the patience. Rows that were handed out are not handed out again.
+
+    Args:
+        begin: Begins a walk; repeats every filter.
+        walk: From where, telling whom; progress is that of the whole walk.
+        waits: Makes the seconds to wait, outage by outage; when they end the last error is raised.
+        on_trouble: Told of each error and the wait that follows.
+        sleep: Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[Walk], Pages[T]],
+        walk: Walk,
+        waits: Callable[[], Iterator[float]],
+        on_trouble: Callable[[ExchangeUnavailable, float], None] | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._begin = begin
+        self._walk = walk
+        self._waits = waits
+        self._on_trouble = on_trouble
+        self._sleep = sleep
+        self._done = Progress(0, 0, 0.0, walk.cursor)
+        self._started = time.monotonic()
+
+    async def pages(self) -> AsyncIterator[list[T]]:
+        """The rows, page by page.
+
+        Raises:
+            ExchangeUnavailable: Patience ran out.
+            CursorRepeated: The exchange leads in a circle.
+        """
+        waits = self._waits()
+        while True:
+            part = self._part()
+            try:
+                async for rows in part.pages():
+                    yield rows
+                    waits = self._waits()
+            except CursorRepeated:
+                raise
+            except ExchangeUnavailable as error:
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+                if self._on_trouble:
+                    self._on_trouble(error, wait)
+            else:
+                return
+            await self._sleep(wait)
+
+    def _part(self) -> Pages[T]:
+        before = self._done
+
+        def add(progress: Progress) -> None:
+            rows, pages = before.rows + progress.rows, before.pages + progress.pages
+            self._done = Progress(rows, pages, time.monotonic() - self._started, progress.cursor)
+            if self._walk.on_progress:
+                self._walk.on_progress(self._done)
+
+        return self._begin(replace(self._walk, cursor=before.cursor, on_progress=add))

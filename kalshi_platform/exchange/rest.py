@@ -1,7 +1,8 @@
 """The REST client: every endpoint that a data platform needs, typed, paid for, patient.
 
-Here belongs how the parts are put together; the endpoints are in `rest_exchange`, `rest_catalogue`, `rest_markets` and
-`rest_candles`, both sides of the historical cutoff at once in `rest_range`. Kept out: storage of what comes back.
+Here belongs how the parts are put together; the endpoints are in `rest_exchange`, `rest_catalogue`, `rest_lookups`,
+`rest_markets` and `rest_candles`, both sides of the historical cutoff at once in `rest_range`. Kept out: storage of
+what comes back.
 """
 
 from types import TracebackType
@@ -11,13 +12,16 @@ from kalshi_platform.exchange.bucket import TokenBucket
 from kalshi_platform.exchange.rest_candles import CandleEndpoints
 from kalshi_platform.exchange.rest_catalogue import CatalogueEndpoints
 from kalshi_platform.exchange.rest_exchange import ExchangeEndpoints
+from kalshi_platform.exchange.rest_lookups import LookupEndpoints
 from kalshi_platform.exchange.rest_markets import MarketEndpoints
 from kalshi_platform.exchange.rest_range import RangeEndpoints
 from kalshi_platform.exchange.rest_transport import Transport, Waits, patience
 from kalshi_platform.exchange.signing import Signer
 
 
-class RestClient(ExchangeEndpoints, CatalogueEndpoints, MarketEndpoints, CandleEndpoints, RangeEndpoints):
+class RestClient(
+    ExchangeEndpoints, CatalogueEndpoints, LookupEndpoints, MarketEndpoints, CandleEndpoints, RangeEndpoints
+):
     """The exchange over HTTPS; use as an async context manager.
 
     Args:

@@ -4,11 +4,11 @@ Historical candles name their fields differently (`open`, not `open_dollars`; ka
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from kalshi_platform.exchange.objects import Candle
-from kalshi_platform.exchange.rest_errors import NotFound
+from kalshi_platform.exchange.rest_errors import NotFound, UnexpectedAnswer
 from kalshi_platform.exchange.rest_markets import chunks
 from kalshi_platform.exchange.rest_records import to_records
 from kalshi_platform.exchange.rest_transport import Transport, Value, read
@@ -44,13 +44,24 @@ class Periods:
         """Queries of at most so many candles each, which together are the range; no candle is in two of them."""
         length = self.minutes * 60 * candles
         for start in range(self.start_ts, self.end_ts + 1, length):
-            is_first = start == self.start_ts
-            yield {
-                "start_ts": start,
-                "end_ts": min(start + length - 1, self.end_ts),
-                "period_interval": self.minutes,
-                "include_latest_before_start": (is_first and self.include_latest_before_start) or None,
-            }
+            latest = self.include_latest_before_start and start == self.start_ts
+            end = min(start + length - 1, self.end_ts)
+            yield replace(self, start_ts=start, end_ts=end, include_latest_before_start=latest).query()
+
+    def query(self) -> dict[str, Value]:
+        """The parameters as they are sent."""
+        return {
+            "start_ts": self.start_ts,
+            "end_ts": self.end_ts,
+            "period_interval": self.minutes,
+            "include_latest_before_start": self.include_latest_before_start or None,
+        }
+
+    def after(self, end_ts: int) -> "Periods | None":
+        """What is left of the range behind a second; None where nothing is."""
+        if end_ts >= self.end_ts:
+            return None
+        return replace(self, start_ts=end_ts + 1, include_latest_before_start=False)
 
 
 class CandleEndpoints:
@@ -83,6 +94,33 @@ class CandleEndpoints:
                     found.setdefault(ticker, []).extend(candles)
         return found
 
+    async def event_candlesticks(
+        self, series_ticker: str, event_ticker: str, periods: Periods
+    ) -> dict[str, list[Candle]]:
+        """The candles of every market of an event.
+
+        The exchange cuts an answer that would be too long and says where; the rest is asked for until all is there.
+
+        Raises:
+            UnexpectedAnswer: It says that it got no further.
+        """
+        path = f"/series/{series_ticker}/events/{event_ticker}/candlesticks"
+        found: dict[str, list[Candle]] = {}
+        rest: Periods | None = periods
+        while rest:
+            part = await self._event_part(path, rest)
+            for ticker, candles in part.candles.items():
+                found.setdefault(ticker, []).extend(candles)
+            rest = rest.after(part.end_ts)
+        return found
+
+    async def _event_part(self, path: str, periods: Periods) -> "_EventPart":
+        raw = await self._transport.get_raw(path, periods.query())
+        part = read(path, lambda: _event_part(raw))
+        if part.end_ts < periods.start_ts:
+            raise UnexpectedAnswer(f"GET {path} was cut before its beginning, at {part.end_ts}")
+        return part
+
     async def _batch(self, tickers: Sequence[str], span: dict[str, Value]) -> dict[str, list[Candle]]:
         path = "/markets/candlesticks"
         raw = await self._transport.get_raw(path, {"market_tickers": ",".join(tickers), **span})
@@ -94,6 +132,18 @@ class CandleEndpoints:
             raw = await self._transport.get_raw(path, span)
             candles += read(path, lambda raw=raw: _records(raw["candlesticks"]))  # type: ignore[misc]
         return candles
+
+
+class _EventPart(NamedTuple):
+    """Candles by market, and the second up to which they are all there."""
+
+    candles: dict[str, list[Candle]]
+    end_ts: int
+
+
+def _event_part(raw: dict[str, Any]) -> _EventPart:
+    pairs = zip(raw["market_tickers"], raw["market_candlesticks"], strict=True)
+    return _EventPart({ticker: _records(candles) for ticker, candles in pairs}, int(raw["adjusted_end_ts"]))
 
 
 def _records(raw: list[dict[str, Any]] | None) -> list[Candle]:

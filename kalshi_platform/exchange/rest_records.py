@@ -15,7 +15,7 @@ _EXTRA = " extra"  # no JSON key of the exchange begins with a space, so nothing
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of everything REST answers with; `extra` holds the fields that the class does not name, as decoded."""
 
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_EXTRA)
@@ -42,6 +42,13 @@ def decode(body: bytes) -> Any:
         msgspec.DecodeError: Not JSON.
     """
     return _decoder.decode(body)
+
+
+def to_raw(record: Record) -> dict[str, Any]:
+    """A record as it was sent, unknown fields among the known ones; lists are tuples, what is empty is left out."""
+    raw: dict[str, Any] = msgspec.to_builtins(record, builtin_types=(Decimal,))
+    _unfold(raw, type(record))
+    return raw
 
 
 def to_record(raw: Any, kind: type[Kind]) -> Kind:
@@ -79,6 +86,14 @@ def _fold(raw: Any, kind: type[Record]) -> None:
         value = raw.get(child.key)
         for one in (value if isinstance(value, list) else ()) if child.is_list else (value,):
             _fold(one, child.kind)
+
+
+def _unfold(raw: dict[str, Any], kind: type[Record]) -> None:
+    raw.update(raw.pop(_EXTRA, {}))
+    for child in _plan(kind).children:
+        value = raw.get(child.key)
+        for one in value if child.is_list and value else filter(None, (value,)):
+            _unfold(one, child.kind)
 
 
 @cache

@@ -88,9 +88,13 @@ class Transport:
 
     def walk(self, path: str, kind: type[Kind], key: str, walk: Walk, limit: int, **query: Value) -> Pages[Kind]:
         """A list that comes in pages; every page is asked for with the whole query."""
+        return self.walk_with(path, kind, key, walk, query | {"limit": walk.limit or limit})
+
+    def walk_with(self, path: str, kind: type[Kind], key: str, walk: Walk, query: Mapping[str, Value]) -> Pages[Kind]:
+        """The same where the query has the size of a page already, under whatever name."""
 
         async def fetch(cursor: str | None) -> Page[Kind]:
-            raw = await self.get_raw(path, query | {"limit": walk.limit or limit, "cursor": cursor or None})
+            raw = await self.get_raw(path, {**query, "cursor": cursor or None})
             return read(path, lambda: Page(to_records(raw[key], kind), raw.get("cursor") or None))
 
         return Pages(fetch, walk)

@@ -4,7 +4,7 @@ Holds subscriptions (one sid per channel, kalshi-protocol.md §3.6), places ever
 a gap, and subscribes again where a subscription ends or falls silent. Kept out: sockets, clocks, books and rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 from kalshi_platform.core.messages import (
@@ -16,9 +16,10 @@ from kalshi_platform.core.messages import (
     SubscribedFrame,
     UnsubscribedFrame,
 )
-from kalshi_platform.core.sequence import Place, SequenceBreak, SequenceCounter
+from kalshi_platform.core.sequence import Place, SequenceBreak
 from kalshi_platform.core.units import SECOND
-from kalshi_platform.exchange.commands import MOST_ATTEMPTS, Command, Outbox
+from kalshi_platform.exchange import codes
+from kalshi_platform.exchange.commands import LONGEST_WAIT_US, MOST_ATTEMPTS, Command, Outbox, wait_us
 from kalshi_platform.exchange.events import (
     Ended,
     Event,
@@ -34,26 +35,12 @@ from kalshi_platform.exchange.events import (
     Unanswered,
 )
 from kalshi_platform.exchange.markets import Markets
-from kalshi_platform.exchange.staleness import Rhythm
-from kalshi_platform.exchange.subscriptions import SERVED_BY, Channel, DataFrame, Subscription
+from kalshi_platform.exchange.subscriptions import SERVED_BY, Channel, DataFrame, Subscription, Subscriptions
 
 __all__ = ["Channel", "Session"]
 
-TERMINAL_CODES = frozenset({10, 25})
-"""Channel error and buffer overflow: the subscription is dead, the socket may be healthy (§3.3)."""
-
-UNKNOWN_SID, UNKNOWN_CHANNEL, ALREADY_SUBSCRIBED, MARKET_LIMIT, TOO_FAST = 7, 8, 6, 26, 27
-AGAIN_LATER_CODES = frozenset({10, 17, 18, 25, TOO_FAST})
-"""Answers to a command that may be different in a moment; 17 is retired and was an internal error."""
-
-HOLE_US = 60 * SECOND
-"""For so long after a gap late frames are expected to come."""
-
 RECONCILE_US = 60 * SECOND
 """So often the exchange is asked what it serves: a subscription may end without a word (kalshi-pitfalls.md 25)."""
-
-_LONGEST_WAIT_S = 60
-_DEAD_KEPT = 16
 
 
 class Session:
@@ -66,7 +53,8 @@ class Session:
 
     def __init__(self, channels: Sequence[Channel], tickers: Iterable[str] = ()) -> None:
         self._channels = list(channels)
-        self._subscriptions: dict[int, Subscription] = {}
+        self._subscriptions = Subscriptions()
+        self.takes_next = self._subscriptions.takes_next
         self._outbox = Outbox()
         self._markets = Markets(tickers, self._outbox)
         self._failures: dict[Channel, int] = {}
@@ -75,9 +63,9 @@ class Session:
             self._subscribe(channel)
 
     @property
-    def tickers(self) -> frozenset[str]:
+    def tickers(self) -> Set[str]:
         """Markets that this connection is meant to follow."""
-        return frozenset(self._markets.wanted)
+        return self._markets.wanted.keys()
 
     def take_commands(self) -> list[bytes]:
         """Commands to send now, in order; each is handed out once."""
@@ -85,25 +73,24 @@ class Session:
 
     def add_markets(self, tickers: Iterable[str]) -> None:
         """Follow more markets."""
-        self._markets.wanted.update(tickers)
-        self._request_markets()
+        self._request_markets(self._markets.want(tickers))
 
     def delete_markets(self, tickers: Iterable[str]) -> None:
         """Stop following markets."""
         left = self._markets.leave(tickers)
-        one = self._serving(Channel.ORDERBOOK)
+        one = self._subscriptions.serving(Channel.ORDERBOOK)
         if one is not None:
             self._markets.drop(one.sid, left)
 
     def request_snapshots(self, tickers: Iterable[str]) -> None:
         """Ask for fresh books; subscribing again would answer `ok` and send nothing (fact 8)."""
-        one = self._serving(Channel.ORDERBOOK)
+        one = self._subscriptions.serving(Channel.ORDERBOOK)
         if one is not None and not one.is_leaving:
             self._markets.ask(one.sid, tickers)
 
     def resubscribe(self, channel: Channel) -> None:
         """End the channel's subscription and start another: new sid, sequence from 1, books anew (fact 9)."""
-        one = self._serving(channel)
+        one = self._subscriptions.serving(channel)
         if one is not None and not one.is_leaving:
             one.is_leaving = True
             self._outbox.send(Command("unsubscribe", channel, one.sid))
@@ -116,9 +103,11 @@ class Session:
             self._reconcile()
         if self._listed_us is None or now_us - self._listed_us >= RECONCILE_US:
             self._listed_us = now_us
-        one = self._serving(Channel.ORDERBOOK)
-        if self._markets.is_resync_due and one is not None and not one.is_leaving:
-            self._markets.resync(one.sid, now_us)
+        one = self._subscriptions.serving(Channel.ORDERBOOK)
+        if one is not None and not one.is_leaving:
+            self._markets.ask_bookless(one.sid, now_us)
+            if self._markets.is_resync_due:
+                self._markets.resync(one.sid, now_us)
         events: list[Event] = []
         for command in self._outbox.expired(now_us):
             is_hopeless = command.attempt >= MOST_ATTEMPTS and command.action != "get_snapshot"
@@ -134,18 +123,30 @@ class Session:
             now_us: The time.
             active_since_us: Since when the exchange has been sending; None while it pauses.
         """
-        silent = [one for one in self._subscriptions.values() if one.is_alive and not one.is_leaving]
-        silent = [one for one in silent if one.rhythm.is_stale(now_us, active_since_us)]
+        staying = [one for one in self._subscriptions.living() if not one.is_leaving]
+        silent = [one for one in staying if one.rhythm.is_stale(now_us, active_since_us)]
         for one in silent:
             self.resubscribe(one.channel)
         return [Stale(one.channel, one.sid) for one in silent]
 
     def awaits_late(self, now_us: int) -> bool:
         """Whether frames that fill a hole may still come."""
-        return any(
-            one.gap_us is not None and now_us - one.gap_us < HOLE_US and one.sequence.missing
-            for one in self._subscriptions.values()
-        )
+        return self._subscriptions.await_late(now_us)
+
+    def missing(self, sid: int) -> int:
+        """Numbers of a subscription that were passed over and have not come since; 0 for one that is forgotten."""
+        one = self._subscriptions.get(sid)
+        return 0 if one is None else one.sequence.missing
+
+    def serves(self, channel: str) -> bool:
+        """Whether a subscription serves the channel."""
+        return self._subscriptions.serving(Channel(channel)) is not None
+
+    def has_all_books(self, untrusted: Set[str]) -> bool:
+        """Whether the book of every market that is wanted has come, and is not among those."""
+        one = self._subscriptions.serving(Channel.ORDERBOOK)
+        is_served = one is not None and not one.is_leaving
+        return not self._markets.wanted or (is_served and self._markets.are_whole(untrusted))
 
     def receive(self, frame: Frame, now_us: int) -> list[Event]:
         """Take one decoded frame; returns what it means, in order."""
@@ -153,7 +154,7 @@ class Session:
             return self._subscribed(frame, now_us)
         if isinstance(frame, DataFrame):
             return self._data(frame, now_us)
-        one = None if frame.sid is None else self._subscriptions.get(frame.sid)
+        one = self._subscriptions.get(frame.sid)
         events: list[Event] = []
         if one is not None and frame.seq is not None:
             place, events = self._place(one, frame.seq, now_us)
@@ -167,7 +168,7 @@ class Session:
 
     def receive_rejected(self, envelope: Envelope, now_us: int) -> list[Event]:
         """Count a frame that could not be decoded: it took its place in the sequence all the same."""
-        one = None if envelope.sid is None else self._subscriptions.get(envelope.sid)
+        one = self._subscriptions.get(envelope.sid)
         if one is None or envelope.seq is None:
             return []
         place, events = self._place(one, envelope.seq, now_us)
@@ -178,7 +179,7 @@ class Session:
             known = ticker if ticker in self._markets.requested else None
             self.request_snapshots(self._markets.requested if known is None else [known])
             ticker = known
-        return [*events, Missed(one.channel, ticker)]
+        return [*events, Missed(one.channel, one.sid, ticker)]
 
     # data
 
@@ -204,6 +205,7 @@ class Session:
         is_whole = one.is_alive and place in (Place.NEXT, Place.AHEAD)
         if is_whole and isinstance(frame, SnapshotFrame):
             self._outbox.came(frame.id, frame.msg.market_ticker, now_us)
+            self._markets.book_came(sid, frame.msg.market_ticker)
         return [*events, Heard(frame) if is_whole else Late(frame)]
 
     def _place(self, one: Subscription, seq: int, now_us: int) -> tuple[Place, list[Event]]:
@@ -228,19 +230,27 @@ class Session:
         return [*missed, Misplaced(one.sid, detail)]
 
     def _adopt(self, sid: int, served_by: Sequence[Channel], now_us: int) -> tuple[Subscription | None, list[Event]]:
-        """A sid that was never announced: the announcement was lost, or somebody is wrong."""
-        for channel in served_by:
-            if channel in self._channels and self._serving(channel) is None and self._is_expecting(channel):
-                return self._start(channel, sid, now_us)
-        self._reconcile()
-        return None, [Misplaced(sid, f"sid {sid} was never announced")]
+        """A sid that was never announced: the announcement was lost or overtaken, or somebody is wrong.
+
+        A channel has one sid at a time (fact 2), so what comes on two of them is never the same change twice: where
+        another sid serves the channel, the frames of this one are late ones of a subscription that is over.
+        """
+        ours = [channel for channel in served_by if channel in self._channels]
+        free = [channel for channel in ours if self._subscriptions.serving(channel) is None]
+        if not free or not self._is_expecting(free[0]):
+            self._reconcile()
+        if not ours or self._subscriptions.is_forgotten(sid):
+            return None, [Misplaced(sid, f"sid {sid} was never announced")]
+        if free:
+            return self._start(free[0], sid, now_us)
+        return self._subscriptions.remember(sid, ours[0], now_us), []
 
     # replies
 
     def _subscribed(self, frame: SubscribedFrame, now_us: int) -> list[Event]:
         self._outbox.answered(frame.id)
         sid, name = frame.msg.sid, frame.msg.channel
-        if sid in self._subscriptions:
+        if self._subscriptions.get(sid) is not None:
             return []  # said twice, or data came first and its sid was adopted
         if name not in self._channels:
             self._reconcile()
@@ -248,15 +258,14 @@ class Session:
         return self._start(Channel(name), sid, now_us)[1]
 
     def _start(self, channel: Channel, sid: int, now_us: int) -> tuple[Subscription, list[Event]]:
-        old = self._serving(channel)
+        old = self._subscriptions.serving(channel)
         if old is not None:
             self._bury(old)
         self._outbox.settle(channel)
-        known = self._subscriptions.get(sid)  # one that we took for dead goes on counting where it was
-        sequence = SequenceCounter() if known is None else known.sequence
-        one = self._subscriptions[sid] = Subscription(sid, channel, Rhythm(now_us), now_us, sequence)
+        one = self._subscriptions.start(sid, channel, now_us)
         if channel is Channel.ORDERBOOK:
-            self._request_markets()
+            self._request_markets(self._markets.missing)
+            self._markets.drop(sid, self._markets.unwanted)
         return one, [Started(channel, sid)]
 
     def _ok(self, frame: OkFrame, now_us: int) -> list[Event]:
@@ -271,22 +280,20 @@ class Session:
             one, events = self._start(Channel(command.channel), frame.sid, now_us)
             events += self._place(one, frame.seq, now_us)[1] if known is None and frame.seq is not None else []
         if command.channel == Channel.ORDERBOOK:
-            self.request_snapshots(
-                self._markets.requested
-            )  # the exchange sends none for markets that it thinks we have
+            self.request_snapshots(self._markets.requested)  # none come for markets that it thinks we have
         return events
 
     def _listed(self, listed: Sequence[object], now_us: int) -> list[Event]:
         """What the exchange says it serves, against what we believe."""
         served = {one["sid"]: one.get("channel") for one in listed if isinstance(one, dict) and _is_sid(one.get("sid"))}
         events: list[Event] = []
-        for one in [one for one in self._subscriptions.values() if one.is_alive and one.sid not in served]:
+        for one in [one for one in self._subscriptions.living() if one.sid not in served]:
             events += self._end(one, 0, "the exchange does not list it", now_us)
         for sid, name in served.items():
             known = self._subscriptions.get(sid)
             if known is not None and known.is_alive:
                 continue
-            if name not in self._channels or self._serving(Channel(name)) is not None:
+            if name not in self._channels or self._subscriptions.serving(Channel(name)) is not None:
                 self._outbox.send(Command("unsubscribe", str(name), sid))
             elif not self._is_expecting(Channel(name)):
                 events += self._start(Channel(name), sid, now_us)[1]
@@ -301,49 +308,47 @@ class Session:
     def _error(self, frame: ErrorFrame, now_us: int) -> list[Event]:
         code, text = frame.msg.code, frame.msg.msg
         command = self._outbox.answered(frame.id, is_error=True)
-        sid = command.sid if code == UNKNOWN_SID and command is not None else frame.sid
-        one = None if sid is None else self._subscriptions.get(sid)
-        if one is not None and (code in TERMINAL_CODES or code == UNKNOWN_SID):
+        sid = command.sid if code == codes.UNKNOWN_SID and command is not None else frame.sid
+        one = self._subscriptions.get(sid)
+        if one is not None and (code in codes.TERMINAL or code == codes.UNKNOWN_SID):
             return self._end(one, code, text, now_us) if one.is_alive else []
         return [Refused(code, text, () if command is None else self._refused(command, code, now_us))]
 
     def _refused(self, command: Command, code: int, now_us: int) -> tuple[str, ...]:
         """Live with a refusal; returns the markets that will not be followed."""
-        if code in AGAIN_LATER_CODES:
+        if code in codes.AGAIN_LATER:
             again = replace(command, attempt=command.attempt + 1)
-            self._outbox.send_later(again, now_us + _wait_us(command.attempt))
-        elif code == UNKNOWN_CHANNEL:
+            self._outbox.send_later(again, now_us + wait_us(command.attempt))
+        elif code == codes.UNKNOWN_CHANNEL:
             self._channels = [channel for channel in self._channels if channel != command.channel]
-        elif code == ALREADY_SUBSCRIBED:
+        elif code == codes.ALREADY_SUBSCRIBED:
             self._reconcile()
+        elif code == codes.MARKET_LIMIT and len(command.tickers) > 1:
+            self._markets.ask_for_less(command)
         elif command.action == "add_markets" or (command.name == "subscribe" and command.tickers):
             refused = self._markets.refuse(command.tickers)
-            self._request_markets()
+            self._request_markets(self._markets.missing)
             return refused
         return ()
 
     def _end(self, one: Subscription, code: int, text: str, now_us: int) -> list[Event]:
         """A subscription is over; ask for another, after a while where the last ones did not live long."""
-        if one.is_leaving or now_us - one.started_us > _LONGEST_WAIT_S * SECOND:
+        if one.is_leaving or now_us - one.started_us > LONGEST_WAIT_US:
             self._failures.pop(one.channel, None)
         failures = 0 if one.is_leaving else self._failures.get(one.channel, 0)
         self._failures[one.channel] = failures + 1
         self._bury(one)
         if failures:
-            self._outbox.send_later(Command("subscribe", one.channel), now_us + _wait_us(failures))
+            self._outbox.send_later(Command("subscribe", one.channel), now_us + wait_us(failures))
         else:
             self._subscribe(one.channel)
         return [Ended(one.channel, one.sid, code, text)]
 
     def _bury(self, one: Subscription) -> None:
-        """Keep a dead subscription's sequence, so that its last frames can still be placed."""
-        one.is_alive = False
+        self._subscriptions.bury(one)
         self._outbox.forget(one.sid)
         if one.channel is Channel.ORDERBOOK and not self._is_expecting(Channel.ORDERBOOK):
-            self._markets.requested.clear()
-        dead = [sid for sid, other in self._subscriptions.items() if not other.is_alive]
-        for sid in dead[:-_DEAD_KEPT]:
-            del self._subscriptions[sid]
+            self._markets.forget()
 
     # commands
 
@@ -357,20 +362,20 @@ class Session:
                 return  # the exchange has no order book subscription without markets
         self._outbox.send(Command("subscribe", channel, tickers=first, attempt=attempt))
 
-    def _request_markets(self) -> None:
-        one = self._serving(Channel.ORDERBOOK)
+    def _request_markets(self, missing: Sequence[str]) -> None:
+        one = self._subscriptions.serving(Channel.ORDERBOOK)
         if one is not None:
-            self._markets.add(one.sid)
-        elif self._markets.missing and not self._markets.requested:
+            self._markets.add(one.sid, missing)
+        elif missing and not self._markets.requested:
             self._subscribe(Channel.ORDERBOOK)
 
     def _send_again(self, command: Command) -> None:
         """Send a command once more, as far as it is still wanted."""
         if command.name == "subscribe":
-            if self._serving(Channel(command.channel)) is None:
+            if self._subscriptions.serving(Channel(command.channel)) is None:
                 self._subscribe(Channel(command.channel), command.attempt)
             return
-        one = None if command.sid is None else self._subscriptions.get(command.sid)
+        one = self._subscriptions.get(command.sid)
         if command.name == "list_subscriptions":
             self._outbox.send(command)
         elif one is not None and one.is_alive:
@@ -386,13 +391,6 @@ class Session:
     def _is_expecting(self, channel: Channel) -> bool:
         return any(one.name == "subscribe" and one.channel == channel for one in self._outbox.pending())
 
-    def _serving(self, channel: Channel) -> Subscription | None:
-        return next((one for one in self._subscriptions.values() if one.is_alive and one.channel is channel), None)
-
 
 def _is_sid(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _wait_us(failures: int) -> int:
-    return min(1 << (min(failures, 10) - 1), _LONGEST_WAIT_S) * SECOND

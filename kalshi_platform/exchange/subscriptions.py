@@ -1,8 +1,9 @@
-"""What can be subscribed, which frames each subscription sends, and what is known of one.
+"""What can be subscribed, which frames each subscription sends, and what is known of those of one connection.
 
-Kept out: what happens to it (session).
+Kept out: what happens to them (session).
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +19,7 @@ from kalshi_platform.core.messages import (
     TradeFrame,
 )
 from kalshi_platform.core.sequence import SequenceCounter
+from kalshi_platform.core.units import SECOND
 from kalshi_platform.exchange.staleness import Rhythm
 
 
@@ -56,6 +58,12 @@ SERVED_BY: Mapping[type[DataFrame], tuple[Channel, ...]] = {
 }
 """The channels whose subscriptions send a kind of frame."""
 
+HOLE_US = 60 * SECOND
+"""For so long after a gap late frames are expected to come."""
+
+_DEAD_KEPT = 16
+_FORGOTTEN_KEPT = 1024
+
 
 @dataclass(slots=True)
 class Subscription:
@@ -69,3 +77,71 @@ class Subscription:
     is_alive: bool = True
     is_leaving: bool = False
     gap_us: int | None = None
+
+
+class Subscriptions:
+    """Every subscription of one connection: the living, and the dead whose last frames may still come."""
+
+    def __init__(self) -> None:
+        self._by_sid: dict[int, Subscription] = {}
+        self._forgotten: deque[int] = deque(maxlen=_FORGOTTEN_KEPT)
+
+    def get(self, sid: int | None) -> Subscription | None:
+        """The subscription of this id, dead or alive."""
+        return None if sid is None else self._by_sid.get(sid)
+
+    def takes_next(self, frame: DeltaFrame, now_us: int) -> bool:
+        """Count a change that is the next of a living subscription, as nearly every one is.
+
+        False where anything about it is unusual: nothing has happened then, and `Session.receive` will tell.
+        """
+        one = self._by_sid.get(frame.sid)
+        if one is None or not one.is_alive or one.channel is not Channel.ORDERBOOK:
+            return False
+        if not one.sequence.is_next(frame.seq):
+            return False
+        one.rhythm.note(now_us)
+        return True
+
+    def await_late(self, now_us: int) -> bool:
+        """Whether frames that fill a hole may still come."""
+        return any(
+            one.gap_us is not None and now_us - one.gap_us < HOLE_US and one.sequence.missing
+            for one in self._by_sid.values()
+        )
+
+    def living(self) -> list[Subscription]:
+        """Those that serve."""
+        return [one for one in self._by_sid.values() if one.is_alive]
+
+    def serving(self, channel: Channel) -> Subscription | None:
+        """The one that serves a channel: there is one at a time (kalshi-protocol.md §3.6, fact 2)."""
+        return next((one for one in self._by_sid.values() if one.is_alive and one.channel is channel), None)
+
+    def start(self, sid: int, channel: Channel, now_us: int) -> Subscription:
+        """A subscription serves from now on; one that was taken for dead goes on counting where it was."""
+        known = self._by_sid.get(sid)
+        sequence = SequenceCounter() if known is None else known.sequence
+        one = self._by_sid[sid] = Subscription(sid, channel, Rhythm(now_us), now_us, sequence)
+        return one
+
+    def remember(self, sid: int, channel: Channel, now_us: int) -> Subscription:
+        """A subscription that was over before it was heard of."""
+        one = self._by_sid[sid] = Subscription(sid, channel, Rhythm(now_us), now_us, is_alive=False)
+        self._forget_oldest()
+        return one
+
+    def bury(self, one: Subscription) -> None:
+        """Keep a dead subscription's sequence, so that its last frames can still be placed."""
+        one.is_alive = False
+        self._forget_oldest()
+
+    def is_forgotten(self, sid: int) -> bool:
+        """Whether it is dead for so long that its frames can no longer be placed."""
+        return sid in self._forgotten
+
+    def _forget_oldest(self) -> None:
+        dead = [sid for sid, one in self._by_sid.items() if not one.is_alive]
+        for sid in dead[:-_DEAD_KEPT]:
+            del self._by_sid[sid]
+            self._forgotten.append(sid)

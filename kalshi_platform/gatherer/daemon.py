@@ -18,15 +18,20 @@ from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
 from kalshi_platform.core.schema import Home, Table
 from kalshi_platform.core.units import MILLISECOND, SECOND
+from kalshi_platform.database.batching import FlushPolicy
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.sink import Sink
+from kalshi_platform.database.spool import Spool
 from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
-from kalshi_platform.gatherer.connections import ConnectionManager, Surroundings
-from kalshi_platform.gatherer.registry import Registry
+from kalshi_platform.gatherer.connection import Surroundings, handshakes
+from kalshi_platform.gatherer.connections import ConnectionManager
+from kalshi_platform.gatherer.predecessor import keep_closing
+from kalshi_platform.gatherer.registry import Followers, Registry
 from kalshi_platform.gatherer.reports import WriterReports
+from kalshi_platform.gatherer.snapshot_poller import SnapshotPoller
 from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.service.retry import backoff
@@ -47,10 +52,19 @@ class Gatherer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._url = settings.required("gatherer_database_url")
+        self._started_us = _now_us()
         key_path = Path(settings.required("private_key_path"))
         signer = load_signer(settings.required("api_key_id"), key_path, lambda: _now_us() // MILLISECOND)
         self.metrics = GathererMetrics()
-        self._sink = Sink(self._url, WriterReports(self.metrics), self._heard_until, _retry_waits)
+        self._sink = Sink(
+            self._url,
+            WriterReports(self.metrics),
+            self._heard_until,
+            _retry_waits,
+            policies=_policies(settings),
+            spool=Spool(settings.spool_directory / settings.gatherer_id, settings.spool_bytes),
+        )
+        self.metrics.queues.read = self._sink.state
         self._rest = RestClient(settings.rest_url, signer)
         self._manager = ConnectionManager(
             {
@@ -73,15 +87,29 @@ class Gatherer:
                 retry_waits=_retry_waits,
                 on_lifecycle=self._on_lifecycle,
                 hours=lambda: self._registry.hours,
+                handshakes=handshakes(settings.handshakes_per_second),
             ),
         )
         self._registry = Registry(
             self._rest,
-            self._manager.follow,
-            self._manager.leave,
+            Followers(self._manager.follow, self._manager.leave, self._manager.request_snapshots),
+            self.metrics,
             _retry_waits,
             _now_us,
             include_multivariate=settings.include_multivariate,
+            reconcile_seconds=settings.reconcile_seconds,
+        )
+
+        self._poller = SnapshotPoller(
+            self._rest,
+            self._registry.listing.followed,
+            self._manager,
+            self._sink.add,
+            self.metrics,
+            settings.gatherer_id,
+            _now_us,
+            interval_seconds=settings.snapshot_seconds,
+            quiet_seconds=settings.settle_seconds,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -107,29 +135,40 @@ class Gatherer:
         Raises:
             PlatformError: Where the database does not take it in time; other gatherers have it.
         """
+        self._manager.stopped()
         self._sink.close()
         await asyncio.wait([writing], timeout=_DRAIN_SECONDS)
         if not writing.done():
             writing.cancel()
-            raise PlatformError(
-                f"stopped with {sum(self._sink.queued().values())} rows unwritten: the database does not answer"
-            )
-        writing.result()
+            await asyncio.wait([writing])
+            unwritten = sum(self._sink.queued().values())
+            if unwritten:
+                raise PlatformError(f"stopped with {unwritten} rows unwritten: the database does not answer")
+        else:
+            writing.result()
+        spooled = sum(self._sink.spooled().values())
+        if spooled:
+            _log.warning("rows wait in the spool, the next start writes them", rows=spooled)
 
     def health(self) -> Mapping[str, Any]:
-        """Connections and queues; healthy while every connection that has work is open."""
+        """Connections and queues; healthy once the markets are known, while every connection that has work is open."""
         connections = {one.name: one.router is not None for one in self._manager.connections}
+        is_open = all(one.router is not None or not one.has_work for one in self._manager.connections)
         return {
-            "healthy": all(one.router is not None or not one.has_work for one in self._manager.connections),
+            "healthy": self._registry.has_walked and is_open,
             "gatherer": self._settings.gatherer_id,
             "connections": connections,
             "queued": self._sink.queued(),
+            "spooled": self._sink.spooled(),
         }
 
     async def _listen(self, stop: asyncio.Event) -> None:
         async with self._rest, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registry.run())
             tasks.create_task(self._manager.run())
+            if self._settings.snapshot_seconds:
+                tasks.create_task(self._poller.run())
+            tasks.create_task(keep_closing(self._url, self._started_us, _retry_waits))
             tasks.create_task(keep_up(self._url, Home.GATHERER, stop, _today))
 
     def _on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
@@ -146,6 +185,16 @@ class Gatherer:
         now_us = _now_us()
         lag_ms = self._manager.lag_ms(now_us // MILLISECOND)
         return None if lag_ms is None else now_us - lag_ms * MILLISECOND - round(self._settings.settle_seconds * SECOND)
+
+
+def _policies(settings: Settings) -> Mapping[str, FlushPolicy]:
+    return {
+        schema.TRADES.name: FlushPolicy(settings.trades_batch_rows, settings.trades_flush_ms / 1000),
+        schema.ORDERBOOK_DELTAS.name: FlushPolicy(settings.deltas_batch_rows, settings.deltas_flush_ms / 1000),
+        schema.TICKERS.name: FlushPolicy(settings.tickers_batch_rows, settings.tickers_flush_ms / 1000),
+        schema.ORDERBOOK_SNAPSHOTS.name: FlushPolicy(settings.snapshots_batch_rows, settings.snapshots_flush_ms / 1000),
+        schema.CAPTURE_SESSIONS.name: FlushPolicy(5000, 0.25),  # a start opens one for every market
+    }
 
 
 async def _until(

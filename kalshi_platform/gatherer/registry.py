@@ -1,116 +1,299 @@
-"""Which markets exist: a walk over REST at the start and from time to time, the lifecycle channel in between.
+"""The registry asks: is the exchange open, which markets are there; it hears lifecycle messages and watches the clock.
 
-Opening and closing send no message (kalshi-pitfalls.md 32), which is why the walk is repeated. Kept out: connections.
+What follows from the answers is `listing`'s decision; here it is published to whoever follows markets. Kept out:
+connections.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 
-from kalshi_platform.core.errors import ExchangeUnavailable
+from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable, FrameRejected
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
+from kalshi_platform.core.units import SECOND, us_from_rfc3339
+from kalshi_platform.exchange.objects import ExchangeStatus, Market
+from kalshi_platform.exchange.pages import PatientPages, Progress, Walk
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.rest_filters import MarketFilters
+from kalshi_platform.exchange.rest_markets import chunks
+from kalshi_platform.exchange.schedule import Pause, pauses
 from kalshi_platform.exchange.staleness import Hours
+from kalshi_platform.gatherer.listing import Changes, Listing
+from kalshi_platform.service.metrics import GathererMetrics
 
-_RECONCILE_SECONDS = 300.0
-_ARRIVALS = frozenset({"created", "activated"})
-_DEPARTURES = frozenset({"settled"})
-_LISTED = ("open", "paused", "unopened")
-"""Filters that find what is followed: a market that opens later says nothing when it does."""
-_OVER = frozenset({"finalized", "settled"})
+STATUS_SECONDS = 15.0
+"""How often the exchange is asked whether it is open: sooner than silence is an alarm."""
+
+_OVERDUE_SECONDS = 2.0
+_SCHEDULE_US = 3_600 * SECOND
+_TURN_SECONDS = 1.0
+_TELL_US = 10 * SECOND
+_LISTED = ("unopened", "open", "paused")
+"""Filters that find what is followed, in the order in which markets move on while one walks."""
 _TICKERS_A_CALL = 100
+_OUTAGES_A_WALK = 12
+_FEW = 1_000
 
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """Whoever follows order books.
+
+    Attributes:
+        follow: Called with tickers that have come; returns those that it has no room for, which are offered again.
+        leave: Called with tickers that have gone.
+        renew: Called with tickers whose books are to be asked for anew.
+    """
+
+    follow: Callable[[Iterable[str]], Sequence[str]]
+    leave: Callable[[Iterable[str]], None]
+    renew: Callable[[Sequence[str]], None] = lambda _: None
+
+
 class Registry:
-    """The markets that are followed.
+    """Knows the markets and the exchange's hours.
 
     Args:
         rest: The exchange.
-        follow: Called with tickers that have come; returns those that it has no room for, which are offered again.
-        leave: Called with tickers that have gone.
-        include_multivariate: Whether combos are followed too.
+        followers: Told of every change.
+        metrics: Told of what is known.
         retry_waits: Makes the waits between attempts, in seconds.
         now_us: The clock, µs since 1970.
+        include_multivariate: Whether combos are followed too.
+        reconcile_seconds: Time between two walks over the whole list.
+        sleep: Waits so many seconds.
+
+    Attributes:
+        listing: The markets.
+        hours: When the exchange sends, as it said last; silence in its pauses is no alarm.
+        has_walked: Whether the whole list was walked once.
     """
 
     def __init__(
         self,
         rest: RestClient,
-        follow: Callable[[Iterable[str]], Sequence[str]],
-        leave: Callable[[Iterable[str]], None],
+        followers: Followers,
+        metrics: GathererMetrics,
         retry_waits: Callable[[], Iterator[float]],
         now_us: Callable[[], int],
         *,
         include_multivariate: bool,
+        reconcile_seconds: float = 300.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._rest = rest
-        self._follow = follow
-        self._leave = leave
+        self._followers = followers
+        self._metrics = metrics
         self._retry_waits = retry_waits
-        self._combos = None if include_multivariate else "exclude"  # they dominate the listing (kalshi-pitfalls.md 34)
         self._now_us = now_us
-        self._tickers: set[str] = set()
+        self._combos = None if include_multivariate else "exclude"  # they dominate the listing (kalshi-pitfalls.md 34)
+        self._reconcile_seconds = reconcile_seconds
+        self._sleep = sleep
+        self._is_open = asyncio.Event()
+        self._is_walk_due = asyncio.Event()
+        self.has_walked = False
+        self._schedule_us = -_SCHEDULE_US
+        self._shards: set[int] = set()
+        self.listing = Listing()
         self.hours = Hours()
-        """When the exchange sends, as it said last; silence in its pauses is no alarm."""
 
     async def run(self) -> None:
-        """Walk now and every five minutes, until cancelled."""
+        """Ask, hear and watch until cancelled.
+
+        Raises:
+            ExchangeRefused: The exchange will not have us; later refusals are told and borne, for what is followed
+                already goes on.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            tasks.create_task(self._reconcile())
+            tasks.create_task(self._keep_time())
+
+    async def look(self) -> float:
+        """Ask whether the exchange is open; returns after how many seconds to ask again.
+
+        Closed, it says when it means to be back: then it is asked again on the dot.
+        """
+        status = await self._rest.status()
+        now_us = self._now_us()
+        if now_us >= self._schedule_us + _SCHEDULE_US:
+            await self._read_schedule(now_us)
+        self._note_hours(status, self.hours.windows)
+        if status.exchange_active and not self._is_open.is_set():
+            self._is_open.set()
+            self._is_walk_due.set()
+        elif not status.exchange_active:
+            self._is_open.clear()
+        return STATUS_SECONDS if self.hours.is_active else _patience(status.exchange_estimated_resume_time, now_us)
+
+    async def walk(self) -> None:
+        """Ask for every market that is or will be open, once; follow the new and leave those that are over."""
+        listing, started_us = self.listing, self._now_us()
+        listing.begin_walk(started_us)
+        rows = [await self._list(status) for status in _LISTED]
+        await self._ask_after(listing.end_walk(self._now_us()))
+        self._publish(listing.offers())
+        self.has_walked = True
+        self._report(sum(rows), started_us)
+
+    def on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
+        """Take one change of a market's life, as the exchange tells it."""
+        changes = self.listing.hear(frame.msg, self._now_us())
+        self._publish(changes)
+        for event, tickers in (("market came", changes.follow), ("market went", changes.leave)):
+            for ticker in tickers:
+                _log.info(event, ticker=ticker, message=frame.msg.event_type)
+
+    def turn(self) -> None:
+        """Let the clock open and close markets."""
+        self._publish(self.listing.tick(self._now_us()))
+
+    async def _watch(self) -> None:
+        while True:
+            wait = STATUS_SECONDS
+            try:
+                wait = await self.look()
+            except ExchangeUnavailable as error:
+                _log.warning("the exchange does not say whether it is open", error=str(error))
+            except ExchangeRefused as error:
+                self._bear(error)
+            await self._sleep(wait)
+
+    async def _reconcile(self) -> None:
         waits = self._retry_waits()
         while True:
+            await self._is_open.wait()
+            self._is_walk_due.clear()
             try:
                 await self.walk()
             except ExchangeUnavailable as error:
                 _log.warning("cannot list markets, trying again", error=str(error))
-                await asyncio.sleep(next(waits))
-            else:
-                waits = self._retry_waits()
-                await asyncio.sleep(_RECONCILE_SECONDS)
+                await self._sleep(next(waits))
+                continue
+            except ExchangeRefused as error:
+                self._bear(error)
+            waits = self._retry_waits()
+            await self._until_due()
 
-    def on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
-        """Follow or leave one market, as the exchange says."""
-        ticker, event = frame.msg.market_ticker, frame.msg.event_type
-        if event in _ARRIVALS and ticker not in self._tickers:
-            self._arrive([ticker])
-            _log.info("market came", ticker=ticker)
-        elif event in _DEPARTURES and ticker in self._tickers:
-            self._tickers.discard(ticker)
-            self._leave([ticker])
-            _log.info("market went", ticker=ticker)
+    async def _until_due(self) -> None:
+        """Wait for the next walk, or for the exchange to come back."""
+        try:
+            async with asyncio.timeout(self._reconcile_seconds):
+                await self._is_walk_due.wait()
+        except TimeoutError:
+            return
 
-    async def walk(self) -> None:
-        """Ask for every market that is or will be open, once; follow the new and leave the settled."""
-        status = await self._rest.status()
-        self._note_hours(is_active=bool(status.exchange_active and status.trading_active))
-        if not status.exchange_active:
-            _log.warning("the exchange is closed", resumes=status.exchange_estimated_resume_time)
-        found: set[str] = set()
-        for listed in _LISTED:
-            async for market in self._rest.markets(MarketFilters(status=listed, mve_filter=self._combos)):
-                found.add(market.ticker)
-        arrived = sorted(found - self._tickers)
-        self._arrive(arrived)
-        gone = await self._settled(sorted(self._tickers - found))
-        self._tickers.difference_update(gone)
-        self._leave(gone)
-        _log.info("markets listed", found=len(found), new=len(arrived), gone=len(gone))
+    async def _keep_time(self) -> None:
+        while True:
+            self.turn()
+            await self._sleep(_TURN_SECONDS)
 
-    def _note_hours(self, *, is_active: bool) -> None:
-        if is_active != self.hours.is_active:
-            self.hours = Hours(is_active=is_active, active_since_us=self._now_us())
+    def _bear(self, error: ExchangeRefused) -> None:
+        """A refusal before anything is known ends the gatherer; later it would end what still works."""
+        if not self.has_walked:
+            raise error
+        _log.error("the exchange refuses to be asked; what is followed goes on", error=str(error))
 
-    def _arrive(self, tickers: Sequence[str]) -> None:
-        self._tickers.update(tickers)
-        self._tickers.difference_update(self._follow(tickers))
+    async def _list(self, status: str) -> int:
+        """Walk over one state's markets, publishing page by page; returns how many there are."""
+        filters = MarketFilters(status=status, mve_filter=self._combos)
+        progress = _ProgressLog(status, self._now_us)
+        pages: PatientPages[Market] = PatientPages(
+            lambda walk: self._rest.markets(filters, walk),
+            Walk(on_progress=progress.note),
+            lambda: islice(self._retry_waits(), _OUTAGES_A_WALK),
+            sleep=self._sleep,
+        )
+        asked_us = self._now_us()
+        async for page in pages.pages():
+            self._publish(self.listing.take(page, asked_us, self._now_us()))
+            asked_us = self._now_us()
+        return progress.rows
 
-    async def _settled(self, tickers: Sequence[str]) -> list[str]:
-        """Those that are over for good; a market that is merely closed may open again."""
-        over: list[str] = []
-        for start in range(0, len(tickers), _TICKERS_A_CALL):
-            chunk = tuple(tickers[start : start + _TICKERS_A_CALL])
-            listed = self._rest.markets(MarketFilters(tickers=chunk))
-            over.extend([market.ticker async for market in listed if market.status in _OVER])
-        return over
+    async def _ask_after(self, tickers: Sequence[str]) -> None:
+        """Ask by name for markets that are in no list any more; those that nobody knows are gone."""
+        if len(tickers) > max(_FEW, len(self.listing) // 2):
+            _log.error("the list lacks most markets and is not believed", missing=len(tickers), known=len(self.listing))
+            return
+        for chunk in chunks(tickers, _TICKERS_A_CALL):
+            asked_us = self._now_us()
+            found = [market async for market in self._rest.markets(MarketFilters(tickers=chunk))]
+            self._publish(self.listing.take(found, asked_us, self._now_us()))
+            self._publish(self.listing.vanished(set(chunk) - {market.ticker for market in found}))
+
+    def _publish(self, changes: Changes) -> None:
+        if changes.leave:
+            self._followers.leave(changes.leave)
+        if changes.follow:
+            self.listing.homeless(self._followers.follow(changes.follow))
+        if changes.restructured:
+            _log.info("prices have another grid", markets=len(changes.restructured), first=changes.restructured[0])
+            self._followers.renew(changes.restructured)
+
+    async def _read_schedule(self, now_us: int) -> None:
+        try:
+            windows = pauses(await self._rest.schedule(), now_us)
+        except ExchangeUnavailable as error:
+            _log.warning("the exchange does not say when it pauses", error=str(error))
+            return
+        self._schedule_us = now_us
+        self.hours = Hours(self.hours.is_active, self.hours.active_since_us, windows)
+
+    def _note_hours(self, status: ExchangeStatus, windows: Sequence[Pause]) -> None:
+        is_active = status.exchange_active and status.trading_active and self._are_shards_active(status)
+        if is_active == self.hours.is_active:
+            return
+        resumes = status.exchange_estimated_resume_time
+        _log.warning("the exchange trades again" if is_active else "the exchange pauses", resumes=resumes)
+        self._metrics.exchange_active.set(is_active)
+        if is_active:
+            self._is_walk_due.set()
+        self.hours = Hours(is_active=is_active, active_since_us=self._now_us(), windows=windows)
+
+    def _are_shards_active(self, status: ExchangeStatus) -> bool:
+        """Whether no shard pauses that was ever seen to trade; each can pause alone (kalshi-pitfalls.md 47)."""
+        active = {
+            one.exchange_index: one.exchange_active and one.trading_active for one in status.exchange_index_statuses
+        }
+        self._shards.update(index for index, is_active in active.items() if is_active)
+        return all(active.get(index) is not False for index in self._shards)
+
+    def _report(self, rows: int, started_us: int) -> None:
+        now_us, counts = self._now_us(), self.listing.counts()
+        for state, markets in counts.items():
+            self._metrics.listed.labels(state.name.lower()).set(markets)
+        self._metrics.listed_at.set(now_us / SECOND)
+        known = {state.name.lower(): markets for state, markets in counts.items()}
+        _log.info("markets listed", rows=rows, seconds=round((now_us - started_us) / SECOND, 1), **known)
+
+
+class _ProgressLog:
+    """Tells of a long walk now and then."""
+
+    def __init__(self, status: str, now_us: Callable[[], int]) -> None:
+        self._status = status
+        self._now_us = now_us
+        self._told_us = now_us()
+        self.rows = 0
+
+    def note(self, progress: Progress) -> None:
+        """A page is done."""
+        self.rows = progress.rows
+        if self._now_us() >= self._told_us + _TELL_US:
+            self._told_us = self._now_us()
+            rate = round(progress.rows / max(progress.seconds, 1e-9))
+            _log.info("listing markets", status=self._status, rows=progress.rows, pages=progress.pages, rate=rate)
+
+
+def _patience(resumes: str | None, now_us: int) -> float:
+    """Seconds until the exchange means to be back, if that is before it would be asked anyway."""
+    try:
+        left = (us_from_rfc3339(resumes) - now_us) / SECOND if resumes else STATUS_SECONDS
+    except FrameRejected:
+        return STATUS_SECONDS
+    return min(STATUS_SECONDS, left) if left > 0 else _OVERDUE_SECONDS

@@ -3,10 +3,12 @@
 One router lives as long as its connection. Kept out: the socket, and what the rows say (core.capture).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
+from kalshi_platform.core.book import OrderBook
 from kalshi_platform.core.capture import MOST_CHECKPOINTS, Capture, CaptureCounts
 from kalshi_platform.core.errors import ExchangeUnavailable, FrameRejected, Reason
 from kalshi_platform.core.messages import (
@@ -14,14 +16,16 @@ from kalshi_platform.core.messages import (
     Frame,
     LifecycleFrame,
     MultivariateLifecycleFrame,
+    SnapshotFrame,
     TickerFrame,
     TradeFrame,
     decode,
     envelope,
 )
-from kalshi_platform.core.records import GapRow
+from kalshi_platform.core.records import GapRow, check_ticker
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.codes import MARKET_LIMIT
 from kalshi_platform.exchange.events import (
     Ended,
     Event,
@@ -37,6 +41,9 @@ from kalshi_platform.exchange.events import (
     Unanswered,
 )
 from kalshi_platform.exchange.session import Channel, Session
+from kalshi_platform.exchange.subscriptions import SERVED_BY
+from kalshi_platform.gatherer.coverage import Cause, Coverage, End, Hole
+from kalshi_platform.gatherer.healing import Healing
 from kalshi_platform.service.metrics import GathererMetrics
 
 _ASK_AGAIN_MS = 5_000
@@ -49,24 +56,28 @@ class Router:
     """Routes the frames of one connection.
 
     Args:
-        name: The connection's name, for the quarantine and the record of gaps.
+        coverage: The connection's record of what was heard and missed.
         session: The connection's protocol state.
         capture: Turns frames into rows; holds the books.
         sink: Takes the rows.
         metrics: Told of lags and alarms.
         on_lifecycle: Called with each change in a market's life.
+
+    Attributes:
+        crowded_out: Markets that the exchange would not have on this connection; another one may take them.
     """
 
     def __init__(
         self,
-        name: str,
+        coverage: Coverage,
         session: Session,
         capture: Capture,
         sink: Sink,
         metrics: GathererMetrics,
         on_lifecycle: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None],
     ) -> None:
-        self._name = name
+        self._coverage = coverage
+        self._name = coverage.connection
         self._session = session
         self._capture = capture
         self._sink = sink
@@ -77,7 +88,9 @@ class Router:
         self._reported = CaptureCounts()
         self._asked_ms = 0
         self._latest = (0, 0)
-        self._received_us = 0
+        self._healing = Healing(session, capture)
+        self._silent: set[str] = set()
+        self.crowded_out: list[str] = []
         self.heard_data = False
         self.swept_ms = 0
 
@@ -91,11 +104,15 @@ class Router:
             self._capture.missed(saved)
             events = self._session.receive_rejected(saved, received_us)
         else:
-            events = self._session.receive(frame, received_us)
             self._note_sending(frame, received_us)
+            if type(frame) is DeltaFrame and self._session.takes_next(frame, received_us):
+                self._record_change(frame, raw, received_us)
+                events = []
+            else:
+                events = self._session.receive(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
-        self._received_us = received_us
+        self._coverage.last_us = received_us
 
     def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.
@@ -111,6 +128,7 @@ class Router:
         for event in (*self._session.tick(now_us), *self._session.stale(now_us, active_since_us)):
             self._handle(event, b"", now_us)
         self._capture.await_late(may_come=self._session.awaits_late(now_us))
+        self._heal(now_us)
         now_ms = now_us // MILLISECOND
         rows = self._capture.checkpoints(settled_ms - self.lag_ms(now_ms), now_us)
         for row in rows:
@@ -122,10 +140,19 @@ class Router:
             self._asked_ms = now_ms
         self._report_alarms()
 
-    def retire(self, tickers: Iterable[str]) -> None:
+    def retire(self, tickers: Sequence[str], now_us: int) -> None:
         """These markets are not followed any more."""
+        self._coverage.left(Channel.ORDERBOOK, tickers, now_us)
         for ticker in tickers:
             self._capture.retire(ticker)
+
+    def book(self, ticker: str) -> OrderBook | None:
+        """A market's book; None where it is unknown or in doubt."""
+        return self._capture.book(ticker)
+
+    def changed_us(self, ticker: str) -> int | None:
+        """Exchange time (µs) of a book's last change or snapshot; None where there is no certain book."""
+        return self._capture.changed_us(ticker)
 
     def lag_ms(self, now_ms: int) -> int:
         """How old the last message was when it was taken; 0 where none came lately, so that nothing is waiting."""
@@ -146,8 +173,12 @@ class Router:
                 self._reject(raw, FrameRejected(Reason.OUT_OF_SEQUENCE, detail), received_us)
             case Misplaced(_, detail):
                 self._reject(raw, FrameRejected(Reason.UNKNOWN_SUBSCRIPTION, detail), received_us)
-            case Started() | Ended() | Missed():
-                self._doubt(event)
+            case Started():
+                self._start(event, received_us)
+            case Ended():
+                self._end(event, received_us)
+            case Missed():
+                self._note_missed(event, received_us)
             case Refused() | Unanswered() | Stale():
                 self._complain(event)
 
@@ -157,55 +188,85 @@ class Router:
             self._capture.distrust()
             self._asked_ms = received_us // MILLISECOND
         found = gap.found
-        row = GapRow(
-            received_us,
-            self._capture.gatherer_id,
-            self._name,
-            gap.sid,
-            gap.channel,
-            "",
-            "sequence",
-            found.expected,
-            found.seen,
-            gap.markets,
-            from_at=self._received_us or received_us,
-        )
-        self._sink.add(row)
-        self._metrics.gaps.labels(gap.channel).inc()
-        _log.warning("sequence gap", connection=self._name, channel=gap.channel, **_numbers(row))
+        hole = Hole(Cause.SEQUENCE, gap.channel, gap.sid, "", found.expected, found.seen, gap.markets)
+        self._note_hole(hole, received_us)
 
-    def _doubt(self, event: Started | Ended | Missed) -> None:
-        is_book = event.channel == Channel.ORDERBOOK
-        match event:
-            case Missed(_, ticker):
-                if is_book:
-                    self._capture.distrust(ticker)
-                return
-            case Started(channel, sid):
-                _log.info("subscribed", connection=self._name, channel=channel, sid=sid)
-            case Ended(channel, sid, code, text):
-                _log.warning(
-                    "subscription ended", connection=self._name, channel=channel, sid=sid, code=code, text=text
-                )
-        if is_book:
+    def _note_hole(self, hole: Hole, now_us: int) -> None:
+        row = self._coverage.missed(hole, now_us)
+        if row is None:
+            return
+        self._metrics.gaps.labels(hole.channel).inc()
+        _log.warning("something was missed", **_facts(row))
+
+    def _note_missed(self, missed: Missed, now_us: int) -> None:
+        if missed.channel == Channel.ORDERBOOK:
+            self._capture.distrust(missed.ticker)
+        self._note_hole(Hole(Cause.REJECTED, missed.channel, missed.sid, _storable(missed.ticker)), now_us)
+
+    def _note_unused(self, frame: Frame, now_us: int) -> None:
+        """A frame could be read and not used: its market is in doubt, or every market where that is the nonsense."""
+        if isinstance(frame, DeltaFrame | SnapshotFrame | TradeFrame | TickerFrame):
+            (channel,) = SERVED_BY[type(frame)]
+            ticker = frame.msg.market_ticker
+            is_doubtful = channel is Channel.ORDERBOOK and ticker not in self._session.tickers
+            self._note_missed(Missed(channel, frame.sid, None if is_doubtful else ticker), now_us)
+
+    def _start(self, started: Started, now_us: int) -> None:
+        _log.info("subscribed", connection=self._name, channel=started.channel, sid=started.sid)
+        self._silent.discard(started.channel)
+        self._coverage.subscribed(started.channel, started.sid)
+        if started.channel == Channel.ORDERBOOK:
             self._capture.restart()
+        else:
+            self._coverage.listening(started.channel, "", now_us)
+
+    def _end(self, ended: Ended, now_us: int) -> None:
+        cause = Cause.SILENT if ended.channel in self._silent else Cause.ENDED
+        _log.warning(
+            "subscription ended", connection=self._name, channel=ended.channel, sid=ended.sid,
+            code=ended.code, text=ended.text,
+        )  # fmt: skip
+        touched = self._coverage.ended(ended.channel, End.ENDED)
+        if touched:
+            self._note_hole(Hole(cause, ended.channel, ended.sid, markets=touched), now_us)
+        if ended.channel == Channel.ORDERBOOK:
+            self._capture.restart()
+
+    def _heal(self, now_us: int) -> None:
+        """Close the record of holes behind which everything is whole again."""
+        if self._coverage.open_holes:
+            self._coverage.heal(partial(self._healing.cure, now_us, self._coverage.broken_us), now_us)
 
     def _complain(self, event: Refused | Unanswered | Stale) -> None:
         match event:
             case Refused(code, text, tickers):
                 _log.warning("command refused", connection=self._name, code=code, text=text, markets=len(tickers))
-                self._metrics.homeless.inc(len(tickers))
+                if code == MARKET_LIMIT:
+                    self.crowded_out.extend(tickers)
+                else:
+                    self._metrics.homeless.inc(len(tickers))
             case Unanswered(name, attempt, is_hopeless):
                 _log.warning("no reply", connection=self._name, command=name, attempt=attempt)
                 if is_hopeless:
                     raise ExchangeUnavailable(f"the exchange did not answer {name}, sent {attempt} times")
             case Stale(channel, sid):
                 _log.warning("silent subscription is started anew", connection=self._name, channel=channel, sid=sid)
+                self._silent.add(channel)
 
     def _note_sending(self, frame: Frame, received_us: int) -> None:
         sent_ms = getattr(frame, "sending_ts_ms", None)
         if sent_ms is not None:
             self._sending.observe(max(0, received_us / MILLISECOND - sent_ms) * MILLISECOND / SECOND)
+
+    def _record_change(self, frame: DeltaFrame, raw: bytes, received_us: int) -> None:
+        """A change in its place, the most frequent of all frames by far."""
+        self.heard_data = True
+        row = self._capture.usual_change(frame, received_us)
+        if row is None:
+            self._record(frame, raw, received_us)
+            return
+        self._sink.add(row)
+        self._note_lag(row.exchange_ts // MILLISECOND, received_us)
 
     def _record(self, frame: Frame, raw: bytes, received_us: int, *, is_late: bool = False) -> None:
         if isinstance(frame, LifecycleFrame | MultivariateLifecycleFrame):
@@ -215,14 +276,28 @@ class Router:
             rows = self._capture.record(frame, received_us, is_late=is_late)
         except FrameRejected as rejection:
             self._reject(raw, rejection, received_us)
+            self._note_unused(frame, received_us)
             return
         for row in rows:
             self._sink.add(row)
+        if isinstance(frame, SnapshotFrame) and not is_late:
+            self._note_book(frame.msg.market_ticker, received_us)
         if isinstance(frame, DeltaFrame | TradeFrame | TickerFrame) and frame.msg.ts_ms is not None:
-            received_ms = received_us // MILLISECOND
-            lag_ms = max(0, received_ms - frame.msg.ts_ms)
-            self._latest = (received_ms, lag_ms)
-            self._received.observe(lag_ms * MILLISECOND / SECOND)
+            self._note_lag(frame.msg.ts_ms, received_us)
+
+    def _note_lag(self, exchange_ms: int, received_us: int) -> None:
+        received_ms = received_us // MILLISECOND
+        lag_ms = max(0, received_ms - exchange_ms)
+        self._latest = (received_ms, lag_ms)
+        self._received.observe(lag_ms * MILLISECOND / SECOND)
+
+    def _note_book(self, ticker: str, now_us: int) -> None:
+        """A whole book came: its market is heard from now on, unless it was given up meanwhile."""
+        if ticker in self._session.tickers:
+            self._coverage.listening(Channel.ORDERBOOK, ticker, now_us)
+            self._heal(now_us)
+        else:
+            self._capture.retire(ticker)
 
     def _reject(self, raw: bytes, rejection: FrameRejected, received_us: int) -> None:
         self._metrics.rejected.labels(rejection.reason.value).inc()
@@ -241,5 +316,14 @@ class Router:
                 _log.warning("book alarm", connection=self._name, kind=kind, count=grown)
 
 
-def _numbers(row: GapRow) -> dict[str, int]:
-    return {"sid": row.sid, "expected": row.expected_seq, "seen": row.seen_seq, "markets": row.markets}
+def _facts(row: GapRow) -> dict[str, object]:
+    names = ("connection", "channel", "cause", "sid", "ticker", "expected_seq", "seen_seq", "markets")
+    return {name: getattr(row, name) for name in names}
+
+
+def _storable(ticker: str | None) -> str:
+    """A ticker as a frame had it, or an empty one where the frame had none that is one."""
+    try:
+        return check_ticker(ticker or "")
+    except FrameRejected:
+        return ""

@@ -3,9 +3,90 @@
 Names follow Prometheus conventions; a test compares them with the README's table. Kept out: when to report what.
 """
 
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kalshi_platform.service.tallies import SpreadHistogram, TallyCounter
 
 _LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+
+
+class QueueFacts(Protocol):
+    """What waits where, by table."""
+
+    @property
+    def queued(self) -> Mapping[str, int]:
+        """Rows in memory."""
+
+    @property
+    def spooled(self) -> Mapping[str, int]:
+        """Rows on disk."""
+
+    @property
+    def spooled_since(self) -> Mapping[str, float]:
+        """When the oldest rows on disk were put there, seconds since 1970."""
+
+    @property
+    def spool_bytes(self) -> int:
+        """Bytes that the spool holds."""
+
+    @property
+    def blocked_seconds(self) -> Mapping[str, float]:
+        """For how long readers had to wait so far."""
+
+    @property
+    def is_blocked(self) -> Mapping[str, bool]:
+        """Whether they are waiting now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """Before there are queues."""
+
+    queued: Mapping[str, int] = field(default_factory=dict)
+    spooled: Mapping[str, int] = field(default_factory=dict)
+    spooled_since: Mapping[str, float] = field(default_factory=dict)
+    spool_bytes: int = 0
+    blocked_seconds: Mapping[str, float] = field(default_factory=dict)
+    is_blocked: Mapping[str, bool] = field(default_factory=dict)
+
+
+class QueueCollector(Collector):
+    """Looks at the queues whenever somebody asks, so that a writer that is stuck shows."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], QueueFacts] | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        """The state of queues and spool."""
+        facts = self.read() if self.read else _Nothing()
+        now = time.time()
+        ages = {table: now - since for table, since in facts.spooled_since.items()}
+        yield _gauge("queued_rows", "Rows waiting in memory to be written.", facts.queued)
+        yield _gauge("spooled_rows", "Rows waiting on disk for the database.", facts.spooled)
+        yield _gauge("spool_oldest_age_seconds", "How long the oldest rows on disk have waited.", ages)
+        yield GaugeMetricFamily("kalshi_gatherer_spool_bytes", "Bytes of the spool on disk.", facts.spool_bytes)
+        state = "1 while sockets are not read because rows cannot be written."
+        yield _gauge("back_pressure", state, facts.is_blocked)
+        seconds = CounterMetricFamily(
+            "kalshi_gatherer_back_pressure_seconds", "For how long sockets were not read for that.", labels=["table"]
+        )
+        for table, value in facts.blocked_seconds.items():
+            seconds.add_metric([table], value)
+        yield seconds
+
+
+def _gauge(name: str, meaning: str, by_table: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"kalshi_gatherer_{name}", meaning, labels=["table"])
+    for table, value in by_table.items():
+        family.add_metric([table], value)
+    return family
 
 
 class GathererMetrics:
@@ -13,25 +94,30 @@ class GathererMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.frames = Counter("kalshi_gatherer_frames", "Frames received.", ["role"], registry=self.registry)
+        self.frames = TallyCounter("kalshi_gatherer_frames", "Frames received.", "role", self.registry)
         self.rejected = Counter(
             "kalshi_gatherer_rejected_frames", "Frames put in quarantine.", ["reason"], registry=self.registry
         )
         self.rows = Counter(
             "kalshi_gatherer_rows_written", "Rows that were new to the database.", ["table"], registry=self.registry
         )
-        self.queued = Gauge(
-            "kalshi_gatherer_queued_rows", "Rows waiting to be written.", ["table"], registry=self.registry
-        )
+        self.queues = QueueCollector()
+        self.registry.register(self.queues)
         self.write_failures = Counter(
             "kalshi_gatherer_write_failures",
-            "Writes that failed and were tried again.",
+            "Batches that the database or the spool did not take; they were tried again.",
+            ["table"],
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "kalshi_gatherer_refused_rows",
+            "Rows that the database refused for their content; they are in rejected_messages.",
             ["table"],
             registry=self.registry,
         )
         self.gaps = Counter(
             "kalshi_gatherer_sequence_gaps",
-            "Holes in a subscription's sequence.",
+            "Holes in what was heard; capture_gaps has a row for each.",
             ["channel"],
             registry=self.registry,
         )
@@ -39,11 +125,35 @@ class GathererMetrics:
             "kalshi_gatherer_reconnects", "Connections that had to be made again.", ["role"], registry=self.registry
         )
         self.connections = Gauge(
-            "kalshi_gatherer_websocket_connections", "Open connections.", ["role"], registry=self.registry
+            "kalshi_gatherer_websocket_connections",
+            "Connections; the state is connecting, open or waiting for another attempt.",
+            ["role", "state"],
+            registry=self.registry,
+        )
+        self.crashes = Counter(
+            "kalshi_gatherer_connection_crashes",
+            "Defects that ended one connection, which was then made anew.",
+            ["role"],
+            registry=self.registry,
         )
         self.markets = Gauge(
             "kalshi_gatherer_markets_active", "Markets whose order book is followed.", registry=self.registry
         )
+        self.listed = Gauge(
+            "kalshi_gatherer_markets_listed",
+            "Markets that the registry knows, by where they are in life.",
+            ["state"],
+            registry=self.registry,
+        )
+        self.listed_at = Gauge(
+            "kalshi_gatherer_markets_listed_timestamp_seconds",
+            "When the whole list of markets was last walked.",
+            registry=self.registry,
+        )
+        self.exchange_active = Gauge(
+            "kalshi_gatherer_exchange_active", "1 while the exchange says that it trades.", registry=self.registry
+        )
+        self.exchange_active.set(1)
         self.homeless = Counter(
             "kalshi_gatherer_markets_without_room",
             "Markets that no connection had room for.",
@@ -55,12 +165,23 @@ class GathererMetrics:
             ["kind"],
             registry=self.registry,
         )
-        self.lag = Histogram(
-            "kalshi_gatherer_message_lag_seconds",
-            "From the exchange's stamp to a stage.",
-            ["stage"],
-            buckets=_LAG_BUCKETS,
+        self.comparisons = Counter(
+            "kalshi_gatherer_book_comparisons",
+            "Live books held against REST's: equal, different, moved meanwhile, unknown.",
+            ["result"],
             registry=self.registry,
+        )
+        self.snapshot_round = Gauge(
+            "kalshi_gatherer_snapshot_round_seconds",
+            "How long the last round of snapshots took.",
+            registry=self.registry,
+        )
+        self.lag = SpreadHistogram(
+            "kalshi_gatherer_message_lag_seconds",
+            "From the exchange's stamp to a stage: sending, received, committed.",
+            "stage",
+            _LAG_BUCKETS,
+            self.registry,
         )
 
 

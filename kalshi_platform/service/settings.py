@@ -17,6 +17,8 @@ from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.masking import masked
 
 PREFIX = "KALSHI_"
+MOST_ROWS = 100_000
+MINUTE_MS = 60_000
 _ENV_FILE = ".env"
 
 
@@ -45,12 +47,42 @@ class Settings(BaseSettings):
     lifecycle_connections: int = Field(2, ge=0, description="Connections that hear markets come and go.")
     orderbook_connections: int = Field(144, ge=1, description="Connections over which order books are spread.")
     markets_per_connection: int = Field(7500, ge=1, description="Most order books on one connection.")
+    handshakes_per_second: float = Field(
+        20.0, gt=0, description="New connections a second at the most, so that an outage does not end in a storm."
+    )
     include_multivariate: bool = Field(
         default=False, description="Whether to follow combos (KXMVE…), which dominate the list."
+    )
+    reconcile_seconds: float = Field(
+        300.0, ge=1, description="Time between two walks over the exchange's whole list of markets."
+    )
+    snapshot_seconds: float = Field(
+        900.0,
+        ge=0,
+        description="Time between two rounds of snapshots of every book, compared with the live ones; 0 is never.",
     )
     checkpoint_seconds: int = Field(3600, ge=1, description="Interval of the exchange's clock at which books are kept.")
     settle_seconds: float = Field(
         5.0, ge=0, description="How late a message may come: checkpoints and watermarks wait for it."
+    )
+    trades_batch_rows: int = Field(1000, ge=1, le=MOST_ROWS, description="Trades that are written at once.")
+    trades_flush_ms: int = Field(100, ge=1, le=MINUTE_MS, description="How long a trade waits for others at the most.")
+    deltas_batch_rows: int = Field(5000, ge=1, le=MOST_ROWS, description="Order book changes that are written at once.")
+    deltas_flush_ms: int = Field(50, ge=1, le=MINUTE_MS, description="How long a change waits for others at the most.")
+    tickers_batch_rows: int = Field(1000, ge=1, le=MOST_ROWS, description="Ticker updates that are written at once.")
+    tickers_flush_ms: int = Field(
+        100, ge=1, le=MINUTE_MS, description="How long a ticker update waits for others at the most."
+    )
+    snapshots_batch_rows: int = Field(100, ge=1, le=MOST_ROWS, description="Whole books that are written at once.")
+    snapshots_flush_ms: int = Field(
+        1000, ge=1, le=MINUTE_MS, description="How long a whole book waits for others at the most."
+    )
+    spool_directory: Path = Field(
+        Path("kalshi-data/spool"),
+        description="Where a gatherer keeps, in a folder of its name, what its database does not take.",
+    )
+    spool_bytes: int = Field(
+        10 * 2**30, ge=2**20, description="Size of that spool at the most; when it is full, reading waits."
     )
     sync_interval_ms: int = Field(100, ge=1, description="Pause of the deduplicator when there was nothing to merge.")
     silence_seconds: float = Field(

@@ -4,6 +4,7 @@ Knows weights and nothing of books or messages.
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 from random import Random
 from typing import Generic, TypeVar
 
@@ -26,6 +27,12 @@ class Activity(Generic[T]):
     def __len__(self) -> int:
         return len(self._members) - len(self._retired)
 
+    @property
+    def spread(self) -> float:
+        """Among how many equal members the traffic might as well be shared."""
+        total = sum(self._weights)
+        return total * total / sum(weight * weight for weight in self._weights) if self._weights else 1.0
+
     def join(self, member: T, rank: int | None = None) -> None:
         """Add a member; without a rank it takes one at random, more often a busy one than not."""
         if rank is None:
@@ -35,13 +42,18 @@ class Activity(Generic[T]):
         self._weights.append(weight)
         self._cumulative.append((self._cumulative[-1] if self._cumulative else 0.0) + weight)
 
-    def pick(self) -> T:
-        """Draw by weight.
+    def pick(self, is_gone: Callable[[T], bool] | None = None) -> T:
+        """Draw by weight; members that turn out to be gone are taken out on the way.
 
         Raises:
             IndexError: nobody is left.
         """
-        return self._members[self._pick_position()]
+        while True:
+            position = self._pick_position()
+            member = self._members[position]
+            if is_gone is None or not is_gone(member):
+                return member
+            self._retire(position)
 
     def retire_any(self) -> T:
         """Take somebody out, everyone being equally likely, and return who it was.
@@ -55,10 +67,13 @@ class Activity(Generic[T]):
         while position in self._retired:
             position = int(self._random.random() * len(self._members))
         member = self._members[position]
+        self._retire(position)
+        return member
+
+    def _retire(self, position: int) -> None:
         self._retired.add(position)
         if len(self._retired) > _REBUILD_SHARE * len(self._members):
             self._rebuild()
-        return member
 
     def _pick_position(self) -> int:
         if not len(self):

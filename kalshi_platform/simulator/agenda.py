@@ -1,7 +1,7 @@
-"""What is to happen after so many bursts of traffic: new markets, closing ones, their settlement.
+"""What is to happen later: after so many bursts of traffic (`Agenda`), or at a time of the clock (`Timetable`).
 
-Time is counted in bursts at the asked rate, not in seconds, so that the sequence of everything depends on the seed
-alone. Knows nothing of what it calls.
+What the seed decides is counted in bursts at the asked rate, not in seconds, so that the sequence of everything depends
+on the seed alone. What was announced for a time (closings, pauses) happens then. Knows nothing of what it calls.
 """
 
 import heapq
@@ -42,3 +42,20 @@ class Agenda:
     def _push(self, seconds: float, every_seconds: float, action: Action) -> None:
         due = self._burst + max(1, round(seconds * self._pace))
         heapq.heappush(self._waiting, (due, next(self._order), every_seconds, action))
+
+
+class Timetable:
+    """Actions that wait for their time."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, int, Action]] = []
+        self._order = count()
+
+    def at(self, due_ms: int, action: Action) -> None:
+        """Do something at a time of the exchange's clock, or right after it."""
+        heapq.heappush(self._waiting, (due_ms, next(self._order), action))
+
+    def due(self, now_ms: int) -> Iterator[Action]:
+        """What the clock has reached, in order; what is added meanwhile for no later a time included."""
+        while self._waiting and self._waiting[0][0] <= now_ms:
+            yield heapq.heappop(self._waiting)[2]

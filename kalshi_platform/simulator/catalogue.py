@@ -9,7 +9,7 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from kalshi_platform.simulator import invention
-from kalshi_platform.simulator.market import Event, Market, Series
+from kalshi_platform.simulator.market import Event, FeeChange, Market, Series
 from kalshi_platform.simulator.shelf import ByTicker, Shelf
 
 MARKETS_PER_EVENT = 5
@@ -24,14 +24,16 @@ class Catalogue:
     sequences, whose positions never change) and by what belongs together (`markets_by_event`, `events_of_series`).
     """
 
-    def __init__(self, seed: int, founders: int, now_ms: int) -> None:
+    def __init__(self, seed: int, founders: int, now_ms: int, life_ms: int = 0) -> None:
         self._seed = seed
         self._start_ms = now_ms
+        self._life_ms = life_ms
         self._founders = founders
         self._alive: WeakValueDictionary[int, Market] = WeakValueDictionary()
         self._touched: dict[int, Market] = {}
         self._hidden: dict[str, Market] = {}
-        self._composed = 0
+        self._ids: dict[str, str] = {}
+        self._rung = 0
         events = -(-founders // MARKETS_PER_EVENT)
         series = -(-events // EVENTS_PER_SERIES)
         self.founding_markets = founders
@@ -47,6 +49,8 @@ class Catalogue:
         self.combo_events: dict[str, Event] = {}
         """Events of combos, which `events` and `events_in_order` do not hold; each has one market."""
         self.combos_by_event: dict[str, Market] = {}
+        self.fee_changes: list[FeeChange] = []
+        """What sockets were told of the fees of events, in that order."""
 
     def has(self, ticker: str) -> bool:
         """Whether sockets know a market with this name, which is a moment before REST does."""
@@ -60,12 +64,43 @@ class Catalogue:
         """
         return self._hidden.get(ticker) or self.markets[ticker]
 
+    def ticker_of(self, market_id: str) -> str | None:
+        """The name of the market with this UUID, if there is one."""
+        later = self._ids.get(market_id)
+        place = invention.place_of_id(market_id)
+        if later is None and place is not None and place < self._founders:
+            founder = self.markets_in_order[place].listing
+            return founder.ticker if founder.market_id == market_id else None
+        return later
+
     def touch(self, place: int) -> Market:
         """The founding market at a place, kept from now on because something will happen to it."""
         market = self._touched.get(place)
         if market is None:
             market = self._touched[place] = self._founder(place)
         return market
+
+    @property
+    def first_closing_ms(self) -> int:
+        """Before this, no founding market closes by the clock."""
+        return self._start_ms + invention.shortest_life_ms(self._start_ms, self._life_ms)
+
+    def founding_closings(self) -> list[tuple[int, int]]:
+        """When the markets of which founding event close: time in milliseconds and the event's number, in order."""
+        names = map(invention.event_ticker, range(self.founding_events))
+        return sorted(
+            (invention.strike_ms(self._seed, name, self._start_ms, self._life_ms), number)
+            for number, name in enumerate(names)
+        )
+
+    def places_of_event(self, number: int) -> range:
+        """Where the markets of a founding event stand."""
+        first = number * MARKETS_PER_EVENT
+        return range(first, min(first + MARKETS_PER_EVENT, self.founding_markets))
+
+    def kept(self, place: int) -> Market | None:
+        """The founding market at a place, if something ever happened to it."""
+        return self._touched.get(place)
 
     def touched(self) -> int:
         """How many founding markets are kept."""
@@ -85,12 +120,15 @@ class Catalogue:
         Returns:
             The market, not yet open, and its event if that is new too.
         """
-        rung = self._composed % MARKETS_PER_EVENT
-        self._composed += 1
+        is_over = self._rung > 0 and self.events_in_order[-1].strike_ms <= now_ms
+        rung = 0 if is_over else self._rung
+        self._rung = (rung + 1) % MARKETS_PER_EVENT
         new_event = None if rung else self._begin_event(now_ms)
         event = new_event or self.events_in_order[-1]
-        market = invention.market(self._seed, event, rung, now_ms)
+        place = len(self.markets_in_order) + len(self._hidden)
+        market = invention.market(self._seed, event, rung, now_ms, place)
         self._hidden[market.ticker] = market
+        self._ids[market.listing.market_id] = market.ticker
         return market, new_event
 
     def publish(self, market: Market) -> None:
@@ -104,11 +142,12 @@ class Catalogue:
         number = len(self.combo_events)
         if invention.COMBO_SERIES not in self.series:
             self.series.append(invention.COMBO_SERIES, invention.combo_series(now_ms))
-        event = invention.combo_event(self._seed, number, now_ms)
+        event = invention.combo_event(self._seed, number, now_ms, self._life_ms)
         legs = [self.markets_in_order[(2 * number + step) % self._founders].listing for step in (0, 1)]
-        market = invention.combo(self._seed, event, legs, now_ms)
+        market = invention.combo(self._seed, event, legs, now_ms, len(self.markets_in_order) + len(self._hidden))
         self.combo_events[event.ticker] = event
         self.combos_by_event[event.ticker] = market
+        self._ids[market.listing.market_id] = market.ticker
         self.markets.append(market.ticker, market)
         return market, event
 
@@ -122,7 +161,7 @@ class Catalogue:
         place = number // EVENTS_PER_SERIES
         if invention.series_ticker(place) not in self.series:
             self.series.append(invention.series_ticker(place), invention.series(place, now_ms))
-        event = invention.event(self._seed, number, now_ms)
+        event = invention.event(self._seed, number, now_ms, self._life_ms)
         self.events.append(event.ticker, event)
         self.markets_by_event.append(event.ticker, [])
         return event
@@ -131,20 +170,19 @@ class Catalogue:
         market = self._alive.get(place)
         if market is None:
             number, rung = divmod(place, MARKETS_PER_EVENT)
-            market = invention.market(self._seed, self._founding_event(number), rung, self._start_ms)
+            market = invention.market(self._seed, self._founding_event(number), rung, self._start_ms, place)
             market.open(self._start_ms)
             self._alive[place] = market
         return market
 
     def _founding_event(self, number: int) -> Event:
-        return invention.event(self._seed, number, self._start_ms)
+        return invention.event(self._seed, number, self._start_ms, self._life_ms)
 
     def _founding_series(self, place: int) -> Series:
         return invention.series(place, self._start_ms)
 
     def _founding_children(self, number: int) -> list[Market]:
-        first = number * MARKETS_PER_EVENT
-        return [self._founder(place) for place in range(first, min(first + MARKETS_PER_EVENT, self._founders))]
+        return [self._founder(place) for place in self.places_of_event(number)]
 
     def _founder_ticker(self, place: int) -> str:
         number, rung = divmod(place, MARKETS_PER_EVENT)
@@ -155,9 +193,8 @@ class Catalogue:
         number = self._event_place(event)
         if number is None:
             return None
-        first = number * MARKETS_PER_EVENT
-        places = range(first, min(first + MARKETS_PER_EVENT, self._founders))
-        return next((place for place in places if invention.strike_text(place - first) == strike), None)
+        places = self.places_of_event(number)
+        return next((place for place in places if invention.strike_text(place - places.start) == strike), None)
 
     def _event_place(self, ticker: str) -> int | None:
         return _number(ticker.rpartition("-E")[2], ticker, self.founding_events, invention.event_ticker)

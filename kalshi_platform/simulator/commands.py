@@ -42,6 +42,9 @@ class Params(msgspec.Struct, frozen=True):
     channels: list[str] = []
     market_ticker: str | None = None
     market_tickers: list[str] | None = None
+    market_id: str | None = None
+    market_ids: list[str] | None = None
+    send_initial_snapshot: bool = False
     sid: int | None = None
     sids: list[int] | None = None
     action: str = ""
@@ -52,6 +55,10 @@ class Params(msgspec.Struct, frozen=True):
         """The named markets, each once, in the order given."""
         single = [self.market_ticker] if self.market_ticker else []
         return list(dict.fromkeys(single + (self.market_tickers or [])))
+
+    def ids(self) -> list[str]:
+        """The markets that are named by their UUID."""
+        return ([self.market_id] if self.market_id else []) + (self.market_ids or [])
 
     def named_channels(self) -> list[Channel]:
         """The channels to subscribe, each once.
@@ -86,6 +93,12 @@ class Command(msgspec.Struct, frozen=True):
     id: int = 0
     cmd: str = ""
     params: Params | None = None
+
+    def first_sid(self) -> int:
+        """The first subscription that it names; 0 if it names none."""
+        params = self.params or Params()
+        named = ([params.sid] if params.sid is not None else []) + (params.sids or [])
+        return named[0] if named else 0
 
     def required_params(self) -> Params:
         """The parameters of a command that cannot do without.

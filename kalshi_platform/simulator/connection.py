@@ -6,6 +6,7 @@ follows from that is decided by `subscriptions`.
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from kalshi_platform.simulator.frames import ping_frame, text_frame
 
@@ -15,14 +16,25 @@ _HEARTBEAT = ping_frame(b"heartbeat")
 class Connection:
     """Frames on their way to one client, in order."""
 
-    __slots__ = ("_held", "_limit", "_outbox", "_outbox_bytes", "_stalled_until", "_transport", "congested", "is_over")
+    __slots__ = ("_held", "_limit", "_outbox", "_outbox_bytes", "_stalled_until", "_transport", "congested", "frame",
+                 "is_over", "number")  # fmt: skip
 
-    def __init__(self, transport: asyncio.WriteTransport, limit: int) -> None:
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        limit: int,
+        number: int = 0,
+        frame: Callable[[bytes], bytes] = text_frame,
+    ) -> None:
+        self.number = number
+        """Which connection since the start, counted from 1."""
+        self.frame = frame
+        """Puts a text message into a frame, in the order of sending: a compressed one builds on those before."""
         self._transport = transport
         self._limit = limit
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
-        self._held: bytes = b""
+        self._held: list[bytes] = []
         self._stalled_until = 0.0
         self.congested = False
         """Whether the client left more than the limit unread; looked at once per flush."""
@@ -33,15 +45,16 @@ class Connection:
         """Queue one text message; one that is held back for the sake of disorder follows it."""
         if self.is_over:
             return
-        frame = text_frame(payload)
+        frame = self.frame(payload)
         if self._held:
-            frame, self._held = frame + self._held, b""
+            frame = b"".join((frame, *map(self.frame, self._held)))
+            self._held.clear()
         self._outbox.append(frame)
         self._outbox_bytes += len(frame)
 
     def hold(self, payload: bytes) -> None:
         """Let one message wait until another has overtaken it."""
-        self._held += text_frame(payload)
+        self._held.append(payload)
 
     def stall(self, until: float) -> None:
         """Send nothing but pings until a time of the monotonic clock."""

@@ -4,10 +4,14 @@ The exchange tells the hub what happened; the hub encodes it at most once per au
 many. What clients ask for is `session`'s business.
 """
 
+import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from kalshi_platform.simulator import wire
+from kalshi_platform.simulator.account import Ended, Handed, Subscribed
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.market import Listing, Market, Quote
 from kalshi_platform.simulator.mishaps import Mishaps
@@ -40,9 +44,13 @@ class Hub:
         self.sending_ms = clock()
         """What `sending_ts_ms` says; one look at the clock serves a whole tick."""
         self._audiences = {(channel, priced): Audience() for channel in Channel for priced in (False, True)}
+        self.changed_at: float | None = None
+        """When somebody last subscribed to something or was due a first book, by the monotonic clock."""
         self._members: dict[Member, None] = {}
         self._owners: dict[Subscription, Member] = {}
         self._mishaps: dict[Connection, Mishaps] = {}
+        self.tell: Callable[[Subscribed | Ended], None] | None = None
+        """Takes down who subscribed to what; where nobody does, no account is kept of who got which number either."""
 
     def look_at_clock(self) -> int:
         """Set the send time of what follows, and return it."""
@@ -65,46 +73,50 @@ class Hub:
     def open(self, subscription: Subscription, owner: Member) -> None:
         """A subscription may from now on join its audience."""
         self._owners[subscription] = owner
+        if self.tell:
+            self.tell(Subscribed(subscription.connection.number, subscription.sid, subscription.channel.value))
 
     def close(self, subscription: Subscription) -> None:
         """A subscription ended."""
         self.audience(subscription).leave_all(subscription)
-        self._owners.pop(subscription, None)
+        owner = self._owners.pop(subscription, None)
+        if self.tell and owner:
+            number, channel = subscription.connection.number, subscription.channel.value
+            self.tell(Ended(number, subscription.sid, channel, subscription.seq))
+
+    def listening(self) -> Counter[str]:
+        """Subscriptions that have got all their first books, by channel."""
+        return Counter(one.channel.value for one in self._owners if not one.wanted)
 
     def audience(self, subscription: Subscription) -> Audience:
         """The audience that a subscription joins or leaves."""
+        self.changed_at = time.monotonic()
         return self._audiences[subscription.channel, subscription.yes_priced]
 
-    def delta(self, listing: Listing, fact: Delta, ts_ms: int) -> int:
-        """Publish a change of one level; returns to how many."""
-        recipients = 0
-        for yes_priced in (False, True):
-            audience = self._audiences[Channel.ORDERBOOK, yes_priced]
-            if not audience.is_empty(listing.ticker):
-                text = wire.delta(listing, fact, ts_ms, yes_priced=yes_priced)
-                recipients += self._hand_out(audience, listing.ticker, b"orderbook_delta", text)
-        return recipients
+    def delta(self, listing: Listing, fact: Delta, ts_ms: int) -> Handed:
+        """Publish a change of one level; returns to whom."""
+        return self._to_books(
+            listing.ticker,
+            b"orderbook_delta",
+            partial(wire.delta, listing, fact, ts_ms),
+        )
 
     def snapshot(self, market: Market) -> None:
         """Publish a book that changed as a whole."""
-        for yes_priced in (False, True):
-            audience = self._audiences[Channel.ORDERBOOK, yes_priced]
-            if not audience.is_empty(market.ticker):
-                text = wire.snapshot(market, yes_priced=yes_priced)
-                self._hand_out(audience, market.ticker, b"orderbook_snapshot", text)
+        self._to_books(market.ticker, b"orderbook_snapshot", partial(wire.snapshot, market))
 
-    def trade(self, ticker: str, trade_id: str, fact: Trade, ts_ms: int) -> int:
-        """Publish a trade; returns to how many."""
+    def trade(self, ticker: str, trade_id: str, fact: Trade, ts_ms: int) -> Handed:
+        """Publish a trade; returns to whom."""
         audience = self._audiences[Channel.TRADE, False]
         if audience.is_empty(ticker):
-            return 0
+            return self._nobody()
         return self._hand_out(audience, ticker, b"trade", wire.trade(ticker, trade_id, fact, ts_ms))
 
-    def ticker(self, listing: Listing, quote: Quote, ts_ms: int) -> int:
-        """Publish best prices and statistics; returns to how many."""
+    def ticker(self, listing: Listing, quote: Quote, ts_ms: int) -> Handed:
+        """Publish best prices and statistics; returns to whom."""
         audience = self._audiences[Channel.TICKER, False]
         if audience.is_empty(listing.ticker):
-            return 0
+            return self._nobody()
         return self._hand_out(audience, listing.ticker, b"ticker", wire.ticker(listing, quote, ts_ms))
 
     def lifecycle(self, kind: bytes, text: str, *, of_combo: bool) -> None:
@@ -112,29 +124,82 @@ class Hub:
         channel = Channel.COMBO_LIFECYCLE if of_combo else Channel.LIFECYCLE
         self._hand_out(self._audiences[channel, False], _NO_MARKET, kind, text)
 
+    def recorded_delta(self, ticker: str, text: Callable[..., str]) -> Handed:
+        """Publish a change of one level as it was recorded; returns to whom.
+
+        Args:
+            ticker: Its market.
+            text: Writes its `msg`, told as `yes_priced` whether the no side stands on the yes scale.
+        """
+        return self._to_books(ticker, b"orderbook_delta", text)
+
+    def recorded(self, channel: Channel, ticker: str, kind: bytes, text: str) -> Handed:
+        """Publish a message as it was recorded; returns to whom.
+
+        Args:
+            channel: Where it belongs.
+            ticker: Its market; nothing where it is about no market of a list.
+            kind: Its type.
+            text: Its `msg`.
+        """
+        audience = self._audiences[channel, False]
+        return self._nobody() if audience.is_empty(ticker) else self._hand_out(audience, ticker, kind, text)
+
+    def _to_books(self, ticker: str, kind: bytes, text: Callable[..., str]) -> Handed:
+        """Hand out what both ways of pricing hear, each written at most once."""
+        usual, priced = self._audiences[Channel.ORDERBOOK, False], self._audiences[Channel.ORDERBOOK, True]
+        handed = (
+            self._nobody() if usual.is_empty(ticker) else self._hand_out(usual, ticker, kind, text(yes_priced=False))
+        )
+        if priced.is_empty(ticker):
+            return handed
+        others = self._hand_out(priced, ticker, kind, text(yes_priced=True))
+        to = ",".join(one for one in (handed.to, others.to) if one)
+        return Handed(handed.recipients + others.recipients, self.sending_ms, to)
+
+    def _nobody(self) -> Handed:
+        return Handed(0, self.sending_ms, "")
+
+    def has_room(self, most_bytes: int) -> bool:
+        """Whether every client has taken all but so many bytes of what it was sent."""
+        return all(member.connection.backlog() < most_bytes for member in self._members)
+
     def tail(self, message: str) -> bytes:
         """The part of an envelope that all recipients share."""
         return f'"sending_ts_ms":{self.sending_ms},"msg":{message}}}'.encode()
 
-    def _hand_out(self, audience: Audience, ticker: str, kind: bytes, message: str) -> int:
+    def _hand_out(self, audience: Audience, ticker: str, kind: bytes, message: str) -> Handed:
         tail = self.tail(message)
         recipients = 0
+        to: list[str] | None = [] if self.tell else None
         ended: list[tuple[Subscription, int]] = []
         for subscription in audience.of(ticker):
             connection = subscription.connection
+            if connection.is_over:
+                continue
             if connection.congested:
                 ended.append((subscription, _OVERFLOW))
             elif connection in self._mishaps:
                 is_intact, error = self._mishaps[connection].deliver(subscription, kind, tail, ticker)
-                recipients += is_intact
                 if error:
                     ended.append((subscription, error))
+                if not is_intact:
+                    continue
+                recipients += 1
             else:
                 connection.send(subscription.envelope(kind, tail))
                 recipients += 1
+            if to is not None:
+                to.append(f"[{connection.number},{subscription.sid},{subscription.seq}]")
         for subscription, error in ended:
             self._owners[subscription].end(subscription, error)
-        return recipients
+        return Handed(recipients, self.sending_ms, ",".join(to) if to else "")
+
+    def answered(self, connection: Connection, subscription: Subscription | None) -> None:
+        """A command is answered, under the next number of a subscription or under none; nothing goes wrong with it."""
+        mishaps = self._mishaps.get(connection)
+        if mishaps:
+            mishaps.holes.arrive(subscription)
 
     def ping(self) -> None:
         """Send everybody the heartbeat."""

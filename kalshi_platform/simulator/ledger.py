@@ -1,20 +1,30 @@
-"""The ledger: what the exchange sent, as it happened, one JSON object per line; the judge of every end-to-end test.
+"""The ledger: what the exchange sent, to whom and when, as it happened; the judge of every end-to-end test.
 
 Its format is documented in this room's README. It is written by the exchange alone and read by nobody in here.
 """
 
 from pathlib import Path
-from typing import TextIO
 
 import msgspec
 
+from kalshi_platform.simulator.account import Connected, Disconnected, Ended, Gap, Handed, Subscribed
 from kalshi_platform.simulator.book import Book, Side
+from kalshi_platform.simulator.ledger_file import LINES_WAITING, open_ledger
 from kalshi_platform.simulator.market import Quote
 from kalshi_platform.simulator.mishaps import Mishap
 from kalshi_platform.simulator.order_flow import Delta, Trade
 from kalshi_platform.simulator.prices import DOLLAR, PRICE_TEXT, size_text
 
-_MAX_WAITING = 10_000
+Fact = Mishap | Connected | Disconnected | Subscribed | Ended | Gap
+
+_KINDS: dict[type[Fact], str] = {
+    Mishap: "fault",
+    Connected: "connected",
+    Disconnected: "disconnected",
+    Subscribed: "subscribed",
+    Ended: "ended",
+    Gap: "gap",
+}
 
 
 class Ledger:
@@ -29,32 +39,37 @@ class Ledger:
         self.trades = 0
         self.tickers = 0
         self._waiting: list[str] = []
-        self._file: TextIO | None = path.open("w", encoding="ascii", newline="\n") if path else None
+        self._file = open_ledger(path) if path else None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether anything is written down; once the traffic has ended, nothing is."""
+        return self._file is not None
 
     def book(self, ts_ms: int, ticker: str, book: Book) -> None:
         """A market was created with this book, or closed and emptied."""
         sides = ",".join(f'"{side}":[{_levels(book, side)}]' for side in ("yes", "no"))
         self._note(f'{{"kind":"book","ts_ms":{ts_ms},"ticker":"{ticker}",{sides}}}\n')
 
-    def delta(self, ts_ms: int, ticker: str, delta: Delta, recipients: int) -> None:
+    def delta(self, ts_ms: int, ticker: str, delta: Delta, handed: Handed) -> None:
         """One level changed."""
         self.deltas += 1
         self._note(
             f'{{"kind":"delta","ts_ms":{ts_ms},"ticker":"{ticker}","side":"{delta.side}",'
-            f'"price":"{PRICE_TEXT[delta.price]}","delta":"{size_text(delta.change)}","recipients":{recipients}}}\n'
+            f'"price":"{PRICE_TEXT[delta.price]}","delta":"{size_text(delta.change)}",{_handed(handed)}}}\n'
         )
 
-    def trade(self, ts_ms: int, trade_id: str, ticker: str, trade: Trade, recipients: int) -> None:
+    def trade(self, ts_ms: int, trade_id: str, ticker: str, trade: Trade, handed: Handed) -> None:
         """Somebody traded."""
         self.trades += 1
         self._note(
             f'{{"kind":"trade","ts_ms":{ts_ms},"trade_id":"{trade_id}","ticker":"{ticker}",'
             f'"yes_price":"{PRICE_TEXT[trade.yes_price]}","no_price":"{PRICE_TEXT[DOLLAR - trade.yes_price]}",'
             f'"count":"{size_text(trade.size)}","taker_side":"{trade.taker}",'
-            f'"is_block_trade":{"true" if trade.is_block else "false"},"recipients":{recipients}}}\n'
+            f'"is_block_trade":{"true" if trade.is_block else "false"},{_handed(handed)}}}\n'
         )
 
-    def ticker(self, ts_ms: int, ticker: str, quote: Quote, recipients: int) -> None:
+    def ticker(self, ts_ms: int, ticker: str, quote: Quote, handed: Handed) -> None:
         """Best prices, their sizes or the statistics changed."""
         self.tickers += 1
         self._note(
@@ -63,43 +78,48 @@ class Ledger:
             f'"yes_bid_size":"{size_text(quote.yes_bid_size)}","yes_ask_size":"{size_text(quote.yes_ask_size)}",'
             f'"last_trade_size":"{size_text(quote.last_trade_size)}","volume":"{size_text(quote.volume)}",'
             f'"open_interest":"{size_text(quote.open_interest)}","dollar_volume":{whole_dollars(quote.volume)},'
-            f'"dollar_open_interest":{whole_dollars(quote.open_interest)},"recipients":{recipients}}}\n'
+            f'"dollar_open_interest":{whole_dollars(quote.open_interest)},{_handed(handed)}}}\n'
         )
 
-    def fault(self, ts_ms: int, mishap: Mishap) -> None:
-        """Something went wrong on purpose; `withheld` if the message did not go out as composed."""
-        self._note(msgspec.json.encode({"kind": "fault", "ts_ms": ts_ms, **mishap._asdict()}).decode() + "\n")
+    def note(self, ts_ms: int, fact: Fact) -> None:
+        """Something happened that is no message: a fault, a gap, a coming or going."""
+        if self._file:
+            line = {"kind": _KINDS[type(fact)], "ts_ms": ts_ms, **fact._asdict()}
+            self._note(msgspec.json.encode(line).decode("ascii", "backslashreplace") + "\n")
 
     def end(self, ts_ms: int) -> None:
-        """The traffic stopped; nothing follows."""
+        """The traffic stopped; nothing follows, and the file is complete."""
         self._note(
             f'{{"kind":"end","ts_ms":{ts_ms},"deltas":{self.deltas},"trades":{self.trades},"tickers":{self.tickers}}}\n'
         )
-        self.flush()
+        self.close()
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
-        if self._file and self._waiting:
-            self._file.write("".join(self._waiting))
-            self._file.flush()
-        self._waiting.clear()
+        """Hand over what waits, as far as the form of the file allows before the end."""
+        if self._file:
+            self._file.write(self._waiting, all_of_them=False)
 
     def close(self) -> None:
-        """Flush and give the file back."""
-        self.flush()
+        """Complete the file; a second call does nothing."""
         if self._file:
+            self._file.write(self._waiting, all_of_them=True)
             self._file.close()
+            self._file = None
 
     def _note(self, line: str) -> None:
         if self._file:
             self._waiting.append(line)
-            if len(self._waiting) >= _MAX_WAITING:
+            if len(self._waiting) >= LINES_WAITING:
                 self.flush()
 
 
 def whole_dollars(contracts: int) -> int:
     """The exchange counts half a dollar per contract, rounded down (all ten recorded ticker frames do)."""
     return contracts // 200
+
+
+def _handed(handed: Handed) -> str:
+    return f'"recipients":{handed.recipients},"sent_ms":{handed.sent_ms},"to":[{handed.to}]'
 
 
 def _levels(book: Book, side: Side) -> str:

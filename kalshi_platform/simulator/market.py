@@ -1,7 +1,7 @@
 """A market, its event and its series: what the exchange lists, and how a market stands at the moment.
 
-Listings never change; a market's state does, and only `exchange` changes it. How either is written for REST is
-`rest_objects`' business, how they come into being `catalogue`'s.
+A listing never changes, though a market may get another one; a market's state does, and only its exchange changes it.
+How either is written for REST is `rest_objects`' business, how they come into being `catalogue`'s.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,15 @@ class Event:
     mutually_exclusive: bool
     strike_ms: int
     created_ms: int
+
+
+class FeeChange(NamedTuple):
+    """An event got a fee of its own."""
+
+    event: Event
+    fee_type: str
+    multiplier: float
+    changed_ms: int
 
 
 class Leg(NamedTuple):
@@ -112,6 +121,8 @@ class Market:
     last_trade_size: int = 0
     volume: int = 0
     open_interest: int = 0
+    outcome: str = ""
+    """How it will end, where that is decided before it is said."""
     result: str = ""
     settled_ms: int = 0
     updated_ms: int = 0

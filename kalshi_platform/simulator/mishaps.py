@@ -10,13 +10,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from kalshi_platform.simulator.account import Gap
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.faults import Fault, FaultKind, FaultPlan
-from kalshi_platform.simulator.frames import close_frame, text_frame
+from kalshi_platform.simulator.frames import close_frame
+from kalshi_platform.simulator.holes import Holes
 from kalshi_platform.simulator.subscriptions import Subscription
 
 _GOING_AWAY = 1001
 _GARBAGE = b"\x00\x7f not json {]"
+_NONSENSE = (FaultKind.GARBAGE, FaultKind.HALF)
+_ARRIVES = (FaultKind.DUPLICATE, FaultKind.STALL, FaultKind.WRONG_TYPES)
 _TERMINAL = {FaultKind.OVERFLOW: 25, FaultKind.CHANNEL_ERROR: 10}
 
 
@@ -45,10 +49,12 @@ _INTACT, _LOST = Outcome(True), Outcome(False)  # noqa: FBT003 - named by the tu
 class Mishaps:
     """The faults of one connection."""
 
-    def __init__(self, plan: FaultPlan, connection: Connection, note: Callable[[Mishap], None]) -> None:
+    def __init__(self, plan: FaultPlan, connection: Connection, note: Callable[[Mishap | Gap], None]) -> None:
         self._plan = plan
         self._connection = connection
         self._note = note
+        self.holes = Holes(plan.connection, note)
+        """What is missing from the sequences of its subscriptions."""
         if plan.late_seconds():
             connection.stall(time.monotonic() + plan.late_seconds())
 
@@ -59,12 +65,14 @@ class Mishaps:
         fault = self._plan.next()
         if fault is None:
             self._connection.send(subscription.envelope(kind, tail))
+            self.holes.arrive(subscription)
             return _INTACT
         if fault.kind in _TERMINAL:
             self._tell(fault, subscription, kind, ticker, withheld=True)
             return Outcome(is_intact=False, error=_TERMINAL[fault.kind])
         is_intact = self._do(fault, subscription.envelope(kind, tail))
         self._tell(fault, subscription, kind, ticker, withheld=not is_intact)
+        self._follow(fault, subscription, ticker)
         return _INTACT if is_intact else _LOST
 
     def _do(self, fault: Fault, payload: bytes) -> bool:
@@ -82,7 +90,7 @@ class Mishaps:
             case FaultKind.CUT:
                 connection.end_with(b"", cut=True)
             case FaultKind.TORN:
-                frame = text_frame(payload)
+                frame = connection.frame(payload)
                 connection.end_with(frame[: len(frame) // 2], cut=True)
             case FaultKind.CLOSE:
                 connection.end_with(close_frame(_GOING_AWAY), cut=False)
@@ -95,6 +103,17 @@ class Mishaps:
             case _:
                 pass  # dropped: its number is used up and nothing is sent
         return fault.kind in (FaultKind.DUPLICATE, FaultKind.REORDER, FaultKind.STALL)
+
+    def _follow(self, fault: Fault, subscription: Subscription, ticker: str) -> None:
+        """Keep track of the holes that a client sees."""
+        if fault.kind is FaultKind.REORDER:
+            self.holes.hold(subscription, fault.kind, ticker)
+        elif fault.kind in _ARRIVES:
+            self.holes.arrive(subscription)
+        else:
+            self.holes.lose(subscription, fault.kind, ticker)
+            if fault.kind in _NONSENSE:
+                self.holes.arrive(None)
 
     def _tell(self, fault: Fault, subscription: Subscription, kind: bytes, ticker: str, *, withheld: bool) -> None:
         sid, seq = subscription.sid, subscription.seq

@@ -1,31 +1,42 @@
 """The heart of the process: every few milliseconds some traffic, then one write per client, then the ledger.
 
-The only place that turns real time into traffic. What the traffic is, `exchange` decides.
+The only place that turns real time into beats. What the traffic is, `pace` or `replay` decides.
 """
 
 import asyncio
 import time
+from typing import Protocol
 
-from kalshi_platform.simulator.exchange import Exchange
+from kalshi_platform.simulator.clock import Clock
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.options import SimulatorOptions
 
 _LEDGER_FLUSH_SECONDS = 0.05
-_MAX_DEBT_SECONDS = 0.25
-_MAX_TICK_SECONDS = 0.02
+
+
+class Traffic(Protocol):
+    """Where traffic comes from."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more will come."""
+
+    def beat(self, now_ms: int) -> None:
+        """Make what is due by now, as the exchange's clock shows it; never for longer than some 20 ms."""
 
 
 class Pulse:
-    """Traffic at a steady rate until it is told to stop; heartbeats and snapshots for as long as the process lives."""
+    """Traffic until it ends or is told to; heartbeats and snapshots for as long as the process lives."""
 
-    def __init__(self, options: SimulatorOptions, exchange: Exchange, hub: Hub, ledger: Ledger) -> None:
+    def __init__(self, options: SimulatorOptions, traffic: Traffic, hub: Hub, ledger: Ledger, clock: Clock) -> None:
         self._options = options
-        self._exchange = exchange
+        self._traffic = traffic
         self._hub = hub
         self._ledger = ledger
-        self._owed = 0.0
-        self._started = self._last_beat = self._last_flush = self._last_ping = time.monotonic()
+        self._clock = clock
+        self._last_beat = self._last_flush = self._last_ping = time.monotonic()
+        self._started = clock.seconds()
         self._last_ms = hub.sending_ms
         self.is_trading = True
 
@@ -44,11 +55,9 @@ class Pulse:
             self._ledger.end(max(self._last_ms, self._hub.look_at_clock()))
 
     def _beat(self, now: float) -> None:
-        now_ms = self._hub.look_at_clock()
-        if self._exchange.is_paused:
-            self._last_ms, self._owed = max(now_ms, self._last_ms), 0.0
-        elif self.is_trading:
-            self._trade(now, now_ms)
+        self._last_ms = max(self._last_ms, self._hub.look_at_clock())
+        if self.is_trading:
+            self._traffic.beat(self._hub.sending_ms)
         if now - self._last_ping >= self._options.heartbeat_seconds:
             self._last_ping = now
             self._hub.ping()
@@ -57,23 +66,5 @@ class Pulse:
             self._last_flush = now
             self._ledger.flush()
         self._last_beat = now
-        if self._options.seconds and now - self._started >= self._options.seconds:
+        if self._traffic.is_over or 0 < self._options.seconds <= self._clock.seconds() - self._started:
             self.stop_trading()
-
-    def _trade(self, now: float, now_ms: int) -> None:
-        """Spend what the rate allows since the last beat.
-
-        Stamps spread over the milliseconds since then and lie after those of the last beat: a client that subscribes
-        between two beats never sees half of a millisecond. A clock that was set back is waited for.
-        """
-        rate = self._options.rate
-        self._owed = min(self._owed + rate * (now - self._last_beat), max(rate * _MAX_DEBT_SECONDS, 1.0))
-        span_ms, budget = now_ms - self._last_ms, self._owed
-        if span_ms <= 0 or budget <= 0:
-            return
-        deadline = now + _MAX_TICK_SECONDS
-        spent = 0.0
-        while spent < budget and time.monotonic() < deadline:
-            spent += self._exchange.step(self._last_ms + 1 + int((span_ms - 1) * spent / budget))
-        self._owed -= spent
-        self._last_ms = now_ms

@@ -1,21 +1,22 @@
 """The REST endpoints under /trade-api/v2 (protocol §2): which path leads to which handler, through which gate.
 
 Nothing here changes anything. Authentication and error bodies are put around these handlers by `server`; the handlers
-are in `rest_exchange`, `rest_listings`, `rest_markets` and `rest_candles`.
+are in `rest_exchange`, `rest_listings`, `rest_lookups`, `rest_markets` and `rest_candles`.
 """
 
 from collections.abc import Callable
 
 from aiohttp import web
 
-from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.rest_candles import CandleHandlers
 from kalshi_platform.simulator.rest_exchange import ExchangeHandlers
 from kalshi_platform.simulator.rest_gate import Gate, Handler
 from kalshi_platform.simulator.rest_listings import ListingHandlers
+from kalshi_platform.simulator.rest_lookups import LookupHandlers
 from kalshi_platform.simulator.rest_markets import MarketHandlers
 from kalshi_platform.simulator.rest_options import RestOptions
 from kalshi_platform.simulator.rest_state import RestState
+from kalshi_platform.simulator.venue import Venue
 
 PREFIX = "/trade-api/v2"
 
@@ -23,7 +24,7 @@ PREFIX = "/trade-api/v2"
 class Rest:
     """All handlers around one exchange, and what tests may look at and turn."""
 
-    def __init__(self, exchange: Exchange, options: RestOptions, clock: Callable[[], int]) -> None:
+    def __init__(self, exchange: Venue, options: RestOptions, clock: Callable[[], int]) -> None:
         self.state = RestState(exchange, options, clock)
         """Its `cutoff_ms` may be moved."""
         self.gate = Gate(options, clock)
@@ -44,23 +45,29 @@ class Rest:
         }
 
     def _listings(self) -> dict[str, Handler]:
-        handlers = ListingHandlers(self.state)
+        handlers, lookups = ListingHandlers(self.state), LookupHandlers(self.state)
         return {
             "/series": handlers.series_list,
             "/series/fee_changes": handlers.series_fee_changes,
             "/series/{ticker}": handlers.series,
             "/events": handlers.events,
             "/events/multivariate": handlers.multivariate,
+            "/events/fee_changes": lookups.event_fee_changes,
             "/events/{ticker}": handlers.event,
+            "/events/{ticker}/metadata": lookups.event_metadata,
             "/milestones": handlers.milestones,
             "/multivariate_event_collections": handlers.collections,
             "/multivariate_event_collections/{ticker}": handlers.collection,
+            "/structured_targets": lookups.structured_targets,
+            "/structured_targets/{ticker}": lookups.structured_target,
+            "/search/tags_by_categories": lookups.tags,
         }
 
     def _candles(self) -> dict[str, Handler]:
         handlers = CandleHandlers(self.state)
         return {
             "/series/{series}/markets/{ticker}/candlesticks": handlers.single,
+            "/series/{series}/events/{ticker}/candlesticks": handlers.event,
             "/markets/candlesticks": handlers.batch,
             "/historical/markets/{ticker}/candlesticks": handlers.historical,
         }

@@ -42,6 +42,17 @@ class CandleHandlers:
         candles = [_historical(one) for one in self._candles([market], span)[market.ticker]]
         return answer({"ticker": market.ticker, "candlesticks": candles})
 
+    async def event(self, request: web.Request) -> web.Response:
+        """GET /series/{series}/events/{ticker}/candlesticks: cut where there would be too many (protocol §2.3)."""
+        find(self._state.catalogue.series, request, "series")
+        event = self._state.event(request)
+        markets = self._state.live_markets(event)
+        span = _Span(request.query, 1, None)
+        span.cut(_MAX_CANDLES // max(1, len(markets)))
+        found = self._candles(markets, span)
+        body = {"market_tickers": list(found), "market_candlesticks": list(found.values())}
+        return answer(body | {"adjusted_end_ts": span.end})
+
     async def batch(self, request: web.Request) -> web.Response:
         """GET /markets/candlesticks: up to a hundred markets."""
         tickers = sorted(read_names(request.query, "market_tickers") or ())
@@ -65,13 +76,13 @@ class CandleHandlers:
 
 
 class _Span:
-    """Which candles are asked for.
+    """Which candles are asked for: at most so many of all markets together, if there is a limit.
 
     Raises:
         BadRequestError: A parameter is missing, or there would be too many.
     """
 
-    def __init__(self, query: Mapping[str, str], tickers: int, most: int) -> None:
+    def __init__(self, query: Mapping[str, str], tickers: int, most: int | None) -> None:
         for name in ("start_ts", "end_ts", "period_interval"):
             if not query.get(name):
                 raise invalid_parameter(f"{name} is required")
@@ -79,10 +90,14 @@ class _Span:
         if minutes not in _PERIODS:
             raise invalid_parameter("period_interval must be 1, 60 or 1440")
         self._seconds = minutes * 60
-        self._start, self._end = read_integer(query, "start_ts", 0), read_integer(query, "end_ts", 0)
+        self._start, self.end = read_integer(query, "start_ts", 0), read_integer(query, "end_ts", 0)
         self._with_latest = bool(read_flag(query, "include_latest_before_start"))
-        if (self._end - self._start) // self._seconds * tickers > most:
+        if most is not None and (self.end - self._start) // self._seconds * tickers > most:
             raise invalid_parameter(f"more than {most} candlesticks")
+
+    def cut(self, candles: int) -> None:
+        """End where this many candles of a market are there."""
+        self.end = min(self.end, self._start + candles * self._seconds - 1)
 
     def candles(self, trades: Sequence[TapeEntry], market: Market) -> list[Json]:
         """Periods whose end lies in the range, both bounds included; before them, if asked, what was known already."""
@@ -95,7 +110,7 @@ class _Span:
         for end, rows in periods.items():
             if end < self._start:
                 before = rows[-1]
-            elif end <= self._end:
+            elif end <= self.end:
                 candles.append(_candle(end, rows, previous, market))
             previous = rows[-1]
         return self._latest_before(before, market, candles) + candles

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from kalshi_platform.simulator import rest_objects
 from kalshi_platform.simulator.invention import COMBO_COLLECTION, COMBO_SERIES
-from kalshi_platform.simulator.market import Event, Market
+from kalshi_platform.simulator.market import Event
 from kalshi_platform.simulator.requests import (
     NotFoundError,
     answer,
@@ -64,7 +64,7 @@ class ListingHandlers:
                 (tickers is None or event.ticker in tickers)
                 and event.created_ms >= since
                 and event.strike_ms >= closing
-                and (wanted is None or any(market.status in wanted for market in self._markets(event)))
+                and (wanted is None or any(market.status in wanted for market in self._state.live_markets(event)))
             )
 
         rows = self._events(query.get("series_ticker"))
@@ -86,12 +86,10 @@ class ListingHandlers:
 
     async def event(self, request: web.Request) -> web.Response:
         """GET /events/{ticker}: the markets stand beside the event, or inside it when asked for."""
-        combos = self._catalogue.combo_events
-        is_combo = request.match_info["ticker"] in combos
-        event: Event = find(combos if is_combo else self._catalogue.events, request)
+        event = self._state.event(request)
         if read_flag(request.query, "with_nested_markets"):
             return answer({"event": self._body(event, nested=True)})
-        beside = [rest_objects.market(market) for market in self._markets(event)]
+        beside = [rest_objects.market(market) for market in self._state.live_markets(event)]
         return answer({"event": self._body(event, nested=False), "markets": beside})
 
     async def milestones(self, request: web.Request) -> web.Response:
@@ -139,18 +137,12 @@ class ListingHandlers:
     def _named(self, ticker: str) -> list[Event]:
         return [self._catalogue.events[ticker]] if ticker in self._catalogue.events else []
 
-    def _markets(self, event: Event) -> list[Market]:
-        """The markets of an event that are not archived (protocol §2.3)."""
-        combo = self._catalogue.combos_by_event.get(event.ticker)
-        markets = [combo] if combo else self._catalogue.markets_by_event[event.ticker]
-        return [one for one in markets if not self._state.is_archived(one)]
-
     def _body(self, event: Event, *, nested: bool) -> rest_objects.Json:
-        category = self._catalogue.series[event.series_ticker].category
-        return rest_objects.event(event, category, self._markets(event) if nested else None)
+        state = self._state
+        return rest_objects.event(event, state.category(event), state.live_markets(event) if nested else None)
 
     def _milestone(self, event: Event) -> rest_objects.Json:
-        return rest_objects.milestone(event, self._catalogue.series[event.series_ticker].category)
+        return rest_objects.milestone(event, self._state.category(event))
 
     def _collection(self) -> rest_objects.Json:
         return rest_objects.collection(COMBO_COLLECTION, COMBO_SERIES, list(islice(self._catalogue.events_in_order, 5)))

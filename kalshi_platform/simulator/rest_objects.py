@@ -8,13 +8,14 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from kalshi_platform.simulator.book import Book, Side
-from kalshi_platform.simulator.market import Event, Market, Series, Status
-from kalshi_platform.simulator.prices import DOLLAR, PRICE_TEXT, rfc3339, rfc3339_ms, size_text
+from kalshi_platform.simulator.market import Event, FeeChange, Market, Series, Status
+from kalshi_platform.simulator.prices import COMBO_STRUCTURE, DOLLAR, PRICE_TEXT, rfc3339, rfc3339_ms, size_text
 from kalshi_platform.simulator.trade_tape import TapeEntry
 
 Json = dict[str, Any]
 
 _SOURCES = [{"name": "The simulator", "url": "https://example.com/simulator"}]
+_PICTURES = "https://example.com/simulator/pictures"
 _TERMS = "https://example.com/simulator/terms.pdf"
 _WEEK_MS = 7 * 86_400_000
 
@@ -176,6 +177,45 @@ def fee_change(item: Series) -> Json:
     }
 
 
+def event_fee_change(change: FeeChange) -> Json:
+    """A change by which an event got a fee of its own."""
+    return {
+        "id": str(uuid5(NAMESPACE_URL, f"fee:{change.event.ticker}:{change.changed_ms}")),
+        "event_ticker": change.event.ticker,
+        "series_ticker": change.event.series_ticker,
+        "fee_type_override": change.fee_type,
+        "fee_multiplier_override": change.multiplier,
+        "scheduled_ts": rfc3339_ms(change.changed_ms),
+    }
+
+
+def event_metadata(item: Event, markets: Sequence[Market]) -> Json:
+    """How an event is shown; there are no pictures here, only their addresses."""
+    shown = [
+        {"market_ticker": one.ticker, "image_url": f"{_PICTURES}/{one.ticker}.png", "color_code": "#0AC285"}
+        for one in markets
+    ]
+    return {
+        "image_url": f"{_PICTURES}/{item.ticker}.png",
+        "market_details": shown,
+        "settlement_sources": _SOURCES,
+        "competition": item.series_ticker,
+        "competition_scope": "Event",
+    }
+
+
+def structured_target(item: Event, category: str) -> Json:
+    """What an event is about."""
+    return {
+        "id": str(uuid5(NAMESPACE_URL, f"target:{item.ticker}")),
+        "name": item.sub_title,
+        "type": "simulated_round",
+        "details": {"competition": item.series_ticker, "category": category},
+        "source_ids": {},
+        "last_updated_ts": rfc3339_ms(item.created_ms),
+    }
+
+
 def milestone(item: Event, category: str) -> Json:
     """The moment at which an event is decided."""
     return {
@@ -203,6 +243,11 @@ def collection(ticker: str, series_ticker: str, events: list[Event]) -> Json:
         "open_date": rfc3339_ms(min(event.created_ms for event in events)),
         "close_date": rfc3339_ms(max(event.strike_ms for event in events)),
         "associated_events": [{"ticker": event.ticker, "is_yes_only": False, "active_quoters": []} for event in events],
+        "associated_event_tickers": [event.ticker for event in events],
+        "is_single_market_per_event": False,
+        "is_all_yes": False,
+        "price_level_structure": COMBO_STRUCTURE.name,
+        "price_ranges": COMBO_STRUCTURE.ranges(),
         "is_ordered": False,
         "size_min": 2,
         "size_max": 2,

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from kalshi_platform.simulator.exchange import Exchange
-from kalshi_platform.simulator.market import Market, Status
+from kalshi_platform.simulator.market import Event, Market, Status
 from kalshi_platform.simulator.requests import NotFoundError, answer, write_cursor
 from kalshi_platform.simulator.rest_options import RestOptions
 from kalshi_platform.simulator.trade_tape import TapeEntry
+from kalshi_platform.simulator.venue import Venue
 
 MOST_LOOKED_AT = 10_000
 """Rows that one page looks at; a filter that few pass gets short pages with a cursor, never a long wait."""
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class RestState:
     """The exchange as REST sees it."""
 
-    def __init__(self, exchange: Exchange, options: RestOptions, clock: Callable[[], int]) -> None:
+    def __init__(self, exchange: Venue, options: RestOptions, clock: Callable[[], int]) -> None:
         self.exchange = exchange
         self.catalogue = exchange.catalogue
         self.tape = exchange.tape
@@ -64,6 +64,26 @@ class RestState:
         if self.is_archived(market) is not archived:
             raise NotFoundError(market.ticker)
         return market
+
+    def event(self, request: web.Request) -> Event:
+        """The event that the path names, a combo's included.
+
+        Raises:
+            NotFoundError: Unknown.
+        """
+        combos = self.catalogue.combo_events
+        found: Event = find(combos if request.match_info["ticker"] in combos else self.catalogue.events, request)
+        return found
+
+    def live_markets(self, event: Event) -> list[Market]:
+        """The markets of an event that are not archived (protocol §2.3)."""
+        combo = self.catalogue.combos_by_event.get(event.ticker)
+        markets = [combo] if combo else self.catalogue.markets_by_event[event.ticker]
+        return [one for one in markets if not self.is_archived(one)]
+
+    def category(self, event: Event) -> str:
+        """The category of an event's series."""
+        return self.catalogue.series[event.series_ticker].category
 
     def page(self, name: str, rows: Iterable[Any], cursor: int | None) -> web.Response:
         """A page of a list; the last one has an empty cursor, or none at all if so chosen."""

@@ -4,25 +4,29 @@ The only place that knows the whole simulator. Signals and the ready file are ha
 """
 
 import asyncio
-import os
 import signal
-import sys
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-import structlog
 from aiohttp import web
 
+from kalshi_platform.simulator import announce
 from kalshi_platform.simulator.auth import Gatekeeper, RefusedError
+from kalshi_platform.simulator.clock import Clock, RealClock, TapeClock, make_clock
 from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.options import SimulatorOptions
-from kalshi_platform.simulator.pulse import Pulse
+from kalshi_platform.simulator.pace import Pace, Swing
+from kalshi_platform.simulator.pauses import plan_maintenance, plan_pauses
+from kalshi_platform.simulator.pulse import Pulse, Traffic
+from kalshi_platform.simulator.recorded_markets import RecordingIndex, open_tape
+from kalshi_platform.simulator.replay import Replay
 from kalshi_platform.simulator.requests import NOT_FOUND_BODY, BadRequestError, NotFoundError, answer, answer_bytes
 from kalshi_platform.simulator.rest import PREFIX, Rest
+from kalshi_platform.simulator.venue import Venue
 from kalshi_platform.simulator.websocket import KEY_ID, PATH, WebSocketEndpoint
 
 _SHUTDOWN_SECONDS = 0.5
@@ -31,7 +35,16 @@ _SHUTDOWN_SECONDS = 0.5
 class Simulator:
     """A running exchange, as its process and tests hold it."""
 
-    def __init__(self, address: str, exchange: Exchange, ledger: Ledger, pulse: Pulse, rest: Rest) -> None:
+    def __init__(
+        self,
+        address: str,
+        exchange: Venue,
+        hub: Hub,
+        ledger: Ledger,
+        pulse: Pulse,
+        rest: Rest,
+        endpoint: WebSocketEndpoint,
+    ) -> None:
         self.rest_url = f"http://{address}{PREFIX}"
         self.ws_url = f"ws://{address}{PATH}"
         self.exchange = exchange
@@ -40,21 +53,38 @@ class Simulator:
         """What was sent so far: `deltas`, `trades`, `tickers`."""
         self.rest = rest
         """Its token buckets with what was taken from them, its cutoff and its faults."""
+        self.hub = hub
+        """Who listens to what: `listening()`."""
         self._pulse = pulse
+        self._endpoint = endpoint
+
+    @property
+    def replay(self) -> Replay | None:
+        """The tape that is played, if traffic is not invented; `begin()` starts it whoever listens."""
+        return self.exchange if isinstance(self.exchange, Replay) else None
 
     def stop_traffic(self) -> None:
         """End the traffic and complete the ledger; sockets and REST stay up."""
         self._pulse.stop_trading()
 
-    def pause(self) -> None:
-        """Let nothing trade for a while, as on Thursday mornings; sockets and REST stay up, and REST says so."""
+    def pause(self, resumes_ms: int = 0, *, drops_sockets: bool = False) -> None:
+        """Let nothing trade for a while, as on Thursday mornings; REST stays up and says so.
+
+        Args:
+            resumes_ms: When it will trade again, as far as REST says, in milliseconds since 1970; 0 is unknown.
+            drops_sockets: Whether every connection is closed (1001). New ones are accepted throughout.
+        """
         self.exchange.is_paused = True
         self.rest.state.trading_active = False
+        self.rest.state.resumes_ms = resumes_ms
+        if drops_sockets:
+            self._endpoint.drop_all()
 
     def resume(self) -> None:
         """Trade again."""
         self.exchange.is_paused = False
         self.rest.state.trading_active = True
+        self.rest.state.resumes_ms = 0
 
     @property
     def is_trading(self) -> bool:
@@ -78,36 +108,69 @@ async def _run_until_signal(options: SimulatorOptions) -> None:
     told_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_stop.set)
-    async with running(options) as simulator:
+    async with running(options, on_progress=announce.Looking()) as simulator:
         loop.add_signal_handler(signal.SIGUSR1, simulator.stop_traffic)
-        _announce(options, simulator)
+        announce.ready(options, simulator.rest_url, simulator.ws_url, len(simulator.exchange.catalogue.markets))
+        reporting = asyncio.create_task(announce.report(simulator.replay)) if simulator.replay else None
         await told_to_stop.wait()
+        if reporting:
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
 
 
 @asynccontextmanager
-async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
-    """Run an exchange for as long as the block lasts; traffic begins at once.
+async def running(
+    options: SimulatorOptions, clock: Clock | None = None, on_progress: Callable[[Path, int], None] | None = None
+) -> AsyncIterator[Simulator]:
+    """Run an exchange for as long as the block lasts; traffic begins at once, a tape when somebody has subscribed.
 
     A failure of the exchange itself cancels the block and is raised at its end.
+
+    Args:
+        options: How it behaves.
+        clock: The exchange's time, where it is not to be the one of the options: a `HandClock`, say.
+        on_progress: Told, while a recording is looked through, the file and how many of its bytes were read.
+
+    Raises:
+        RecordingError: There is a recording to be served, and it cannot be.
     """
-    hub = Hub(_clock)
+    tape = open_tape(options.replay, on_progress) if options.replay else None
+    if tape:
+        clock = TapeClock(tape.first_ms, options.replay_speed)
+    clock = clock or make_clock(options.time_scale, options.start_ms)
+    hub = Hub(clock.now_ms)
     ledger = Ledger(options.ledger)
-    exchange = Exchange(options, hub, ledger)
-    exchange.open(hub.sending_ms)
+    exchange, traffic = _floor(options, tape, clock, hub, ledger)
     ledger.flush()
     endpoint = WebSocketEndpoint(options, hub, exchange)
-    rest = Rest(exchange, options.rest, _clock)
-    application = _application(Gatekeeper(options.keys, _clock), rest, endpoint)
+    rest = Rest(exchange, options.rest, clock.now_ms)
+    application = _application(Gatekeeper(options.keys, RealClock().now_ms), rest, endpoint)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     try:
         address = await _listen(runner, options)
-        pulse = Pulse(options, exchange, hub, ledger)
+        pulse = Pulse(options, traffic, hub, ledger, clock)
+        simulator = Simulator(address, exchange, hub, ledger, pulse, rest, endpoint)
+        plan_pauses(exchange.timetable, simulator, options.pauses, clock.now_ms())
+        if options.maintenance:
+            plan_maintenance(exchange.timetable, simulator, clock.now_ms())
         async with _beating(pulse):
-            yield Simulator(address, exchange, ledger, pulse, rest)
+            yield simulator
     finally:
         await endpoint.close_all()
         await runner.cleanup()
         ledger.close()
+
+
+def _floor(
+    options: SimulatorOptions, tape: RecordingIndex | None, clock: Clock, hub: Hub, ledger: Ledger
+) -> tuple[Venue, Traffic]:
+    """The exchange and where its traffic comes from: a recording, or invention."""
+    if tape and isinstance(clock, TapeClock):
+        replay = Replay(options, tape, clock, hub, ledger)
+        return replay, replay
+    exchange = Exchange(options, hub, ledger)
+    exchange.open(hub.sending_ms)
+    return exchange, Pace(exchange, options.rate, clock, Swing(options.seed, options.swing, exchange.spread))
 
 
 @asynccontextmanager
@@ -169,28 +232,3 @@ def _application(gatekeeper: Gatekeeper, rest: Rest, endpoint: WebSocketEndpoint
     application = web.Application(middlewares=[guard, slashes])
     application.add_routes([web.get(PATH, endpoint.handle), *rest.routes()])
     return application
-
-
-def _announce(options: SimulatorOptions, simulator: Simulator) -> None:
-    """Say on stderr, in one line for a machine, that the exchange answers."""
-    logger = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-    )
-    logger.info(
-        "ready",
-        rest_url=simulator.rest_url,
-        ws_url=simulator.ws_url,
-        markets=options.markets,
-        rate=options.rate,
-        seed=options.seed,
-        pid=os.getpid(),
-    )
-
-
-def _clock() -> int:
-    return time.time_ns() // 1_000_000

@@ -4,8 +4,9 @@ No await anywhere: between the composing of a snapshot and the joining of its au
 client gets exactly the deltas that follow its snapshot. Sockets are `websocket`'s business.
 """
 
+import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -16,11 +17,17 @@ from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.market import Market, Status
 from kalshi_platform.simulator.subscriptions import Channel, Subscription, Wanted
 
-MAX_MARKETS = 500_000
-"""Market subscriptions that the exchange allows a session (protocol §3.8)."""
-
 _PUMP_SNAPSHOTS = 500
 _PUMP_BYTES = 1024 * 1024
+
+
+class Limits(NamedTuple):
+    """What one client may ask (protocol §3.8)."""
+
+    markets: int = 500_000
+    """Market subscriptions of a session; more is error 26."""
+    commands_per_second: int = 10_000
+    """More is error 27."""
 
 
 class Markets(Protocol):
@@ -35,14 +42,23 @@ class Markets(Protocol):
     def introduce(self, market: Market) -> None:
         """Tell the ledger a book whose snapshot somebody is about to get."""
 
+    def ticker_of(self, market_id: str) -> str | None:
+        """The name of the market with this UUID."""
+
+    def last_ticker(self, market: Market) -> str | None:
+        """The last ticker message of a market, as everybody got it; none if there was none."""
+
 
 class Session:
     """One client's subscriptions."""
 
-    def __init__(self, connection: Connection, hub: Hub, markets: Markets) -> None:
+    def __init__(self, connection: Connection, hub: Hub, markets: Markets, limits: Limits | None = None) -> None:
         self._connection = connection
         self._hub = hub
         self._markets = markets
+        self._limits = limits or Limits()
+        self._second = 0
+        self._commands_of_second = 0
         self._by_sid: dict[int, Subscription] = {}
         self._last_sid = 0
         self._commands: dict[str, Callable[[Command], None]] = {
@@ -69,11 +85,21 @@ class Session:
         try:
             command = decode(text)
             request_id = command.id
+            self._count(command)
             self._commands.get(command.cmd, self._unknown)(command)
         except CommandError as error:
             self._refuse(error, request_id)
         self.pump()
         self._connection.flush()
+
+    def _count(self, command: Command) -> None:
+        """Refuse a command that is one too many in this second."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._commands_of_second = second, 0
+        self._commands_of_second += 1
+        if self._commands_of_second > self._limits.commands_per_second:
+            raise CommandError(27, self._by_sid.get(command.first_sid()))
 
     def refuse_binary(self) -> None:
         """Answer a message that is not text."""
@@ -98,6 +124,7 @@ class Session:
     def _subscribe(self, command: Command) -> None:
         params = command.required_params()
         channels = params.named_channels()
+        params = self._named(params, channels)
         tickers = self._known(params.tickers())
         self._check_room(len(tickers))
         for channel in channels:
@@ -107,6 +134,16 @@ class Session:
                 self._acknowledge(command, subscription)
             else:
                 self._open(channel, command, params, tickers)
+
+    def _named(self, params: Params, channels: list[Channel]) -> Params:
+        """The parameters with markets by name, where they were given by UUID: for tickers only."""
+        if not params.ids():
+            return params
+        if channels != [Channel.TICKER]:
+            raise CommandError(11)
+        found = [self._markets.ticker_of(one) for one in params.ids()]
+        # without the ids, no name left would mean every market there is
+        return msgspec.structs.replace(params, market_tickers=[*params.tickers(), *(one or "?" for one in found)])
 
     def _open(self, channel: Channel, command: Command, params: Params, tickers: list[str]) -> None:
         self._last_sid += 1
@@ -133,6 +170,8 @@ class Session:
             subscription.wanted.extend(Wanted(ticker, None) for ticker in new)
         else:
             self._hub.audience(subscription).join(subscription, new)
+        if subscription.channel is Channel.TICKER and params.send_initial_snapshot:
+            subscription.wanted.extend(Wanted(ticker, None) for ticker in new)
 
     def _unsubscribe(self, command: Command) -> None:
         sids = command.required_params().sids
@@ -157,6 +196,7 @@ class Session:
         self._actions[params.action](command, params, subscription)
 
     def _add_markets(self, command: Command, params: Params, subscription: Subscription) -> None:
+        params = self._named(params, [subscription.channel])
         if not params.tickers():
             raise CommandError(14, subscription)
         tickers = self._known(params.tickers())
@@ -165,6 +205,7 @@ class Session:
         self._acknowledge(command, subscription)
 
     def _delete_markets(self, command: Command, params: Params, subscription: Subscription) -> None:
+        params = self._named(params, [subscription.channel])
         if not params.tickers():
             raise CommandError(14, subscription)
         self._hub.audience(subscription).leave(subscription, params.tickers())
@@ -194,11 +235,14 @@ class Session:
 
     def _check_room(self, more: int, subscription: Subscription | None = None) -> None:
         held = sum(max(len(s.tickers), len(s.wanted)) for s in self._by_sid.values())
-        if held + more > MAX_MARKETS:
+        if held + more > self._limits.markets:
             raise CommandError(26, subscription)
 
     def _send_wanted(self, subscription: Subscription, wanted: Wanted) -> None:
         market = self._markets.find(wanted.ticker)
+        if subscription.channel is Channel.TICKER:
+            self._send_ticker(subscription, market)
+            return
         if wanted.request_id is None:
             audience = self._hub.audience(subscription)
             if wanted.ticker not in subscription.tickers or audience.has(subscription, wanted.ticker):
@@ -209,6 +253,12 @@ class Session:
         self._markets.introduce(market)
         text = wire.snapshot(market, yes_priced=subscription.yes_priced)
         self._reply("orderbook_snapshot", wanted.request_id or 0, subscription, msgspec.Raw(text.encode()))
+
+    def _send_ticker(self, subscription: Subscription, market: Market) -> None:
+        """What a follower of this market heard last, for one that has just come."""
+        text = self._markets.last_ticker(market)
+        if text and market.ticker in subscription.tickers:
+            self._reply("ticker", 0, subscription, msgspec.Raw(text.encode()))
 
     def _acknowledge(self, command: Command, subscription: Subscription) -> None:
         message = {"market_tickers": list(subscription.tickers)} if subscription.names_tickers else {}
@@ -230,4 +280,5 @@ class Session:
         reply["sending_ts_ms"] = self._hub.sending_ms
         if msg is not None:
             reply["msg"] = msg
+        self._hub.answered(self._connection, subscription)
         self._connection.send(msgspec.json.encode(reply))

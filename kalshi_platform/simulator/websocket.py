@@ -9,14 +9,16 @@ from typing import Protocol, cast
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from kalshi_platform.simulator.account import Connected, Disconnected, Gap
 from kalshi_platform.simulator.auth import NO_SIGNATURE, RefusedError
 from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.faults import FaultPlan
+from kalshi_platform.simulator.frames import Deflater, close_frame, text_frame
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.mishaps import Mishap, Mishaps
 from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.requests import TOO_MANY_REQUESTS, answer_bytes
-from kalshi_platform.simulator.session import Markets, Session
+from kalshi_platform.simulator.session import Limits, Markets, Session
 
 PATH = "/trade-api/ws/v2"
 
@@ -25,13 +27,14 @@ KEY_ID = web.RequestKey("key_id", str)
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _FAREWELL_SECONDS = 0.3
+_GOING_AWAY = close_frame(WSCloseCode.GOING_AWAY)
 
 
 class Floor(Markets, Protocol):
     """What the endpoint needs of the exchange."""
 
-    def note(self, mishap: Mishap) -> None:
-        """Tell the ledger of a fault."""
+    def note(self, fact: Mishap | Gap | Connected | Disconnected) -> None:
+        """Tell the ledger of something that is no message."""
 
 
 class WebSocketEndpoint:
@@ -58,28 +61,36 @@ class WebSocketEndpoint:
             return answer_bytes(TOO_MANY_REQUESTS, 429)
         self._connections[key_id] += 1
         try:
-            return await self._serve(request)
+            return await self._serve(request, key_id)
         finally:
             self._connections[key_id] -= 1
 
-    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_FAREWELL_SECONDS)
+    async def _serve(self, request: web.Request, key_id: str) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(
+            compress=self._options.compression, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_FAREWELL_SECONDS
+        )
         await socket.prepare(request)
+        agreed = socket.headers.get("Sec-WebSocket-Extensions", "")
+        frame = Deflater(agreed).frame if "permessage-deflate" in agreed else text_frame
         transport = cast("asyncio.WriteTransport", request.transport)
-        session = Session(Connection(transport, self._options.send_buffer_bytes), self._hub, self._markets)
-        self._hub.admit(session, self._mishaps(session.connection))
-        self._open[socket] = session.connection
+        self._admitted += 1
+        connection = Connection(transport, self._options.send_buffer_bytes, self._admitted, frame)
+        limits = Limits(self._options.subscription_markets, self._options.commands_per_second)
+        session = Session(connection, self._hub, self._markets, limits)
+        self._markets.note(Connected(connection.number, key_id, _address(transport)))
+        self._hub.admit(session, self._mishaps(connection))
+        self._open[socket] = connection
         try:
             await self._read(socket, session)
         finally:
             del self._open[socket]
             self._hub.dismiss(session)
+            self._markets.note(Disconnected(connection.number))
         return socket
 
     def _mishaps(self, connection: Connection) -> Mishaps | None:
-        self._admitted += 1
         faults = self._options.faults
-        return Mishaps(FaultPlan(faults, self._admitted), connection, self._markets.note) if faults else None
+        return Mishaps(FaultPlan(faults, connection.number), connection, self._markets.note) if faults else None
 
     async def _read(self, socket: web.WebSocketResponse, session: Session) -> None:
         async for message in socket:
@@ -90,6 +101,11 @@ class WebSocketEndpoint:
                 session.handle(message.data)
             elif message.type is WSMsgType.BINARY:
                 session.refuse_binary()
+
+    def drop_all(self) -> None:
+        """Tell everybody at once that the exchange goes away (1001); who connects again is welcome."""
+        for connection in tuple(self._open.values()):
+            connection.end_with(_GOING_AWAY, cut=False)
 
     async def close_all(self) -> None:
         """Say goodbye to everybody; who does not answer in time is cut off."""
@@ -102,3 +118,8 @@ class WebSocketEndpoint:
                 await socket.close(code=WSCloseCode.GOING_AWAY, message=b"going away")
         except TimeoutError:
             connection.abort()
+
+
+def _address(transport: asyncio.WriteTransport) -> str:
+    peer = transport.get_extra_info("peername") or ("", 0)
+    return f"{peer[0]}:{peer[1]}"

@@ -11,7 +11,7 @@ import msgspec
 
 from kalshi_platform.simulator.book import Book, Side
 from kalshi_platform.simulator.ledger import whole_dollars
-from kalshi_platform.simulator.market import Event, Listing, Market, Quote
+from kalshi_platform.simulator.market import Event, FeeChange, Listing, Market, Quote
 from kalshi_platform.simulator.order_flow import Delta, Trade
 from kalshi_platform.simulator.prices import DOLLAR, PRICE_TEXT, rfc3339_ms, size_text
 
@@ -135,9 +135,10 @@ def metadata_updated(market: Market) -> str:
     )
 
 
-def fee_updated(event: Event) -> str:
+def fee_updated(change: FeeChange) -> str:
     """An event has fees of its own, or those of its series again."""
-    return _json({"event_ticker": event.ticker, "fee_type_override": "quadratic", "fee_multiplier_override": 0.5})
+    overrides = {"fee_type_override": change.fee_type, "fee_multiplier_override": change.multiplier}
+    return _json({"event_ticker": change.event.ticker} | overrides)
 
 
 def determined(market: Market, now_ms: int) -> str:

@@ -140,7 +140,7 @@ class Demo:
                 GathererNumbers(
                     name=name,
                     markets=int(readings[name].total("kalshi_gatherer_markets_active")),
-                    connections=int(readings[name].total("kalshi_gatherer_websocket_connections")),
+                    connections=int(readings[name].total("kalshi_gatherer_websocket_connections", state="open")),
                     frames_per_second=rate(name, "kalshi_gatherer_frames_total"),
                     rows=int(readings[name].total("kalshi_gatherer_rows_written_total")),
                     gaps=int(readings[name].total("kalshi_gatherer_sequence_gaps_total")),

@@ -197,6 +197,7 @@ class LocalStack:
             "KALSHI_GATHERER_DATABASE_URL": self._url(name, Role.GATHERER),
             "KALSHI_CHECKPOINT_SECONDS": str(self.options.checkpoint_seconds),
             "KALSHI_SETTLE_SECONDS": str(self.options.settle_seconds),
+            "KALSHI_SPOOL_DIRECTORY": str(self._folder("spool")),
         }
         self._start(name, ["gather"], {**connections, **exchange, **own, **self._metrics(name)})
 

@@ -31,7 +31,7 @@ _MEMORY = "1GB"
 Progress = Callable[[str, int], None]
 """Told the kind of message and how many of its rows have been read from production."""
 
-_LEDGER = """
+_NDJSON = """
 CREATE TABLE ledger AS
 SELECT row_number() OVER () AS line, * FROM read_json(?, format = 'newline_delimited', columns = {
     kind: 'VARCHAR', ts_ms: 'BIGINT', ticker: 'VARCHAR', recipients: 'INTEGER',
@@ -41,6 +41,8 @@ SELECT row_number() OVER () AS line, * FROM read_json(?, format = 'newline_delim
     last_trade_size: 'VARCHAR', volume: 'VARCHAR', open_interest: 'VARCHAR', dollar_volume: 'BIGINT',
     dollar_open_interest: 'BIGINT', yes: 'VARCHAR[][]', no: 'VARCHAR[][]'})
 """
+
+_PARQUET = "CREATE TABLE ledger AS SELECT row_number() OVER () AS line, * FROM read_parquet(?)"
 
 
 _BOOKS = """
@@ -196,7 +198,7 @@ class Judge:
     """Compares one ledger with a database and a lake.
 
     Args:
-        ledger: The simulator's NDJSON file.
+        ledger: The simulator's file, NDJSON or, where its name says so, Parquet.
 
     Raises:
         ConfigurationError: Where the ledger cannot be read.
@@ -210,7 +212,7 @@ class Judge:
         self._duckdb.execute("SET temp_directory = ?", [str(Path(folder) / "spill")])
         self._duckdb.execute(_FINDINGS)
         try:
-            self._duckdb.execute(_LEDGER, [str(ledger)])
+            self._duckdb.execute(_PARQUET if ledger.suffix == ".parquet" else _NDJSON, [str(ledger)])
         except duckdb.Error as error:
             raise ConfigurationError(f"{ledger} is not a ledger of the simulator: {error}") from error
 

@@ -172,7 +172,7 @@ def test_a_book_in_doubt_is_not_checkpointed() -> None:
     record(capture, snapshot(1, T0 + 100), delta(2, T0 + 200))
     capture.distrust("KXA")
     assert capture.checkpoints(T0 + 5000, NOW) == []
-    assert capture.untrusted == ["KXA"]
+    assert capture.untrusted == {"KXA"}
 
 
 def test_a_negative_level_is_an_alarm_and_no_clamp() -> None:
@@ -199,7 +199,7 @@ def test_a_value_that_does_not_fit_is_rejected_and_its_book_distrusted(bad: dict
     with pytest.raises(FrameRejected) as caught:
         record(capture, delta(2, T0, **bad))
     assert caught.value.reason is reason
-    assert capture.untrusted == ["KXA"]
+    assert capture.untrusted == {"KXA"}
     record(capture, snapshot(3, T0 + 5), delta(4, T0 + 6))
     book = capture.book("KXA")
     assert book is not None
@@ -219,9 +219,9 @@ def test_an_undecodable_delta_costs_its_market_s_book() -> None:
     capture = Capture("g")
     record(capture, snapshot(1, T0), snapshot(2, T0, ticker="KXB"))
     capture.missed(envelope(b'{"type":"orderbook_delta","sid":1,"seq":3,"msg":{"market_ticker":"KXB"}}'))
-    assert capture.untrusted == ["KXB"]
+    assert capture.untrusted == {"KXB"}
     capture.missed(envelope(b'{"type":"orderbook_delta","sid":1,"seq":4}'))
-    assert capture.untrusted == ["KXA", "KXB"]
+    assert capture.untrusted == {"KXA", "KXB"}
 
 
 def test_old_deltas_have_their_time_from_ts() -> None:

@@ -7,7 +7,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from kalshi_platform.core.schema import STREAM_TABLES, TRADES, Home
+from kalshi_platform.core.records import SessionRow
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, STREAM_TABLES, TRADES, Home
 from kalshi_platform.database.binary_copy import RowEncoder
 from kalshi_platform.database.bulk import Stage, insert_new
 from kalshi_platform.database.errors import UnencodableValueError
@@ -92,6 +93,20 @@ async def test_two_stages_of_one_table_share_the_session(connection: asyncpg.Con
     assert await insert(connection, stage, range(3)) == 1
 
 
+async def test_rows_that_are_new_go_straight_in(connection: asyncpg.Connection) -> None:
+    """And one that is there already ends the transaction, so that nothing of the batch is half in."""
+    stage = Stage(TRADES, Home.GATHERER)
+    async with connection.transaction():
+        assert await stage.copy_new(connection, [trade(number) for number in range(100)]) == 100
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with connection.transaction():
+            await stage.copy_new(connection, [trade(200), trade(50)])
+    with pytest.raises(UnencodableValueError):
+        async with connection.transaction():
+            await stage.copy_new(connection, [trade(300, size=2**63)])
+    assert await connection.fetchval("SELECT count(*) FROM trades") == 100
+
+
 async def test_bytes_from_elsewhere(connection: asyncpg.Connection, production_database: str) -> None:
     """What one database gives out by COPY goes into another as it is."""
     await insert(connection, Stage(TRADES, Home.GATHERER), range(100))
@@ -146,3 +161,56 @@ async def test_merges_of_the_same_rows_do_not_deadlock(production_database: str)
     assert await sessions[0].fetchval("SELECT count(*) FROM trades") == 2000
     for session in sessions:
         await session.close()
+
+
+def session(number: int, *end: object) -> SessionRow:
+    """A session that lasts, or has ended."""
+    return SessionRow(NOON + number, "g", "orderbook-1", "orderbook_delta", "KXA", 1, *end)  # type: ignore[arg-type]
+
+
+async def revise(connection: asyncpg.Connection, stage: Stage, *rows: SessionRow) -> int:
+    """Bring sessions in a transaction of their own."""
+    async with connection.transaction():
+        return await stage.insert_new(connection, rows)
+
+
+async def test_a_later_version_fills_in_what_was_open(connection: asyncpg.Connection) -> None:
+    """The row stays one and counts as written by the transaction that revised it."""
+    stage = Stage(CAPTURE_SESSIONS, Home.GATHERER)
+    assert await revise(connection, stage, session(1), session(2)) == 2
+    first = await connection.fetchval("SELECT max(ingest_xid)::text FROM capture_sessions")
+    assert await revise(connection, stage, session(1, NOON + 9, "stopped")) == 1
+    rows = await connection.fetch(
+        "SELECT ended_by, (extract(epoch FROM ended_at) * 1000000)::bigint AS ended, ingest_xid::text AS xid "
+        "FROM capture_sessions ORDER BY started_at"
+    )
+    assert [(row["ended_by"], row["ended"]) for row in rows] == [("stopped", NOON + 9), (None, None)]
+    assert int(rows[0]["xid"]) > int(first)
+    assert rows[1]["xid"] == first
+
+
+async def test_an_old_version_that_comes_again_erases_nothing(connection: asyncpg.Connection) -> None:
+    """As when a spool is drained twice; what changes nothing is not written, and does not count."""
+    stage = Stage(CAPTURE_SESSIONS, Home.GATHERER)
+    await revise(connection, stage, session(1))
+    await revise(connection, stage, session(1, NOON + 9, "stopped"))
+    before = await connection.fetchval("SELECT ingest_xid::text FROM capture_sessions")
+    assert await revise(connection, stage, session(1)) == 0
+    assert await revise(connection, stage, session(1, NOON + 9, "stopped")) == 0
+    assert await connection.fetchval("SELECT ended_by FROM capture_sessions") == "stopped"
+    assert await connection.fetchval("SELECT ingest_xid::text FROM capture_sessions") == before
+
+
+async def test_of_several_versions_in_one_batch_the_last_counts(connection: asyncpg.Connection) -> None:
+    """Also where one transaction brings two batches, or a rollback comes between."""
+    stage = Stage(CAPTURE_SESSIONS, Home.GATHERER)
+    versions = (session(1), session(1, NOON + 5, "ended"), session(2), session(1, NOON + 9, "stopped"))
+    transaction = connection.transaction()
+    await transaction.start()
+    assert await stage.insert_new(connection, versions) == 2
+    await transaction.rollback()
+    async with connection.transaction():
+        assert await stage.insert_new(connection, versions) == 2
+        assert await stage.insert_new(connection, [session(1, NOON + 10, "disconnected"), session(3)]) == 2
+    ends = await connection.fetch("SELECT ended_by FROM capture_sessions ORDER BY started_at")
+    assert [row["ended_by"] for row in ends] == ["disconnected", None, None]

@@ -14,6 +14,7 @@ from kalshi_platform.exchange.rest_errors import NotFound, error_of
 from kalshi_platform.exchange.rest_filters import MarketFilters
 from kalshi_platform.exchange.rest_records import decode, to_record, to_records
 from kalshi_platform.exchange.signing import load_signer
+from kalshi_platform.simulator.market import FeeChange
 from kalshi_platform.simulator.rest_options import RestOptions
 from kalshi_platform_tests.exchange.rest_at_hand import exchange_at_hand
 
@@ -68,6 +69,35 @@ async def test_series_events_and_milestones(tmp_path: Path) -> None:
         assert [one.related_event_tickers for one in milestones] == [(one.event_ticker,) for one in events]
         with pytest.raises(NotFound):
             await client.series("KXNOBODY")
+
+
+async def test_fees_faces_targets_and_tags(tmp_path: Path) -> None:
+    """What hangs on events: the list of targets is walked in pages of a size that has a name of its own there."""
+    async with exchange_at_hand(tmp_path) as hand:
+        client, catalogue = hand.client, hand.simulator.exchange.catalogue
+        assert [one async for one in client.event_fee_changes()] == []
+        events = catalogue.events_in_order
+        changes = [FeeChange(events[place], "quadratic", 0.5, 1_790_000_000_000) for place in (2, 0, 2)]
+        catalogue.fee_changes += changes
+        told = [one async for one in client.event_fee_changes(walk=Walk(limit=2))]
+        assert [one.event_ticker for one in told] == [one.event.ticker for one in changes]
+        assert {(one.fee_multiplier_override, bool(one.extra)) for one in told} == {(Decimal("0.5"), False)}
+        mine = [one async for one in client.event_fee_changes(event_ticker=events[2].ticker)]
+        assert mine == [told[0], told[2]]
+        metadata = await client.event_metadata(events[2].ticker)
+        assert [one.market_ticker for one in metadata.market_details] == [
+            one.ticker for one in catalogue.markets_by_event[events[2].ticker]
+        ]
+        assert not metadata.extra
+        targets = [one async for one in client.structured_targets(walk=Walk(limit=5))]
+        assert [one.name for one in targets] == [one.sub_title for one in events]
+        assert await client.structured_target(targets[3].id) == targets[3]
+        competition = events[0].series_ticker
+        assert len([one async for one in client.structured_targets(competition=competition)]) == 8
+        assert (await client.tags_by_categories()).keys() == {one.category for one in await client.series_list()}
+        for asking in (client.event_metadata("KXNOBODY"), client.structured_target("nobody")):
+            with pytest.raises(NotFound):
+                await asking
 
 
 async def test_combos(tmp_path: Path) -> None:

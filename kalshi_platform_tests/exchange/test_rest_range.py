@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kalshi_platform.exchange.rest_candles import Periods
+from kalshi_platform.exchange.rest_candles import CandleEndpoints, Periods
+from kalshi_platform.exchange.rest_errors import NotFound, UnexpectedAnswer
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.rest_options import RestOptions
 from kalshi_platform_tests.exchange.rest_at_hand import AtHand, exchange_at_hand
@@ -109,6 +110,40 @@ async def test_candles_have_one_shape(tmp_path: Path) -> None:
         market.status, market.settled_ms = Status.FINALIZED, 1
         hand.simulator.rest.state.cutoff_ms = 2
         assert await hand.client.candlesticks(market.listing.series_ticker, market.ticker, periods) == live
+
+
+async def test_an_event_s_candles_come_whole_although_they_are_cut(tmp_path: Path) -> None:
+    """Five markets of a minute's candles over two days are more than one answer holds; the same as market by market."""
+    async with exchange_at_hand(tmp_path, FRESH, rate=20000.0, markets=5) as hand:
+        now = int(time.time())
+        await trade(hand, 200)
+        event = hand.simulator.exchange.catalogue.events_in_order[0]
+        periods = Periods(start_ts=now - 2 * 86_400, end_ts=now + 3600)
+        before = hand.asked
+        found = await hand.client.event_candlesticks(event.series_ticker, event.ticker, periods)
+        assert hand.asked - before == 3 + 2, "two days and an hour in spans of 1,000 minutes; limits and costs"
+        singly = {
+            ticker: await hand.client.live_candlesticks(event.series_ticker, ticker, periods)
+            for ticker in hand.simulator.exchange.catalogue.markets
+        }
+        assert found == singly
+        assert any(singly.values())
+        with pytest.raises(NotFound):
+            await hand.client.event_candlesticks(event.series_ticker, "KXNOBODY", periods)
+
+
+async def test_a_cut_that_gets_nowhere_is_an_error() -> None:
+    """An exchange that always says it got no further is not asked for ever."""
+
+    class Stuck:
+        """Cuts everything away."""
+
+        async def get_raw(self, path: str, query: object) -> object:
+            return {"market_tickers": [], "market_candlesticks": [], "adjusted_end_ts": 99}
+
+    candles = CandleEndpoints(Stuck())  # type: ignore[arg-type]
+    with pytest.raises(UnexpectedAnswer, match="cut before its beginning"):
+        await candles.event_candlesticks("KXS", "KXE", Periods(start_ts=100, end_ts=200))
 
 
 def test_long_ranges_are_cut_without_doubling() -> None:

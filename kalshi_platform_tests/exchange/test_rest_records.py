@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalshi_platform.exchange.objects import Event, Market
-from kalshi_platform.exchange.rest_records import decode, to_record, to_records
+from kalshi_platform.exchange.rest_records import decode, to_raw, to_record, to_records
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
@@ -57,3 +57,24 @@ def test_whatever_comes_is_kept(more: dict[str, Any]) -> None:
     """All unknown fields but null ones, unchanged."""
     found = to_record(decode(json.dumps(market(**more)).encode()), Market)
     assert found.extra == {key: value for key, value in more.items() if value is not None}
+
+
+def test_a_record_becomes_what_was_sent() -> None:
+    """Unknown fields at every depth included; null and empty lists are left out."""
+    ranges = [{"start": "0", "end": "1", "step": "0.01", "colour": "red"}]
+    sent = market(mood="calm", price_ranges=ranges, floor_strike=Decimal("1.50"), custom_strike={"a": None})
+    nulls = {"result": None, "mve_selected_legs": []}
+    assert to_raw(to_record(sent | nulls, Market)) == market(
+        mood="calm",
+        price_ranges=({"start": "0", "end": "1", "step": "0.01", "colour": "red"},),
+        floor_strike=Decimal("1.50"),
+        custom_strike={"a": None},
+    )
+
+
+@given(st.dictionaries(st.text().filter(lambda name: not name.startswith(" ")), VALUES))
+def test_whatever_is_sent_comes_back(more: dict[str, Any]) -> None:
+    """Except nulls, whatever the names of fields are."""
+    sent = {name: value for name, value in more.items() if name not in Market.__struct_fields__}
+    expected = market() | {name: value for name, value in sent.items() if value is not None}
+    assert to_raw(to_record(market() | sent, Market)) == expected

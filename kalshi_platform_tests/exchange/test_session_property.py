@@ -8,14 +8,15 @@ import json
 from collections import Counter
 from typing import Any, cast
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.errors import ExchangeUnavailable, FrameRejected, Reason
-from kalshi_platform.core.records import DeltaRow, Row
+from kalshi_platform.core.records import DeltaRow, GapRow, Row, SessionRow
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.session import Channel, Session
+from kalshi_platform.gatherer.coverage import Coverage, Cure, End
 from kalshi_platform.gatherer.router import Router
 from kalshi_platform.service.metrics import GathererMetrics
 
@@ -157,6 +158,8 @@ class World:
     def __init__(self) -> None:
         self.exchange = ModelExchange()
         self.metrics = GathererMetrics()
+        self.coverage = Coverage("g", "c", self.note)
+        self.kept: list[GapRow | SessionRow] = []
         self.tickers = {"A", "B", "C"}
         self.received: Counter[tuple[object, ...]] = Counter()
         self.recorded: Counter[tuple[object, ...]] = Counter()
@@ -168,7 +171,7 @@ class World:
         self.session = Session([Channel.ORDERBOOK], self.tickers)
         self.capture, self.notes = Capture("g", 1_000_000), Notes()
         sink = cast("Sink", self.notes)
-        self.router = Router("c", self.session, self.capture, sink, self.metrics, lambda _: None)
+        self.router = Router(self.coverage, self.session, self.capture, sink, self.metrics, lambda _: None)
         self.placed: set[tuple[int, int]] = set()
         self.repeated: Counter[bool] = Counter()
         self.obey()
@@ -200,7 +203,7 @@ class World:
         """The clock runs; a hopeless connection is made anew."""
         self.exchange.ms += seconds * 1000
         try:
-            self.router.sweep(T0, self.exchange.ms * 1000)
+            self.router.sweep(T0 - 1, self.exchange.ms * 1000)
         except ExchangeUnavailable:
             self.cut()
         self.obey()
@@ -208,6 +211,7 @@ class World:
     def cut(self) -> None:
         """The connection breaks with everything on the wire; what it recorded is compared."""
         self.compare()
+        self.coverage.disconnected(self.exchange.ms * 1000)
         self.connect()
 
     def compare(self) -> None:
@@ -221,13 +225,17 @@ class World:
         assert self.recorded == self.received
         assert not self.received - self.exchange.sent
 
+    def note(self, row: GapRow | SessionRow) -> None:
+        """What the connection says of its coverage."""
+        self.kept.append(row)
+
     def follow(self, choice: int) -> None:
         """Markets come and go."""
         ticker = TICKERS[choice % 4]
         if ticker in self.tickers:
             self.tickers.discard(ticker)
             self.session.delete_markets([ticker])
-            self.capture.retire(ticker)
+            self.router.retire([ticker], self.exchange.ms * 1000)
         else:
             self.tickers.add(ticker)
             self.session.add_markets([ticker])
@@ -277,20 +285,42 @@ class World:
             self.deliver()
 
 
-STEPS = ("change",) * 8 + ("deliver",) * 4 + ("reorder",) * 6 + (
-    "lose", "repeat", "repeat", "die", "cut", "follow", "resubscribe", "wait",
-)  # fmt: skip
+KINDS = ("change", "deliver", "reorder", "lose", "repeat", "die", "cut", "follow", "resubscribe", "wait")
+Steps = list[tuple[str, int]]
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 143)), min_size=30, max_size=120))
-def test_books_end_equal_and_rows_are_what_was_received(steps: list[tuple[str, int]]) -> None:
+def several(kinds: list[str]) -> st.SearchStrategy[Steps]:
+    """Many steps of few kinds: what nobody does often by chance is done often here."""
+    return st.lists(st.tuples(st.sampled_from(kinds), st.integers(0, 143)), min_size=5, max_size=120)
+
+
+ANY_STEPS = st.lists(st.sampled_from(KINDS), min_size=2, max_size=10).flatmap(several)
+
+
+def check_coverage(world: World) -> None:
+    """Every hole is closed by the good end, and every market that is followed was heard until the end."""
+    holes = {row[:10]: row for row in world.kept if isinstance(row, GapRow)}
+    assert all(row.until_at is not None and row.from_at <= row.detected_at <= row.until_at for row in holes.values())
+    assert Cure.UNHEALED not in {row.healed_by for row in holes.values()}
+    sessions = {row[:6]: row for row in world.kept if isinstance(row, SessionRow)}
+    assert all(row.ended_at is not None and row.ended_at >= row.started_at for row in sessions.values())
+    assert {row.ticker for row in sessions.values() if row.ended_by == End.STOPPED} == world.tickers
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(ANY_STEPS)
+@example([("follow", 2), ("follow", 1), ("wait", 7), ("follow", 0), ("wait", 5), ("wait", 8), ("lose", 0)])
+@example([("lose", 0), ("die", 0), ("wait", 0), ("wait", 12), ("reorder", 5)])
+@example([("follow", 0), ("cut", 0), ("lose", 0), ("lose", 0), ("wait", 8), ("die", 1), ("wait", 11), ("reorder", 3)])
+def test_books_end_equal_and_rows_are_what_was_received(steps: Steps) -> None:
     """Any interleaving of acks, data, gaps, repetitions, reorderings, cuts and resyncs."""
     world = World()
     for what, choice in steps:
         world.step(what, choice)
     world.heal()
     world.compare()
+    world.coverage.stopped(world.exchange.ms * 1000)
+    check_coverage(world)
     for ticker in world.tickers:
         book = world.capture.book(ticker)
         assert book is not None, ticker

@@ -1,6 +1,7 @@
 """A simulated exchange and gatherers against it, in one event loop: what the gatherer's tests share."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,11 @@ from kalshi_platform.simulator import SimulatorOptions, write_key_pair
 KEY_ID = "key-1"
 
 
+def now_us() -> int:
+    """The clock."""
+    return time.time_ns() // 1000
+
+
 def keys(folder: Path) -> tuple[Path, Path]:
     """A new key pair: private, public."""
     pair = folder / "private.pem", folder / "public.pem"
@@ -22,7 +28,8 @@ def keys(folder: Path) -> tuple[Path, Path]:
 
 def options(folder: Path, public: Path, **changes: object) -> SimulatorOptions:
     """A small lively exchange with a ledger."""
-    chosen = {"markets": 30, "rate": 2000.0, "new_market_seconds": 1.0, "close_market_seconds": 4.0, **changes}
+    chosen = {"markets": 30, "rate": 2000.0, "new_market_seconds": 1.0, "close_market_seconds": 4.0,
+              "trading": 4.0, **changes}  # fmt: skip
     return SimulatorOptions(ledger=folder / "ledger.ndjson", keys={KEY_ID: public}, **chosen)  # type: ignore[arg-type]
 
 
@@ -31,7 +38,8 @@ def gatherer(database: str, rest_url: str, ws_url: str, private: Path, **changes
     chosen = {
         "gatherer_database_url": database, "rest_url": rest_url, "ws_url": ws_url, "api_key_id": KEY_ID,
         "private_key_path": private, "ticker_connections": 1, "trade_connections": 1, "lifecycle_connections": 1,
-        "orderbook_connections": 3, "checkpoint_seconds": 1, "settle_seconds": 0.5, "metrics_port": 0, **changes,
+        "orderbook_connections": 3, "checkpoint_seconds": 1, "settle_seconds": 0.5, "metrics_port": 0,
+        "spool_directory": private.parent / "spool", **changes,
     }  # fmt: skip
     return Gatherer(Settings(**chosen))  # type: ignore[arg-type]
 

@@ -92,7 +92,7 @@ async def test_health_and_metrics_tell_the_state(tmp_path: Path, gatherer_databa
             assert health.json()["connections"]["orderbook-1"] is True
             metrics = (await client.get("/metrics")).text
     assert "kalshi_gatherer_markets_active 3" in metrics
-    assert 'kalshi_gatherer_websocket_connections{role="orderbook"} 3.0' in metrics
+    assert 'kalshi_gatherer_websocket_connections{role="orderbook",state="open"} 3.0' in metrics
 
 
 def _missing(folder: Path, database: str) -> int:

@@ -8,9 +8,11 @@ from typing import Any
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.messages import LifecycleFrame
 from kalshi_platform.core.schema import Table
+from kalshi_platform.core.units import us_from_datetime
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.writer import WriterRow
 from kalshi_platform.exchange.session import Channel, Session
+from kalshi_platform.gatherer.coverage import Coverage
 from kalshi_platform.gatherer.router import Router
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform_tests.queries import fetch, value
@@ -28,8 +30,10 @@ class Bench:
         self.session = Session([Channel.ORDERBOOK, Channel.LIFECYCLE, *channels], tickers)
         self.capture = Capture("g", 1000)
         self.sink = Sink(database, self, lambda _table: None, _no_waits)
+        self.now = NOW
         self.lifecycle: list[LifecycleFrame] = []
-        self.router = Router("orderbook-1", self.session, self.capture, self.sink, self.metrics, self.lifecycle.append)
+        self.coverage = Coverage("g", "orderbook-1", self.sink.add)
+        self.router = Router(self.coverage, self.session, self.capture, self.sink, self.metrics, self.lifecycle.append)
         self.commands()
         self.feed(id=1, type="subscribed", msg={"channel": "orderbook_delta", "sid": 1})
         self.feed(id=2, type="subscribed", msg={"channel": "market_lifecycle_v2", "sid": 7})
@@ -44,7 +48,7 @@ class Bench:
 
     def feed(self, **frame: Any) -> None:
         """Let a frame arrive."""
-        self.router.feed(json.dumps(frame).encode(), NOW)
+        self.router.feed(json.dumps(frame).encode(), self.now)
 
     def snapshot(self, ticker: str, skip: int = 0) -> None:
         """A book, with frames lost before it."""
@@ -89,13 +93,33 @@ async def test_a_gap_is_recorded_distrusted_and_healed(gatherer_database: str) -
     (gap,) = await fetch(
         gatherer_database,
         "SELECT gatherer_id, connection, channel, ticker, cause, expected_seq, seen_seq, markets, "
-        "from_at <= detected_at, until_at FROM capture_gaps",
+        "from_at <= detected_at, until_at >= detected_at, healed_by FROM capture_gaps",
     )
-    assert tuple(gap) == ("g", "orderbook-1", "orderbook_delta", "", "sequence", 3, 6, 2, True, None)
+    assert tuple(gap) == ("g", "orderbook-1", "orderbook_delta", "", "sequence", 3, 6, 2, True, True, "snapshots")
     assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 3
     assert bench.metrics.registry.get_sample_value(
         "kalshi_gatherer_sequence_gaps_total", {"channel": "orderbook_delta"}
     ) == 1  # fmt: skip
+
+
+async def test_a_hole_begins_with_the_last_frame_before_it(gatherer_database: str) -> None:
+    """Whatever kind of frame that was; a session that breaks off ends there as well."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    bench.snapshot("B")
+    for seconds, skip in ((1, 0), (3, 2), (4, 0)):
+        bench.now = NOW + seconds * 1_000_000
+        bench.delta("A", skip=skip)
+    bench.coverage.disconnected(NOW + 9_000_000)
+    await bench.write()
+    gaps = await fetch(
+        gatherer_database,
+        "SELECT cause, from_at, detected_at FROM capture_gaps WHERE channel = 'orderbook_delta' ORDER BY detected_at",
+    )
+    seconds = [(cause, *(round(us_from_datetime(at) - NOW) / 1e6 for at in times)) for cause, *times in gaps]
+    assert seconds == [("sequence", 1, 3), ("disconnected", 4, 9)]
+    ends = await fetch(gatherer_database, "SELECT ended_at FROM capture_sessions WHERE ended_by = 'disconnected'")
+    assert {us_from_datetime(end) - NOW for (end,) in ends} == {4_000_000}
 
 
 async def test_a_lost_snapshot_is_asked_for_again(gatherer_database: str) -> None:
@@ -127,7 +151,7 @@ async def test_bad_frames_go_to_the_quarantine_and_the_stream_goes_on(gatherer_d
         bench.router.feed(b'{"type":"brand_new","sid":1}', NOW)
     bench.seq -= 1
     bench.delta("A")
-    assert bench.capture.untrusted == ["A", "B"]
+    assert bench.capture.untrusted == {"A", "B"}
     bench.snapshot("A")
     bench.delta("A")
     await bench.write()
@@ -135,7 +159,8 @@ async def test_bad_frames_go_to_the_quarantine_and_the_stream_goes_on(gatherer_d
     assert [row["reason"] for row in rows] == [
         "bad_price", "bad_size", "not_an_object", "not_json", "out_of_sequence", "unknown_type", "wrong_shape",
     ]  # fmt: skip
-    assert await value(gatherer_database, "SELECT count(*) FROM capture_gaps") == 0
+    gaps = await fetch(gatherer_database, "SELECT cause, ticker, healed_by FROM capture_gaps ORDER BY ticker")
+    assert [tuple(gap) for gap in gaps] == [("rejected", "A", "snapshots"), ("rejected", "B", None)]
     assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 1
     counted = bench.metrics.registry.get_sample_value(
         "kalshi_gatherer_rejected_frames_total", {"reason": "unknown_type"}

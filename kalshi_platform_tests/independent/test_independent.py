@@ -52,6 +52,7 @@ async def test_pykalshi_lists_reads_and_streams(tmp_path: Path) -> None:
     options = SimulatorOptions(markets=30, rate=500.0, keys={"key-1": public})
     async with running(options) as simulator:
         seen, errors = await report(python, "client.py", simulator.rest_url, simulator.ws_url, "key-1", str(private))
+    sys.stdout.write(f"pykalshi {seen['version']} saw {len(seen['markets'])} markets and {seen['stream']}\n")
     assert len(seen["markets"]) == 20
     assert all(ticker.startswith("KX") for ticker in seen["markets"])
     assert seen["book"]
@@ -64,19 +65,31 @@ async def test_pykalshi_lists_reads_and_streams(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_the_official_sdk_lists_and_reads(tmp_path: Path) -> None:
+async def test_the_official_sdk_reads_every_public_endpoint(tmp_path: Path) -> None:
     """Its models are generated from the exchange's own description, and refuse what does not fit."""
     python = interpreter("kalshi_python_async")
     private, public = tmp_path / "private.pem", tmp_path / "public.pem"
     write_key_pair(private, public)
-    options = SimulatorOptions(markets=30, rate=500.0, keys={"key-1": public})
+    options = SimulatorOptions(
+        markets=30, rate=5000.0, keys={"key-1": public}, change_market_seconds=0.02, new_combo_seconds=0.1
+    )
     async with running(options) as simulator:
+        catalogue = simulator.exchange.catalogue
         async with asyncio.timeout(30):
-            while simulator.ledger.trades < 5:
+            while simulator.ledger.trades < 100 or not catalogue.fee_changes or not catalogue.combo_events:
                 await asyncio.sleep(0.02)
         seen, _ = await report(
             python, "official_client.py", simulator.rest_url, simulator.ws_url, "key-1", str(private)
         )
-    assert len(seen["markets"]) == 20
+        paid = simulator.rest.gate.limits.buckets["key-1"].granted
+    sys.stdout.write(f"the official SDK {seen['version']} saw {seen}\n")
+    assert len(seen["markets"]) == seen["books"] == 20
     assert seen["book"]["orderbook_fp"].keys() == {"yes_dollars", "no_dollars"}
-    assert seen["trades"] == 5
+    assert seen["trades"] == seen["targets"] == seen["milestones"] == 5
+    assert seen["events"] == [5, 5, 5]
+    assert seen["faces"] == len(seen["of_event"]) == 5
+    assert seen["event_fee_changes"] > 0
+    assert seen["combos"] > 0
+    assert seen["active"] is True
+    assert seen["limits"] == "basic"
+    assert paid >= 24, "every request was signed, and the signature accepted"

@@ -148,3 +148,42 @@ async def test_a_filter_that_few_pass_gets_short_pages(options: Any) -> None:
             found += tickers(body)
             cursor, pages = body["cursor"], pages + 1
         assert (found, pages) == ([market.ticker], 3)
+
+
+async def test_what_hangs_on_events(options: Any) -> None:
+    """Fees that sockets were told of, faces, targets and tags; wrong sizes are refused."""
+    async with asking(options, rate=20_000.0, change_market_seconds=0.02) as (simulator, get):
+        async with asyncio.timeout(20):
+            while not simulator.exchange.catalogue.fee_changes:
+                await asyncio.sleep(0.01)
+        simulator.stop_traffic()
+        told = simulator.exchange.catalogue.fee_changes
+        changes = (await get("/events/fee_changes?limit=1000"))["event_fee_changes"]
+        assert [one["event_ticker"] for one in changes] == [one.event.ticker for one in told]
+        assert (await get("/events/fee_changes?event_ticker=KXNO"))["event_fee_changes"] == []
+        event = changes[0]["event_ticker"]
+        face = await get(f"/events/{event}/metadata")
+        assert [one["market_ticker"] for one in face["market_details"]] == tickers(await get(f"/events/{event}"))
+        await get("/events/KXNO/metadata", 404)
+        targets = await get("/structured_targets?page_size=5")
+        assert len(targets["structured_targets"]) == 5
+        one = targets["structured_targets"][4]
+        assert (await get(f"/structured_targets/{one['id']}"))["structured_target"] == one
+        for size in (0, 2001):
+            await get(f"/structured_targets?page_size={size}", 400)
+        assert (await get("/structured_targets?type=person"))["structured_targets"] == []
+        assert len((await get("/search/tags_by_categories"))["tags_by_categories"]) >= 2
+
+
+async def test_candles_of_an_event_are_cut(options: Any) -> None:
+    """More than 5,000 candles end early, and the answer says where."""
+    async with asking(options) as (simulator, get):
+        event = simulator.exchange.catalogue.events_in_order[0]
+        names = [one.ticker for one in simulator.exchange.catalogue.markets_by_event[event.ticker]]
+        path = f"/series/{event.series_ticker}/events/{event.ticker}/candlesticks"
+        body = await get(f"{path}?start_ts=0&end_ts=600000&period_interval=1")
+        assert body["adjusted_end_ts"] == 1000 * 60 - 1
+        assert body["market_tickers"] == names
+        assert len(body["market_candlesticks"]) == 5
+        assert (await get(f"{path}?start_ts=0&end_ts=600&period_interval=1"))["adjusted_end_ts"] == 600
+        await get(f"{path}?start_ts=0&end_ts=600", 400)

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 import asyncpg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +20,7 @@ from kalshi_platform.database.bulk import insert_new
 from kalshi_platform.database.export import read_window
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.lake import Lake, connect, write_partition
+from kalshi_platform.simulator.ledger_file import SCHEMA
 from kalshi_platform.tools.verify import Judge, Verdict
 
 T0 = 1_795_219_200_000
@@ -82,6 +84,19 @@ async def test_what_stands_there_once_is_exact(tmp_path: Path, production_databa
         ("delta", 2, 2, 0, 0), ("trade", 1, 1, 0, 0), ("ticker", 1, 1, 0, 0),
     ]  # fmt: skip
     assert Verdict(rows=rows).is_exact
+
+
+async def test_a_ledger_of_parquet_is_read_alike(tmp_path: Path, production_database: str) -> None:
+    """By its name; what stands there once is exact, what is missing is named."""
+    await _fill(production_database, [_delta(0)])
+    path = tmp_path / "ledger.parquet"
+    lines = [_BOOK, _DELTA, _DELTA, _TRADE, _TICKER]
+    pq.write_table(pa.Table.from_pylist(lines, schema=SCHEMA), path)
+    rows = Judge(path).rows(production_database)
+    assert [(one.sent, one.missing, one.surplus) for one in rows] == [(2, 1, 0), (1, 0, 0), (1, 0, 0)]
+    path.write_bytes(b"no parquet")
+    with pytest.raises(ConfigurationError, match="not a ledger"):
+        Judge(path)
 
 
 async def test_a_lost_message_is_named(tmp_path: Path, production_database: str) -> None:

@@ -1,0 +1,223 @@
+"""One connection to the exchange, made again whenever it breaks, with its record of what was heard and missed.
+
+Nothing that happens on one connection takes others along. Kept out: which markets it follows (connections), and what
+frames mean (router).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+
+from kalshi_platform.core.book import OrderBook
+from kalshi_platform.core.capture import Capture
+from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, ExchangeUnavailable
+from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
+from kalshi_platform.core.units import MILLISECOND
+from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.bucket import Limit, TokenBucket
+from kalshi_platform.exchange.session import Channel, Session
+from kalshi_platform.exchange.signing import Signer
+from kalshi_platform.exchange.socket import Socket, SocketOptions, open_socket
+from kalshi_platform.exchange.staleness import Hours
+from kalshi_platform.gatherer.coverage import Coverage
+from kalshi_platform.gatherer.router import Router
+from kalshi_platform.service.metrics import GathererMetrics
+
+SWEEP_SECONDS = 0.25
+
+_log = structlog.get_logger()
+
+
+def handshakes(per_second: float) -> TokenBucket:
+    """Lets so many connections a second be made, so that an outage does not end in a storm."""
+    return TokenBucket(Limit(rate=per_second, capacity=max(2.0, per_second), cost=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every connection of a gatherer shares."""
+
+    url: str
+    signer: Signer
+    sink: Sink
+    metrics: GathererMetrics
+    gatherer_id: str
+    checkpoint_ms: int
+    settle_ms: int
+    now_us: Callable[[], int]
+    retry_waits: Callable[[], Iterator[float]]
+    on_lifecycle: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None]
+    hours: Callable[[], Hours] = Hours
+    socket_options: SocketOptions = field(default_factory=SocketOptions)
+    handshakes: TokenBucket = field(default_factory=lambda: handshakes(20))
+
+
+class Connection:
+    """One WebSocket, made again whenever it breaks.
+
+    Args:
+        name: Role and number, for logs and records.
+        channel: What it listens to.
+        around: What all connections share.
+
+    Attributes:
+        router: What takes its frames; None while there is no socket.
+        is_blocked: Whether it has stopped reading because the writers are behind.
+    """
+
+    def __init__(self, name: str, channel: Channel, around: Surroundings) -> None:
+        self.name = name
+        self.channel = channel
+        self.role = channel.name.lower()
+        self._around = around
+        self._coverage = Coverage(around.gatherer_id, name, around.sink.add)
+        self._tickers: dict[str, None] = {}
+        self._has_work = asyncio.Event()
+        self._session: Session | None = None
+        self.router: Router | None = None
+        self.is_blocked = False
+        if channel is not Channel.ORDERBOOK:
+            self._has_work.set()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to listen to."""
+        return self._has_work.is_set()
+
+    def add_markets(self, tickers: Sequence[str]) -> None:
+        """Follow these order books too."""
+        self._tickers.update(dict.fromkeys(tickers))
+        self._has_work.set()
+        if self._session is not None:
+            self._session.add_markets(tickers)
+
+    def delete_markets(self, tickers: Sequence[str]) -> None:
+        """Follow these order books no more."""
+        for ticker in tickers:
+            self._tickers.pop(ticker, None)
+        if self._session is not None and self.router is not None:
+            self._session.delete_markets(tickers)
+            self.router.retire(tickers, self._around.now_us())
+
+    def request_snapshots(self, tickers: Sequence[str]) -> None:
+        """Ask for fresh books of these markets, where a subscription serves them."""
+        if self._session is not None:
+            self._session.request_snapshots(tickers)
+
+    def book(self, ticker: str) -> OrderBook | None:
+        """A market's book; None where it is unknown or in doubt."""
+        return None if self.router is None else self.router.book(ticker)
+
+    def take_crowded_out(self) -> Sequence[str]:
+        """Markets that the exchange would not have here; each is handed out once."""
+        if self.router is None or not self.router.crowded_out:
+            return ()
+        crowded, self.router.crowded_out = self.router.crowded_out, []
+        for ticker in crowded:
+            self._tickers.pop(ticker, None)
+        return crowded
+
+    def stopped(self) -> None:
+        """The gatherer stops: what was heard until now is written down."""
+        self._coverage.stopped(self._around.now_us())
+
+    async def run(self) -> None:
+        """Listen until cancelled, whatever happens to the socket.
+
+        Raises:
+            ExchangeRefused: Where another attempt would be refused as well.
+            ConfigurationError: Where a setting makes it impossible.
+        """
+        await self._has_work.wait()
+        waits = self._around.retry_waits()
+        while True:
+            try:
+                await self._connect()
+            except Exception as error:
+                self._explain(error)
+            if self.router is not None and self.router.heard_data:
+                waits = self._around.retry_waits()
+            self._coverage.disconnected(self._around.now_us())
+            self.router = self._session = None
+            self.is_blocked = False
+            self._around.metrics.reconnects.labels(self.role).inc()
+            with self._in_state("waiting"):
+                await asyncio.sleep(next(waits))
+
+    def _explain(self, error: Exception) -> None:
+        """Say why a socket ended.
+
+        Raises:
+            ExchangeRefused: Where the next would end the same way.
+            ConfigurationError: Likewise.
+        """
+        causes = list(_leaves(error))
+        for cause in causes:
+            if isinstance(cause, ExchangeRefused | ConfigurationError):
+                raise cause
+        if all(isinstance(cause, ExchangeUnavailable) for cause in causes):
+            _log.warning("connection lost", connection=self.name, error=str(causes[0]))
+            return
+        self._around.metrics.crashes.labels(self.role).inc()
+        _log.error("connection crashed and is made anew; please report this", connection=self.name, exc_info=error)
+
+    async def _connect(self) -> None:
+        around = self._around
+        async with AsyncExitStack() as stack:
+            with self._in_state("connecting"):
+                await around.handshakes.take(1)
+                opening = open_socket(around.url, around.signer, around.now_us, around.socket_options)
+                socket = await stack.enter_async_context(opening)
+            with self._in_state("open"):
+                await self._listen(socket)
+
+    def _in_state(self, state: str) -> AbstractContextManager[None]:
+        return self._around.metrics.connections.labels(self.role, state).track_inprogress()
+
+    async def _listen(self, socket: Socket) -> None:
+        around = self._around
+        session = self._session = Session([self.channel], self._tickers)
+        capture = Capture(around.gatherer_id, around.checkpoint_ms)
+        router = self.router = Router(
+            self._coverage, session, capture, around.sink, around.metrics, around.on_lifecycle
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._receive(socket, session, router))
+            tasks.create_task(self._care(socket, session, router))
+
+    async def _receive(self, socket: Socket, session: Session, router: Router) -> None:
+        frames = self._around.metrics.frames.labels(self.role)
+        await _send(socket, session)
+        async for raw, received_us in socket:
+            frames.inc()
+            router.feed(raw, received_us)
+            await _send(socket, session)
+            self.is_blocked = True
+            await self._around.sink.room()
+            self.is_blocked = False
+
+    async def _care(self, socket: Socket, session: Session, router: Router) -> None:
+        while True:
+            socket.check_alive()
+            now_us = self._around.now_us()
+            if not self.is_blocked:  # else messages from before a boundary may still be unread
+                settled_ms = now_us // MILLISECOND - self._around.settle_ms
+                router.sweep(settled_ms, now_us, self._around.hours().since(now_us))
+            await _send(socket, session)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _send(socket: Socket, session: Session) -> None:
+    for command in session.take_commands():
+        await socket.send(command)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error

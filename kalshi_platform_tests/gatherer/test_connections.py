@@ -1,0 +1,148 @@
+"""Connections as a whole: a defect in one leaves the others alone, and markets move without a hole."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import repeat
+from pathlib import Path
+from typing import cast
+
+import httpx
+
+from kalshi_platform.core.errors import FrameRejected
+from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
+from kalshi_platform.core.records import DeltaRow, Row, SessionRow
+from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.session import Channel
+from kalshi_platform.exchange.signing import load_signer
+from kalshi_platform.gatherer.connection import Surroundings
+from kalshi_platform.gatherer.connections import ConnectionManager
+from kalshi_platform.service.metrics import GathererMetrics
+from kalshi_platform.simulator import Simulator, running
+from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, keys, now_us, options, until
+
+
+class Rows:
+    """A sink that keeps what it gets and always has room."""
+
+    def __init__(self) -> None:
+        self.kept: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        """One row."""
+        self.kept.append(row)
+
+    def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
+        """Healthy streams have no frames to reject."""
+        raise AssertionError((connection, rejection, raw))
+
+    async def room(self) -> None:
+        """There is."""
+
+    def deltas(self) -> int:
+        """Changes so far."""
+        return sum(isinstance(row, DeltaRow) for row in self.kept)
+
+    def sessions(self) -> list[SessionRow]:
+        """Who listened to what, in its latest version."""
+        return list({row[:5]: row for row in self.kept if isinstance(row, SessionRow)}.values())
+
+
+class Bench:
+    """A connection manager at work against a simulator."""
+
+    def __init__(self, simulator: Simulator, private: Path, counts: dict[Channel, int], most: int = 7500) -> None:
+        self.rows, self.metrics = Rows(), GathererMetrics()
+        self.heard: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None] = lambda _: None
+        signer = load_signer(KEY_ID, private, lambda: now_us() // 1000)
+        around = Surroundings(
+            url=simulator.ws_url, signer=signer, sink=cast("Sink", self.rows), metrics=self.metrics, gatherer_id="g",
+            checkpoint_ms=3_600_000, settle_ms=500, now_us=now_us, retry_waits=lambda: repeat(0.02),
+            on_lifecycle=self._hear,
+        )  # fmt: skip
+        self.manager = ConnectionManager(counts, most, around)
+
+    def _hear(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
+        self.heard(frame)
+
+    def counted(self, name: str, **labels: str) -> float:
+        """A metric."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+async def listed(simulator: Simulator) -> list[str]:
+    """The open markets."""
+    async with httpx.AsyncClient() as client:
+        page = (await client.get(f"{simulator.rest_url}/markets", params={"status": "open", "limit": 1000})).json()
+    return [market["ticker"] for market in page["markets"]]
+
+
+@asynccontextmanager
+async def at_work(bench: Bench) -> AsyncIterator[None]:
+    """The connections run while the block does."""
+    work = asyncio.create_task(bench.manager.run())
+    try:
+        yield
+    finally:
+        work.cancel()
+        await asyncio.wait([work])
+
+
+async def test_a_defect_in_one_connection_ends_no_other(tmp_path: Path) -> None:
+    """It is counted, logged and made anew; order books are heard on."""
+    private, public = keys(tmp_path)
+    async with running(options(tmp_path, public, new_market_seconds=0.1)) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 1, Channel.LIFECYCLE: 1})
+        defects = iter([RuntimeError("planted"), RuntimeError("planted again")])
+
+        def break_down(_: object) -> None:
+            for defect in defects:
+                raise defect
+
+        bench.heard = break_down
+        bench.manager.follow(await listed(simulator))
+        async with at_work(bench):
+            await until(lambda: bench.counted("kalshi_gatherer_connection_crashes_total", role="lifecycle") == 2)
+            before = bench.rows.deltas()
+            await until(lambda: bench.rows.deltas() > before + 200)
+            await until(
+                lambda: bench.counted("kalshi_gatherer_websocket_connections", role="lifecycle", state="open") == 1
+            )
+    assert bench.counted("kalshi_gatherer_reconnects_total", role="orderbook") == 0
+
+
+async def test_markets_move_without_a_hole(tmp_path: Path) -> None:
+    """The new connection has the book before the old one leaves, so that two hear the market for a moment."""
+    private, public = keys(tmp_path)
+    async with running(
+        options(tmp_path, public, markets=60, new_market_seconds=0, close_market_seconds=0)
+    ) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 3})
+        bench.manager.follow(await listed(simulator))
+        async with at_work(bench):
+            await until(lambda: len(bench.rows.sessions()) == 60)
+            homes = {one.ticker: one.connection for one in bench.rows.sessions()}
+            bench.manager.leave([ticker for ticker, home in homes.items() if home == "orderbook-2"])
+            moving = bench.manager.even_out()
+            assert moving > 5
+            await until(lambda: sum(one.ended_by is not None for one in bench.rows.sessions()) > moving)
+    for ticker in bench.manager.followed():
+        first, *second = sorted(one for one in bench.rows.sessions() if one.ticker == ticker)
+        assert not second or (first.ended_at is not None and second[0].started_at < first.ended_at), ticker
+
+
+async def test_markets_that_the_exchange_has_no_room_for_go_to_other_connections(tmp_path: Path) -> None:
+    """Three times the limit, unevenly spread: each connection takes what it may, nobody is left out."""
+    private, public = keys(tmp_path)
+    calm = options(tmp_path, public, markets=60, new_market_seconds=0, close_market_seconds=0, subscription_markets=20)
+    async with running(calm) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 3})
+        listed_tickers = await listed(simulator)
+        async with at_work(bench):
+            bench.manager.follow(listed_tickers)
+            await until(lambda: {one.ticker for one in bench.rows.sessions()} == set(listed_tickers))
+            await until(lambda: all(bench.manager.live_book(ticker) is not None for ticker in listed_tickers))
+        homes = Counter(one.connection for one in bench.rows.sessions() if one.ended_by is None)
+    assert max(homes.values()) == 20
+    assert bench.counted("kalshi_gatherer_markets_without_room_total") == 0

@@ -1,0 +1,173 @@
+"""Random faults on every connection of one gatherer: whatever is missing afterwards, its record of holes names."""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kalshi_platform.core.units import us_from_datetime
+from kalshi_platform.simulator import FaultKind, FaultOptions, running
+from kalshi_platform.tools.verify import Judge
+from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, gathering, keys, options, until
+from kalshi_platform_tests.queries import fetch, value
+
+FAULTS = int(os.environ.get("KALSHI_TEST_FAULTS", "200"))
+"""How many; a thousand take two minutes."""
+
+MARGIN_US = 400_000
+"""The exchange's stamps are held against the gatherer's clock at the socket: so late may a frame have come."""
+
+SILENT_END_US = 5_000_000
+"""A number that is missing shows with the next one: what goes wrong in the last moments nobody can see."""
+
+_log = logging.getLogger(__name__)
+
+_CHANNELS = {
+    "orderbook_delta": "orderbook_delta", "orderbook_snapshot": "orderbook_delta", "trade": "trade",
+    "market_lifecycle_v2": "market_lifecycle_v2", "event_lifecycle": "market_lifecycle_v2",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the gatherer wrote down of holes and sessions; times in µs."""
+
+    gaps: list[dict[str, Any]]
+    sessions: list[dict[str, Any]]
+
+    def names(self, fault: dict[str, Any]) -> bool:
+        """Whether a hole says that this message did not come."""
+        channel, at = _CHANNELS[fault["type"]], fault["ts_ms"] * 1000
+        for gap in self.gaps:
+            is_near = gap["from_at"] - MARGIN_US <= at <= gap["detected_at"] + SILENT_END_US
+            if gap["channel"] != channel or not is_near:
+                continue
+            by_number = gap["sid"] == fault["sid"] and gap["expected_seq"] <= fault["seq"] < gap["seen_seq"]
+            by_end = (
+                gap["cause"] in ("disconnected", "ended", "silent", "rejected") and at <= gap["detected_at"] + MARGIN_US
+            )
+            if (by_number and gap["cause"] == "sequence") or by_end:
+                return True
+        return False
+
+    def covers(self, channel: str, ticker: str, at_us: int) -> bool:
+        """Whether the record claims that everything of a market was heard at this time."""
+        name = ticker if channel == "orderbook_delta" else ""
+        homes = {
+            one["connection"]
+            for one in self.sessions
+            if one["channel"] == channel
+            and one["ticker"] == name
+            and one["started_at"] + MARGIN_US <= at_us <= (one["ended_at"] or at_us) - MARGIN_US
+        }
+        return bool(homes) and not any(
+            gap["connection"] in homes
+            and gap["ticker"] in ("", ticker)
+            and gap["from_at"] - MARGIN_US <= at_us <= (gap["until_at"] or at_us) + MARGIN_US
+            for gap in self.gaps
+        )
+
+
+async def record(database: str) -> Record:
+    """What stands in the database."""
+    found = [await fetch(database, f"SELECT * FROM {table}") for table in ("capture_gaps", "capture_sessions")]  # noqa: S608
+    return Record(*([_in_us(row) for row in rows] for rows in found))
+
+
+def _in_us(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: us_from_datetime(at) if hasattr(at, "tzinfo") else at for name, at in dict(row).items()}
+
+
+def faults(ledger: Path) -> list[dict[str, Any]]:
+    """What went wrong on purpose."""
+    with ledger.open() as lines:
+        return [json.loads(line) for line in lines if '"fault"' in line]
+
+
+@pytest.mark.slow
+async def test_whatever_is_missing_is_named(tmp_path: Path, gatherer_database: str) -> None:
+    """Faults of every kind on twenty connections: each hole has its row, and no other row is missing."""
+    private, public = keys(tmp_path)
+    plan = FaultOptions(rate=0.003, kinds=tuple(kind for kind in FaultKind if kind is not FaultKind.LATE), seconds=0.3)
+    ledger = tmp_path / "ledger.ndjson"
+    async with running(options(tmp_path, public, markets=100, faults=plan)) as simulator:
+        one = gatherer(
+            gatherer_database, simulator.rest_url, simulator.ws_url, private, orderbook_connections=17,
+            handshakes_per_second=50,
+        )  # fmt: skip
+        async with gathering(one):
+            await until(lambda: len(faults(ledger)) >= FAULTS, seconds=600)
+            simulator.stop_traffic()
+            await until(lambda: not one.health()["queued"]["orderbook_deltas"])
+    known = await record(gatherer_database)
+    check_that_faults_are_named(known, faults(ledger))
+    missing = await check_that_the_rest_is_there(known, ledger, gatherer_database)
+    await check_that_planted_losses_are_found(known, ledger, gatherer_database, missing)
+
+
+def check_that_faults_are_named(known: Record, planted: list[dict[str, Any]]) -> None:
+    """Of the messages that the exchange withheld, each is in a hole; tickers have no numbers to tell by."""
+    assert len({fault["connection"] for fault in planted}) > 20
+    end_ms = max(fault["ts_ms"] for fault in planted) - SILENT_END_US // 1000
+    withheld = [
+        fault for fault in planted
+        if fault["withheld"] and fault["type"] in _CHANNELS and fault["sid"] and fault["ts_ms"] < end_ms
+    ]  # fmt: skip
+    unnamed = [fault for fault in withheld if not known.names(fault)]
+    _log.info("%d faults, %d messages withheld, %d of them not named", len(planted), len(withheld), len(unnamed))
+    _log.info("holes: %s", Counter((gap["cause"], gap["healed_by"]) for gap in known.gaps))
+    assert len(withheld) > FAULTS // 4
+    assert not unnamed, unnamed[:5]
+
+
+async def check_that_the_rest_is_there(known: Record, ledger: Path, database: str) -> int:
+    """What was handed to a connection and is not in the database fell into a hole."""
+    lost = _missing(ledger, database)
+    claimed = [one for one in lost if known.covers(*one)]
+    _log.info("%d messages were handed to dying connections and lost", len(lost))
+    assert not claimed, claimed[:5]
+    return len(lost)
+
+
+async def check_that_planted_losses_are_found(known: Record, ledger: Path, database: str, before: int) -> None:
+    """The check can fail: rows taken away where the record claims to have heard everything are noticed."""
+    covered = [
+        row for row in await fetch(database, "SELECT exchange_ts, ticker FROM orderbook_deltas ORDER BY random()")
+        if known.covers("orderbook_delta", row["ticker"], us_from_datetime(row["exchange_ts"]))
+    ]  # fmt: skip
+    kept = await value(database, "SELECT count(*) FROM orderbook_deltas")
+    _log.info("%d of %d deltas are in covered time", len(covered), kept)
+    assert len(covered) > kept // 10
+    for row in covered[:20]:
+        await fetch(
+            database,
+            "DELETE FROM orderbook_deltas WHERE (exchange_ts, ticker) = ($1, $2)",
+            row["exchange_ts"],
+            row["ticker"],
+        )
+    lost = _missing(ledger, database)
+    assert len(lost) > before
+    assert sum(known.covers(*one) for one in lost) >= 10
+
+
+def _missing(ledger: Path, database: str) -> list[tuple[str, str, int]]:
+    """Channel, ticker and time (µs) of deltas and trades that were handed to somebody and are not there."""
+    judge = Judge(ledger)
+    (deltas, trades, tickers) = judge.rows(database)
+    assert (deltas.surplus, trades.surplus, tickers.invented) == (0, 0, 0), "nothing is invented"
+    findings = ledger.with_name("findings.ndjson")
+    judge.write_findings(findings)
+    found = [json.loads(line) for line in findings.read_text().splitlines()]
+    channels = {"delta": "orderbook_delta", "trade": "trade"}
+    return [
+        (channels[one["kind"]], one["ticker"], us_from_datetime(datetime.fromisoformat(one["exchange_ts"])))
+        for one in found
+        if one["kind"] in channels
+    ]

@@ -1,0 +1,56 @@
+"""When the exchange trades nothing."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from kalshi_platform.simulator import Pause, parse_pause, running
+from kalshi_platform.simulator.pauses import maintenance
+
+
+def _ms(*moment: int) -> int:
+    return round(datetime(*moment, tzinfo=UTC).timestamp() * 1000)  # type: ignore[arg-type,misc]
+
+
+@pytest.mark.parametrize(
+    ("now", "window"),
+    [
+        (_ms(2026, 11, 17, 12), (_ms(2026, 11, 19, 8), _ms(2026, 11, 19, 10))),  # a Tuesday in winter
+        (_ms(2026, 11, 19, 9, 59), (_ms(2026, 11, 19, 8), _ms(2026, 11, 19, 10))),  # while it lasts
+        (_ms(2026, 11, 19, 10), (_ms(2026, 11, 26, 8), _ms(2026, 11, 26, 10))),  # just over
+        (_ms(2026, 7, 1, 0), (_ms(2026, 7, 2, 7), _ms(2026, 7, 2, 9))),  # an hour earlier in summer
+        (_ms(2026, 11, 19, 4, 30), (_ms(2026, 11, 19, 8), _ms(2026, 11, 19, 10))),  # Wednesday there, Thursday here
+    ],
+)
+def test_thursday_in_new_york(now: int, window: tuple[int, int]) -> None:
+    """From 03:00 to 05:00, as the clocks of New York show it."""
+    assert maintenance(now) == window
+
+
+def test_a_pause_is_read() -> None:
+    """Seconds since the start, seconds of its length, and whether sockets go."""
+    assert parse_pause("30=10") == Pause(30.0, 10.0)
+    assert parse_pause("0.5=2.5!") == Pause(0.5, 2.5, drops_sockets=True)
+    for wrong in ("30", "30=", "=10", "30=10?", "-1=5"):
+        with pytest.raises(ValueError, match="AFTER=SECONDS"):
+            parse_pause(wrong)
+
+
+async def test_a_planned_pause_drops_sockets_and_ends(options: Any, client: Any) -> None:
+    """Traffic stops, every connection is closed with 1001, a new one is welcome, and traffic goes on."""
+    async with running(options(rate=2000.0, pauses=(Pause(0.3, 0.6, drops_sockets=True),))) as simulator:
+        async with client(simulator.ws_url) as me:
+            await me.ask("subscribe", channels=["trade"])
+            with pytest.raises(ConnectionClosed):
+                await me.until(lambda _: False)
+            assert me.socket.close_code == 1001
+        assert simulator.exchange.is_paused
+        at_rest = simulator.ledger.deltas
+        assert at_rest > 0
+        async with client(simulator.ws_url) as me:
+            await me.ask("subscribe", channels=["trade"])
+            assert simulator.ledger.deltas == at_rest
+            await me.until(lambda message: message["type"] == "trade")
+        assert not simulator.exchange.is_paused
