@@ -6,6 +6,7 @@ Without an installation: `pglite/server.mjs` is one for these tests.
 import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -18,7 +19,9 @@ from kalshi_platform.database.partition_list import partitions_of
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.database.proofs import Proof, record_proof
 from kalshi_platform.database.retention import drop_proven, due_partitions
+from kalshi_platform.tools.replay import Replay
 from kalshi_platform_tests.database.test_migrations import HOMES, differences, query
+from kalshi_platform_tests.queries import fetch
 
 pytestmark = pytest.mark.slow
 
@@ -152,3 +155,36 @@ async def test_chunks_are_closed_and_daemons_find_nothing_to_do(timescale: str, 
     assert await ensure_partitions(production, ORDERBOOK_DELTAS, [NOON.date()]) == 0
     assert await production.fetchval("SELECT kalshi_index_recent('orderbook_deltas')") is not None
     await check_revision(timescale, Home.PRODUCTION)
+
+
+async def test_the_tape_shrinks_and_answers_the_same(
+    shared_data: Path, gatherer_database: str, production: asyncpg.Connection
+) -> None:
+    """One market of the recorded tape: what the columnstore makes of it, and queries before and after."""
+    recorded = min((shared_data / "gold15m" / "events").rglob("*.ndjson.gz"))
+    await Replay(gatherer_database, "g", 3_600_000, lambda _path, _frames: None).run([recorded])
+    await production.execute("TRUNCATE orderbook_deltas")
+    columns = [column.name for column in ORDERBOOK_DELTAS.columns_of(Home.PRODUCTION)]
+    rows = await fetch(gatherer_database, f"SELECT {', '.join(columns)} FROM orderbook_deltas")  # noqa: S608
+    for start in range(0, len(rows), 10_000):
+        values = [list(column) for column in zip(*rows[start : start + 10_000], strict=True)]
+        await production.execute(
+            f"INSERT INTO orderbook_deltas ({', '.join(columns)}) SELECT * FROM unnest($1::timestamptz[], "  # noqa: S608
+            "$2::text[], $3::bool[], $4::int[], $5::bigint[], $6::int[], $7::int[], $8::bigint[], $9::timestamptz[])",
+            *values,
+        )
+    sums = (
+        "SELECT ticker, side, count(*), sum(size_delta), max(exchange_ts) FROM orderbook_deltas "
+        "GROUP BY ticker, side ORDER BY ticker, side"
+    )
+    before = await production.fetch(sums)
+    await production.fetch(COMPRESS)
+    assert await production.fetch(sums) == before
+    stats = await production.fetchrow(
+        "SELECT before_compression_total_bytes AS before, after_compression_total_bytes AS after "
+        "FROM hypertable_compression_stats('orderbook_deltas')"
+    )
+    assert stats is not None
+    a_row = stats["before"] / len(rows), stats["after"] / len(rows)
+    print(f"{len(rows)} rows: {a_row[0]:.0f} to {a_row[1]:.1f} bytes a row")  # noqa: T201 - pytest -s shows the figure
+    assert a_row[0] / a_row[1] > 4
