@@ -20,6 +20,7 @@ from kalshi_platform.database import export
 from kalshi_platform.database.closing import close_partitions
 from kalshi_platform.database.compression import apply_compression
 from kalshi_platform.database.errors import DatabaseUnreachableError
+from kalshi_platform.database.locks import lock_shortage
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.partitions import ensure_ahead
 from kalshi_platform.database.proofs import Proof, proofs_between, record_proof
@@ -37,6 +38,7 @@ class Report:
 
     Attributes:
         made: Partitions' days that were made ahead.
+        warning: What an administrator should change; empty where nothing.
         compressed: Tables whose compression by TimescaleDB was set anew.
         closed: Partitions that were finished.
         proven: Hours of the lake that were found to hold what production holds, as "table hour".
@@ -45,6 +47,7 @@ class Report:
     """
 
     made: int = 0
+    warning: str = ""
     compressed: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     proven: list[str] = field(default_factory=list)
@@ -67,6 +70,7 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
     async with _session(url) as connection:
         await _alone(connection)
         report.made = await ensure_ahead(connection, now.date())
+        report.warning = await lock_shortage(connection)
         report.compressed = await apply_compression(connection)
         report.closed = await close_partitions(connection, STREAM_TABLES, marks)
         for table in STREAM_TABLES:
@@ -84,6 +88,7 @@ async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | No
     async with _session(url) as connection:
         await _alone(connection)
         report.made = await ensure_ahead(connection, now.date())
+        report.warning = await lock_shortage(connection)
         report.compressed = await apply_compression(connection)
         due = await due_partitions(connection, STREAM_TABLES, now)
         if production_url is None:
@@ -203,6 +208,7 @@ async def _session(url: str) -> AsyncIterator[asyncpg.Connection]:
 def lines(report: Report) -> Sequence[str]:
     """A report for people."""
     said = [f"made {report.made} partitions ahead"] if report.made else []
+    said += [f"WARNING: {report.warning}"] if report.warning else []
     said += [f"TimescaleDB compresses {name} as table_policies says" for name in report.compressed]
     said += [f"finished {name}" for name in report.closed]
     said += [f"proven {name}" for name in report.proven]
