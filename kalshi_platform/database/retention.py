@@ -25,6 +25,15 @@ SELECT next_xid::text::bigint AS next_xid FROM sync_cursors
 WHERE gatherer_id = $1 AND table_name = $2 AND source = $3
 """
 _DROP_CHUNK = "SELECT drop_chunks($1::text::regclass, newer_than => $2::timestamptz, older_than => $3::timestamptz)"
+_FORGET_BATCHES = """
+DELETE FROM ingest_batches
+WHERE table_name = $1 AND (max_ts < $2 OR row_count = 0 AND max_ts IS NULL AND written_at < $2)
+"""
+_CUT_BATCHES = """
+UPDATE ingest_batches AS batch SET min_ts = $2,
+    row_count = (SELECT count(*) FROM {table} AS row WHERE row.ingest_xid = batch.ingest_xid)
+WHERE table_name = $1 AND min_ts < $2 AND max_ts >= $2
+"""
 _SHOWN = 3
 _IN_USE = "it is being read or written; the next pass tries again"
 
@@ -70,10 +79,13 @@ async def drop_proven(connection: asyncpg.Connection, partition: Partition, faul
     if faults := [fault for proof in proofs if (fault := fault_of(proof))]:
         return Verdict(partition.name, 0, _some(faults))
 
-    async def is_allowed(counts: Mapping[datetime, int]) -> str:
+    async def objection(counts: Mapping[datetime, int]) -> str:
         return _unproven(unproven_hours(proofs, dict(counts)))
 
-    return await drop_if(connection, partition, is_allowed, notes_proofs=True)
+    async def note() -> None:
+        await note_dropped(connection, partition.table, partition.start, partition.end)
+
+    return await _drop_unless(connection, partition, objection, note)
 
 
 async def drop_merged(
@@ -84,6 +96,9 @@ async def drop_merged(
     fault_of: FaultOf,
 ) -> Verdict:
     """Drop a gatherer's partition if production has merged every row of it, and every hour is proven there.
+
+    The record of its batches goes with it, so that a production that reads everything again misses nothing that is
+    there. Drop the earliest partition first: batches are forgotten up to its end.
 
     Args:
         connection: To the gatherer's database, as the tables' owner.
@@ -107,15 +122,18 @@ async def drop_merged(
         proven = {proof.window_start for proof in proofs}
         return _unproven([hour for hour in counts if hour not in proven])
 
-    return await drop_if(connection, partition, objection)
+    async def forget() -> None:
+        await connection.execute(_FORGET_BATCHES, partition.table.name, partition.end)
+        await connection.execute(_CUT_BATCHES.format(table=partition.table.name), partition.table.name, partition.end)
+
+    return await _drop_unless(connection, partition, objection, forget)
 
 
-async def drop_if(
+async def _drop_unless(
     connection: asyncpg.Connection,
     partition: Partition,
     objection: Callable[[Mapping[datetime, int]], Awaitable[str]],
-    *,
-    notes_proofs: bool = False,
+    afterwards: Callable[[], Awaitable[None]],
 ) -> Verdict:
     """Drop a partition unless there is an objection, which is heard while nobody can write to it.
 
@@ -123,7 +141,7 @@ async def drop_if(
         connection: As the tables' owner, in no transaction.
         partition: What to drop.
         objection: Given the rows of each hour (by its start); says why the partition must stay, or nothing.
-        notes_proofs: Whether the proofs of its window are to say that the rows are gone.
+        afterwards: What must be written down in the same transaction.
     """
     try:
         async with connection.transaction():
@@ -133,8 +151,7 @@ async def drop_if(
             if reason := await objection(counts):
                 return Verdict(partition.name, sum(counts.values()), reason)
             await _drop(connection, partition)
-            if notes_proofs:
-                await note_dropped(connection, partition.table, partition.start, partition.end)
+            await afterwards()
     except asyncpg.LockNotAvailableError:
         return Verdict(partition.name, 0, _IN_USE)
     return Verdict(partition.name, sum(counts.values()))

@@ -96,10 +96,12 @@ async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | No
             report.verdicts = [Verdict(partition.name, 0, reason) for partition in due]
             return report
         async with _session(production_url) as production:
-            for partition in due:
-                report.verdicts.append(await drop_merged(connection, partition, gatherer_id, production, _file_fault))
-                if report.verdicts[-1].is_in_use:
-                    break
+            for table in STREAM_TABLES:
+                for partition in [one for one in due if one.table is table]:
+                    verdict = await drop_merged(connection, partition, gatherer_id, production, _file_fault)
+                    report.verdicts.append(verdict)
+                    if verdict.kept_because:
+                        break  # the earliest goes first: batches are forgotten in order
     return report
 
 
