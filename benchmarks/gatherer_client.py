@@ -16,7 +16,7 @@ from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Table
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.writer import WriterRow
 from kalshi_platform.exchange.session import Channel
-from kalshi_platform.gatherer.connections import Connection, Surroundings
+from kalshi_platform.gatherer.connection import Connection, Surroundings
 from kalshi_platform.gatherer.reports import WriterReports
 from kalshi_platform.service.metrics import GathererMetrics
 

@@ -8,7 +8,6 @@ import asyncio
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec, Protocol, TypeVar
@@ -18,6 +17,7 @@ import typer
 from kalshi_platform.cli_simulate import simulate
 from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, PlatformError
 from kalshi_platform.core.schema import Home
+from kalshi_platform.exchange.rest_filters import MarketStatus
 
 if TYPE_CHECKING:
     from kalshi_platform.service.settings import Settings
@@ -156,6 +156,35 @@ def migrate(
 
 @app.command()
 @_plainly
+def maintain(
+    home: Annotated[Home, typer.Argument(help="Which kind of database.")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KALSHI_MIGRATE_URL",
+            show_envvar=True,
+            help="Its URL, as an owner of the schema; the setting of that database unless given.",
+        ),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0, help="Seconds between passes; 0 is one pass.")] = 0,
+) -> None:
+    """Care for a database: partitions ahead, care for closed ones, proofs of the lake, retention.
+
+    A partition is dropped only where every hour of it is proven to be in the lake, by files that are read again.
+    """
+    from kalshi_platform.service.lifecycle import run_daemon
+    from kalshi_platform.service.settings import load_settings
+    from kalshi_platform.tools.maintenance_loop import maintain_until
+
+    if home is Home.BOTH:
+        raise ConfigurationError("choose gatherer or production: a database is one of them")
+    settings = load_settings()
+    target = url or settings.required(f"{home.value}_database_url")
+    raise typer.Exit(run_daemon(lambda stop: maintain_until(stop, home, target, settings, every, typer.echo)))
+
+
+@app.command()
+@_plainly
 def replay(
     paths: Annotated[list[Path], typer.Argument(help="Recorded files, or folders of them.")],
     checkpoint_seconds: Annotated[int, typer.Option(min=1, help="Interval of book checkpoints.")] = 3600,
@@ -205,21 +234,10 @@ def verify(
         raise typer.Exit(1)
 
 
-class _MarketStatus(StrEnum):
-    """What `GET /markets` may be asked for."""
-
-    ALL = "all"
-    UNOPENED = "unopened"
-    OPEN = "open"
-    PAUSED = "paused"
-    CLOSED = "closed"
-    SETTLED = "settled"
-
-
 @app.command()
 @_plainly
 def markets(
-    status: Annotated[_MarketStatus, typer.Option(help="Only markets in this state.")] = _MarketStatus.OPEN,
+    status: Annotated[MarketStatus, typer.Option(help="Only markets in this state.")] = MarketStatus.OPEN,
     series: Annotated[str | None, typer.Option(help="Only markets of this series.")] = None,
     event: Annotated[str | None, typer.Option(help="Only markets of this event.")] = None,
     combos: Annotated[
@@ -236,16 +254,10 @@ def markets(
     Anybody may: without KALSHI_API_KEY_ID the answers come from a cache up to 15 s old; with a key they are fresh,
     within what the key may spend. Progress goes to standard error, markets to standard output or --output.
     """
-    from kalshi_platform.exchange.rest_filters import MarketFilters
     from kalshi_platform.service.settings import load_settings
-    from kalshi_platform.tools.markets_command import list_markets
+    from kalshi_platform.tools.markets_command import list_markets, wanted
 
-    filters = MarketFilters(
-        status=None if status is _MarketStatus.ALL else status.value,
-        series_ticker=series,
-        event_ticker=event,
-        mve_filter=None if combos or series or event else "exclude",
-    )
+    filters = wanted(status, series, event, combos=combos)
     asyncio.run(list_markets(load_settings(), filters, output, patience, as_json=as_json))
 
 

@@ -12,6 +12,7 @@ from math import inf
 from kalshi_platform.core.book import NegativeLevel, OrderBook
 from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.messages import DeltaFrame, Envelope, Frame, SnapshotFrame, TickerFrame, TradeFrame
+from kalshi_platform.core.occurrences import Occurrences
 from kalshi_platform.core.records import (
     DeltaRow,
     Row,
@@ -27,11 +28,19 @@ from kalshi_platform.core.records import (
     ticker_values,
     trade_row,
 )
-from kalshi_platform.core.units import MILLISECOND, price_from_dollars, size_from_contracts
+from kalshi_platform.core.units import (
+    EARLIEST_TIME,
+    FUTURE_TOLERANCE,
+    MILLISECOND,
+    price_from_dollars,
+    size_from_contracts,
+)
 
 HOUR_MS = 3_600_000
 MOST_CHECKPOINTS = 500
 _TICKER_MEMORY_MS = 100
+_EARLIEST_MS = EARLIEST_TIME // MILLISECOND
+_SIDES = {"yes": True, "no": False}
 _BOOK_FRAMES = ("orderbook_delta", "orderbook_snapshot")
 
 
@@ -48,51 +57,6 @@ class CaptureCounts:
     late_deltas: int = 0
     clock_regressions: int = 0
     checkpoints: int = 0
-
-
-class Occurrences:
-    """How many equal things one stream has shown in a millisecond of one market.
-
-    Within a market the exchange's time never decreases (2,144,497 of 2,144,497 deltas of the recorded tape), so one
-    millisecond's counts are enough, except while frames are awaited that fill a hole: then those since the hole are
-    remembered, for a late frame must not take a number that is taken.
-    """
-
-    __slots__ = ("_counts", "_older", "ms", "position")
-
-    def __init__(self) -> None:
-        self.ms = 0
-        self.position = -1
-        self._counts: dict[tuple[object, ...], int] = {}
-        self._older: dict[int, tuple[int, dict[tuple[object, ...], int]]] | None = None
-
-    def count(self, ms: int, content: tuple[object, ...], remember_from: int | None = None) -> int:
-        """The occurrence of `content` at `ms`, from 0; moves `position`, its index within the millisecond.
-
-        Args:
-            ms: The exchange's time.
-            content: What is counted.
-            remember_from: Milliseconds that are remembered; None for none before the newest.
-        """
-        if ms != self.ms:
-            self._turn_to(ms, remember_from)
-        self.position += 1
-        seen = self._counts.get(content, -1) + 1
-        self._counts[content] = seen
-        return seen
-
-    def _turn_to(self, ms: int, remember_from: int | None) -> None:
-        if remember_from is None and self._older is None and ms > self.ms:
-            self.ms = ms
-            self.position = -1
-            self._counts.clear()
-            return
-        older = self._older or {}
-        older[self.ms] = (self.position, self._counts)
-        self.position, self._counts = older.pop(ms, (-1, {}))
-        self.ms = ms
-        oldest = max([ms, *older]) if remember_from is None else remember_from
-        self._older = {at: kept for at, kept in older.items() if at >= oldest} or None
 
 
 class MarketBook:
@@ -203,6 +167,32 @@ class Capture:
         if isinstance(frame, SnapshotFrame):
             return (self._late_snapshot(frame, received_us),) if is_late else self._snapshot(frame, received_us)
         return ()
+
+    def usual_change(self, frame: DeltaFrame, received_us: int) -> DeltaRow | None:
+        """The row of a change in a market where all is as usual, as it nearly always is: `record` without detours.
+
+        None where anything is unusual, a value or the time; nothing has happened then, and `record` will tell.
+        """
+        body, ms = frame.msg, frame.msg.ts_ms
+        market, side = self._markets.get(body.market_ticker), _SIDES.get(body.side)
+        if market is None or side is None or ms is None or market.valid_from is None or market.due is None:
+            return None
+        if not max(market.occurrences.ms, market.emitted, _EARLIEST_MS) <= ms < market.due:
+            return None
+        if ms * MILLISECOND > received_us + FUTURE_TOLERANCE:
+            return None
+        try:
+            price, size_delta = price_from_dollars(body.price_dollars), size_from_contracts(body.delta_fp)
+            market.book.apply(side, price, size_delta)
+        except (FrameRejected, NegativeLevel):
+            return None
+        if market.book.is_crossed:
+            self.counts.crossed_books += 1
+        occurrence = market.occurrences.count(ms, (side, price, size_delta), self._remember_from)
+        return DeltaRow(
+            ms * MILLISECOND, body.market_ticker, side, price, size_delta, occurrence, market.occurrences.position,
+            frame.seq, frame.sid, received_us,
+        )  # fmt: skip
 
     def missed(self, envelope: Envelope) -> None:
         """A frame could not be decoded: a book that it may have changed is not certain any more."""

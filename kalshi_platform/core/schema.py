@@ -5,90 +5,36 @@ the migrations against it. Here belong tables, columns, keys and their meaning. 
 knows a database product.
 """
 
-from dataclasses import dataclass
-from enum import Enum, StrEnum
+from kalshi_platform.core.columns import Column, ColumnType, Default, Home, Table, Unit
+from kalshi_platform.core.reference_tables import EVENTS, LAKE_PROOFS, MARKET_STATUSES, MARKETS, SERIES, TABLE_POLICIES
 
-
-class ColumnType(StrEnum):
-    """Logical column types; each room maps them to its own."""
-
-    TIMESTAMP = "timestamp"  # UTC, microseconds; an int of µs since 1970 inside the platform
-    TEXT = "text"
-    BYTES = "bytes"
-    BOOL = "bool"
-    INT32 = "int32"
-    INT64 = "int64"
-    UUID = "uuid"
-    INT32_LIST = "int32[]"
-    INT64_LIST = "int64[]"
-    XID = "xid"  # a transaction id that never wraps (PostgreSQL's xid8)
-
-
-class Unit(Enum):
-    """What an integer counts; people see it divided by ten to the power of the value."""
-
-    PRICE = 6  # micro-dollars: 560000 is $0.56
-    SIZE = 2  # hundredths of a contract
-
-
-class Home(Enum):
-    """Which databases hold a table or column."""
-
-    GATHERER = "gatherer"
-    PRODUCTION = "production"
-    BOTH = "both"
-
-    def covers(self, home: "Home") -> bool:
-        """Whether something that lives here also lives in `home`."""
-        return self is Home.BOTH or self is home
-
-
-class Default(StrEnum):
-    """Values that the database fills in by itself, so that no writer sends them."""
-
-    TRANSACTION = "current transaction id"
-    NOW = "now"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its name, logical type, and what a reader must know of it."""
-
-    name: str
-    type: ColumnType
-    comment: str
-    unit: Unit | None = None
-    nullable: bool = False
-    home: Home = Home.BOTH
-    default: Default | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table: columns in order, and what it is known by.
-
-    Attributes:
-        key: What makes a row the one it is.
-        time_column: The column it is partitioned by; None where it is not partitioned.
-        revised: Columns that a later version of the same row fills in, by the key; `ingest_xid` moves with them. All
-            other columns of a row that stands never change.
-    """
-
-    name: str
-    comment: str
-    home: Home
-    columns: tuple[Column, ...]
-    key: tuple[str, ...]
-    time_column: str | None = None
-    revised: tuple[str, ...] = ()
-
-    def columns_of(self, home: Home) -> tuple[Column, ...]:
-        """The columns that this table has in one kind of database."""
-        return tuple(column for column in self.columns if column.home.covers(home))
-
-    def written_columns(self, home: Home) -> tuple[Column, ...]:
-        """The columns that a writer sends, in order: all but those that the database fills in."""
-        return tuple(column for column in self.columns_of(home) if column.default is None)
+__all__ = [
+    "BOOK_DIFFERENCES",
+    "CAPTURE_GAPS",
+    "CAPTURE_SESSIONS",
+    "EVENTS",
+    "INGEST_BATCHES",
+    "LAKE_PROOFS",
+    "MARKETS",
+    "MARKET_STATUSES",
+    "ORDERBOOK_DELTAS",
+    "ORDERBOOK_SNAPSHOTS",
+    "REJECTED_MESSAGES",
+    "SERIES",
+    "STREAM_TABLES",
+    "SYNC_CURSORS",
+    "TABLES",
+    "TABLE_POLICIES",
+    "TICKERS",
+    "TRADES",
+    "Column",
+    "ColumnType",
+    "Default",
+    "Home",
+    "Table",
+    "Unit",
+    "tables_of",
+]
 
 
 def _exchange_ts(meaning: str) -> Column:
@@ -355,6 +301,12 @@ TABLES: tuple[Table, ...] = (
     BOOK_DIFFERENCES,
     INGEST_BATCHES,
     SYNC_CURSORS,
+    TABLE_POLICIES,
+    LAKE_PROOFS,
+    SERIES,
+    EVENTS,
+    MARKETS,
+    MARKET_STATUSES,
 )
 """Every table of the platform."""
 

@@ -50,6 +50,7 @@ class RowQueue:
 
     def __init__(self, policy: FlushPolicy) -> None:
         self.policy = policy
+        self._batch_rows, self._high_mark = policy.rows, policy.high_mark
         self._blocked_seconds = 0.0
         self._blocked_since = 0.0
         self._blocked: set[RowQueue] = set()
@@ -89,9 +90,9 @@ class RowQueue:
         waiting = len(self._rows)
         if waiting == 1:
             self._has_rows.set()
-        if waiting >= self.policy.rows:
+        if waiting == self._batch_rows:
             self._is_full.set()
-        if waiting >= self.policy.high_mark and self._has_room.is_set():
+        if waiting >= self._high_mark and self._has_room.is_set():
             self._has_room.clear()
             self._blocked.add(self)
             self._blocked_since = time.monotonic()

@@ -1,32 +1,39 @@
-"""Partitions: one per UTC day of each stream table, made before the first row of the day arrives.
+"""Partitions of each stream table: one per UTC day or 24 of an hour, made before the first row of the day arrives.
 
-The database function `kalshi_ensure_partition` makes them without stopping writers; callers need no right to create
-tables. Here belongs asking for them, once per day. Kept out: dropping them, which is retention's.
+The database function `kalshi_ensure_partition` makes them, as `table_policies` says, without stopping writers; callers
+need no right to create tables. Here belongs asking for them, once per day. Kept out: finding them (`partition_list`)
+and dropping them (`retention`).
 """
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 
 import asyncpg
 
-from kalshi_platform.core.schema import Table
+from kalshi_platform.core.schema import STREAM_TABLES, Table
 
 _ENSURE = "SELECT count(*) FILTER (WHERE kalshi_ensure_partition($1, day)) FROM unnest($2::date[]) AS day"
 
 
 def partition_name(table: Table, day: date) -> str:
-    """Name of a table's partition of one UTC day."""
+    """Name of a table's partition of one UTC day; those of an hour add `_07` and so on."""
     return f"{table.name}_{day:%Y%m%d}"
 
 
 async def ensure_partitions(connection: asyncpg.Connection, table: Table, days: Iterable[date]) -> int:
-    """Make the partitions of these UTC days where they are missing; returns how many it made.
+    """Make the partitions of these UTC days where they are missing; returns for how many days it made some.
 
     Call it outside of a transaction. Inside one, others who make partitions of this table wait for its end, and a
     transaction that has touched the table before may not see a partition that somebody else has made since.
     """
     made: int = await connection.fetchval(_ENSURE, table.name, sorted(set(days)))
     return made
+
+
+async def ensure_ahead(connection: asyncpg.Connection, today: date, days: int = 2) -> int:
+    """Make the partitions of today and the days after it, of every stream table, so that midnight finds them there."""
+    ahead = [today + timedelta(days=offset) for offset in range(days)]
+    return sum([await ensure_partitions(connection, table, ahead) for table in STREAM_TABLES])
 
 
 class PartitionKeeper:

@@ -31,12 +31,18 @@ class Role(StrEnum):
     """On production: reads and adds rows, makes partitions, moves cursors."""
 
     EXPORT = "kalshi_export"
-    """On production: reads."""
+    """On production: reads, and sees the views for people."""
+
+    CATALOGUE = "kalshi_catalogue"
+    """On production: fills series, events, markets and the history of their statuses."""
+
+    ANALYST = "kalshi_analyst"
+    """On production: sees the views for people, and nothing else."""
 
 
 ROLES_OF: Mapping[Home, tuple[Role, ...]] = {
     Home.GATHERER: (Role.GATHERER, Role.SYNC),
-    Home.PRODUCTION: (Role.DEDUP, Role.EXPORT),
+    Home.PRODUCTION: (Role.DEDUP, Role.EXPORT, Role.CATALOGUE, Role.ANALYST),
 }
 """The roles that each kind of database's migrations make."""
 

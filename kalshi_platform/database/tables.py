@@ -13,7 +13,17 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
-from kalshi_platform.core.schema import STREAM_TABLES, Column, ColumnType, Default, Home, Table, Unit, tables_of
+from kalshi_platform.core.schema import (
+    STREAM_TABLES,
+    TABLE_POLICIES,
+    Column,
+    ColumnType,
+    Default,
+    Home,
+    Table,
+    Unit,
+    tables_of,
+)
 from kalshi_platform.core.units import DOLLAR
 from kalshi_platform.database.column_types import XID8
 
@@ -27,6 +37,8 @@ _TYPES: Mapping[ColumnType, Callable[[], TypeEngine[Any]]] = {
     ColumnType.UUID: sa.Uuid,
     ColumnType.INT32_LIST: lambda: postgresql.ARRAY(sa.Integer),
     ColumnType.INT64_LIST: lambda: postgresql.ARRAY(sa.BigInteger),
+    ColumnType.DECIMAL: sa.Numeric,
+    ColumnType.JSON: postgresql.JSONB,
     ColumnType.XID: XID8,
 }
 
@@ -44,7 +56,10 @@ def metadata(home: Home) -> sa.MetaData:
             *_columns(table, home),
             sa.PrimaryKeyConstraint(*table.key),
             *_price_checks(table, home),
+            *_policy_checks(table),
             *_cursor_index(table, home),
+            *_ticker_index(table, home),
+            *_parent_index(table),
             comment=table.comment,
             postgresql_partition_by=f"RANGE ({table.time_column})" if table.time_column else None,
         )
@@ -75,6 +90,30 @@ def _price_checks(table: Table, home: Home) -> list[SchemaItem]:
         for column in table.columns_of(home)
         if column.unit is Unit.PRICE and column.type is ColumnType.INT32
     ]
+
+
+def _policy_checks(table: Table) -> list[SchemaItem]:
+    if table is not TABLE_POLICIES:
+        return []
+    return [
+        sa.CheckConstraint("partition_hours IN (1, 24)", name="table_policies_partition_hours_is_an_hour_or_a_day"),
+        sa.CheckConstraint("keep_days > 0", name="table_policies_keep_days_is_positive"),
+        sa.CheckConstraint("compress_hours > 0", name="table_policies_compress_hours_is_positive"),
+    ]
+
+
+def _parent_index(table: Table) -> list[SchemaItem]:
+    """Events are looked for by series, markets by event."""
+    column = {"events": "series_ticker", "markets": "event_ticker"}.get(table.name)
+    return [] if column is None else [sa.Index(f"{table.name}_{column}", column)]
+
+
+def _ticker_index(table: Table, home: Home) -> list[SchemaItem]:
+    """In production people look for one market's rows; the index is filled behind the writers."""
+    if table not in STREAM_TABLES or home is not Home.PRODUCTION:
+        return []
+    options = {"fastupdate": "on", "gin_pending_list_limit": 65536}
+    return [sa.Index(f"{table.name}_by_ticker", "ticker", postgresql_using="gin", postgresql_with=options)]
 
 
 def _cursor_index(table: Table, home: Home) -> list[SchemaItem]:

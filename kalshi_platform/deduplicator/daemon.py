@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, date, datetime
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ import structlog
 
 from kalshi_platform.core.schema import STREAM_TABLES, Home
 from kalshi_platform.database.migrations import check_revision
+from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.deduplicator.sync import SyncLoop
 from kalshi_platform.deduplicator.watermark import watermark
 from kalshi_platform.service.http import serve_status
@@ -66,6 +68,7 @@ class Deduplicator:
                 for loop in self.loops:
                     tasks.create_task(loop.run(stop))
                 tasks.create_task(self._publish_watermarks(stop))
+                tasks.create_task(keep_up(self._production_url, Home.PRODUCTION, stop, _today))
         _log.info("stopped")
 
     def health(self) -> Mapping[str, Any]:
@@ -92,6 +95,10 @@ class Deduplicator:
                     self.metrics.watermark.labels(table.name).set(mark.timestamp())
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 1.0)
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _retry_waits() -> Iterator[float]:

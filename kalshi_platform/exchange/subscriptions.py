@@ -90,6 +90,19 @@ class Subscriptions:
         """The subscription of this id, dead or alive."""
         return None if sid is None else self._by_sid.get(sid)
 
+    def takes_next(self, frame: DeltaFrame, now_us: int) -> bool:
+        """Count a change that is the next of a living subscription, as nearly every one is.
+
+        False where anything about it is unusual: nothing has happened then, and `Session.receive` will tell.
+        """
+        one = self._by_sid.get(frame.sid)
+        if one is None or not one.is_alive or one.channel is not Channel.ORDERBOOK:
+            return False
+        if not one.sequence.is_next(frame.seq):
+            return False
+        one.rhythm.note(now_us)
+        return True
+
     def await_late(self, now_us: int) -> bool:
         """Whether frames that fill a hole may still come."""
         return any(

@@ -28,6 +28,9 @@ from kalshi_platform.service.metrics import GathererMetrics
 
 SWEEP_SECONDS = 0.25
 
+_WITHOUT_ROWS = (Channel.LIFECYCLE, Channel.MULTIVARIATE_LIFECYCLE)
+"""Channels whose messages change what is followed: full queues are no reason not to hear them."""
+
 _log = structlog.get_logger()
 
 
@@ -195,9 +198,10 @@ class Connection:
             frames.inc()
             router.feed(raw, received_us)
             await _send(socket, session)
-            self.is_blocked = True
-            await self._around.sink.room()
-            self.is_blocked = False
+            if self.channel not in _WITHOUT_ROWS:
+                self.is_blocked = True
+                await self._around.sink.room()
+                self.is_blocked = False
 
     async def _care(self, socket: Socket, session: Session, router: Router) -> None:
         while True:

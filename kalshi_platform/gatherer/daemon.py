@@ -6,6 +6,7 @@ Kept out: everything that can be tested without a process.
 import asyncio
 import time
 from collections.abc import Coroutine, Iterator, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ from kalshi_platform.database.batching import FlushPolicy
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.spool import Spool
+from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.exchange.rest import RestClient
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
@@ -29,6 +31,7 @@ from kalshi_platform.gatherer.connections import ConnectionManager
 from kalshi_platform.gatherer.predecessor import keep_closing
 from kalshi_platform.gatherer.registry import Followers, Registry
 from kalshi_platform.gatherer.reports import WriterReports
+from kalshi_platform.gatherer.snapshot_poller import SnapshotPoller
 from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.service.retry import backoff
@@ -97,6 +100,18 @@ class Gatherer:
             reconcile_seconds=settings.reconcile_seconds,
         )
 
+        self._poller = SnapshotPoller(
+            self._rest,
+            self._registry.listing.followed,
+            self._manager,
+            self._sink.add,
+            self.metrics,
+            settings.gatherer_id,
+            _now_us,
+            interval_seconds=settings.snapshot_seconds,
+            quiet_seconds=settings.settle_seconds,
+        )
+
     async def run(self, stop: asyncio.Event) -> None:
         """Listen until `stop` is set, then write what is still queued.
 
@@ -108,7 +123,7 @@ class Gatherer:
         with serve_status(settings.metrics_host, settings.metrics_port, self.metrics.registry, self.health) as port:
             _log.info("gathering", gatherer=settings.gatherer_id, exchange=settings.ws_url, metrics_port=port)
             writing = asyncio.create_task(self._sink.run())
-            refusal = await _until(stop, writing, self._listen())
+            refusal = await _until(stop, writing, self._listen(stop))
             await self._drain(writing)
         _log.info("stopped")
         if refusal is not None:
@@ -136,21 +151,25 @@ class Gatherer:
             _log.warning("rows wait in the spool, the next start writes them", rows=spooled)
 
     def health(self) -> Mapping[str, Any]:
-        """Connections and queues; healthy while every connection that has work is open."""
+        """Connections and queues; healthy once the markets are known, while every connection that has work is open."""
         connections = {one.name: one.router is not None for one in self._manager.connections}
+        is_open = all(one.router is not None or not one.has_work for one in self._manager.connections)
         return {
-            "healthy": all(one.router is not None or not one.has_work for one in self._manager.connections),
+            "healthy": self._registry.has_walked and is_open,
             "gatherer": self._settings.gatherer_id,
             "connections": connections,
             "queued": self._sink.queued(),
             "spooled": self._sink.spooled(),
         }
 
-    async def _listen(self) -> None:
+    async def _listen(self, stop: asyncio.Event) -> None:
         async with self._rest, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registry.run())
             tasks.create_task(self._manager.run())
+            if self._settings.snapshot_seconds:
+                tasks.create_task(self._poller.run())
             tasks.create_task(keep_closing(self._url, self._started_us, _retry_waits))
+            tasks.create_task(keep_up(self._url, Home.GATHERER, stop, _today))
 
     def _on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
         self._registry.on_lifecycle(frame)
@@ -174,6 +193,7 @@ def _policies(settings: Settings) -> Mapping[str, FlushPolicy]:
         schema.ORDERBOOK_DELTAS.name: FlushPolicy(settings.deltas_batch_rows, settings.deltas_flush_ms / 1000),
         schema.TICKERS.name: FlushPolicy(settings.tickers_batch_rows, settings.tickers_flush_ms / 1000),
         schema.ORDERBOOK_SNAPSHOTS.name: FlushPolicy(settings.snapshots_batch_rows, settings.snapshots_flush_ms / 1000),
+        schema.CAPTURE_SESSIONS.name: FlushPolicy(5000, 0.25),  # a start opens one for every market
     }
 
 
@@ -190,6 +210,10 @@ async def _until(
         working.cancel()
         await asyncio.wait([stopping, working])
     return None if working.cancelled() else working.exception()
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _now_us() -> int:

@@ -25,6 +25,7 @@ from kalshi_platform.core.messages import (
 from kalshi_platform.core.records import GapRow, check_ticker
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.codes import MARKET_LIMIT
 from kalshi_platform.exchange.events import (
     Ended,
     Event,
@@ -39,7 +40,7 @@ from kalshi_platform.exchange.events import (
     Started,
     Unanswered,
 )
-from kalshi_platform.exchange.session import MARKET_LIMIT, Channel, Session
+from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.exchange.subscriptions import SERVED_BY
 from kalshi_platform.gatherer.coverage import Cause, Coverage, End, Hole
 from kalshi_platform.gatherer.healing import Healing
@@ -87,7 +88,6 @@ class Router:
         self._reported = CaptureCounts()
         self._asked_ms = 0
         self._latest = (0, 0)
-        self._received_us = 0
         self._healing = Healing(session, capture)
         self._silent: set[str] = set()
         self.crowded_out: list[str] = []
@@ -104,11 +104,15 @@ class Router:
             self._capture.missed(saved)
             events = self._session.receive_rejected(saved, received_us)
         else:
-            events = self._session.receive(frame, received_us)
             self._note_sending(frame, received_us)
+            if type(frame) is DeltaFrame and self._session.takes_next(frame, received_us):
+                self._record_change(frame, raw, received_us)
+                events = []
+            else:
+                events = self._session.receive(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
-        self._received_us = received_us
+        self._coverage.last_us = received_us
 
     def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.
@@ -254,6 +258,16 @@ class Router:
         if sent_ms is not None:
             self._sending.observe(max(0, received_us / MILLISECOND - sent_ms) * MILLISECOND / SECOND)
 
+    def _record_change(self, frame: DeltaFrame, raw: bytes, received_us: int) -> None:
+        """A change in its place, the most frequent of all frames by far."""
+        self.heard_data = True
+        row = self._capture.usual_change(frame, received_us)
+        if row is None:
+            self._record(frame, raw, received_us)
+            return
+        self._sink.add(row)
+        self._note_lag(row.exchange_ts // MILLISECOND, received_us)
+
     def _record(self, frame: Frame, raw: bytes, received_us: int, *, is_late: bool = False) -> None:
         if isinstance(frame, LifecycleFrame | MultivariateLifecycleFrame):
             self._on_lifecycle(frame)
@@ -269,10 +283,13 @@ class Router:
         if isinstance(frame, SnapshotFrame) and not is_late:
             self._note_book(frame.msg.market_ticker, received_us)
         if isinstance(frame, DeltaFrame | TradeFrame | TickerFrame) and frame.msg.ts_ms is not None:
-            received_ms = received_us // MILLISECOND
-            lag_ms = max(0, received_ms - frame.msg.ts_ms)
-            self._latest = (received_ms, lag_ms)
-            self._received.observe(lag_ms * MILLISECOND / SECOND)
+            self._note_lag(frame.msg.ts_ms, received_us)
+
+    def _note_lag(self, exchange_ms: int, received_us: int) -> None:
+        received_ms = received_us // MILLISECOND
+        lag_ms = max(0, received_ms - exchange_ms)
+        self._latest = (received_ms, lag_ms)
+        self._received.observe(lag_ms * MILLISECOND / SECOND)
 
     def _note_book(self, ticker: str, now_us: int) -> None:
         """A whole book came: its market is heard from now on, unless it was given up meanwhile."""

@@ -165,6 +165,17 @@ class GathererMetrics:
             ["kind"],
             registry=self.registry,
         )
+        self.comparisons = Counter(
+            "kalshi_gatherer_book_comparisons",
+            "Live books held against REST's: equal, different, moved meanwhile, unknown.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.snapshot_round = Gauge(
+            "kalshi_gatherer_snapshot_round_seconds",
+            "How long the last round of snapshots took.",
+            registry=self.registry,
+        )
         self.lag = SpreadHistogram(
             "kalshi_gatherer_message_lag_seconds",
             "From the exchange's stamp to a stage: sending, received, committed.",

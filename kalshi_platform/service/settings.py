@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(
         300.0, ge=1, description="Time between two walks over the exchange's whole list of markets."
     )
+    snapshot_seconds: float = Field(
+        900.0,
+        ge=0,
+        description="Time between two rounds of snapshots of every book, compared with the live ones; 0 is never.",
+    )
     checkpoint_seconds: int = Field(3600, ge=1, description="Interval of the exchange's clock at which books are kept.")
     settle_seconds: float = Field(
         5.0, ge=0, description="How late a message may come: checkpoints and watermarks wait for it."

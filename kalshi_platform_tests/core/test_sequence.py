@@ -14,6 +14,13 @@ def test_counting_starts_at_one() -> None:
     assert places(SequenceCounter(), 3) == ["AHEAD"]
 
 
+def test_the_number_that_is_due_is_taken_and_no_other() -> None:
+    """The short question has the long one's answer, and leaves what is unusual to it."""
+    counter = SequenceCounter()
+    assert [counter.is_next(number) for number in (1, 2, 2, 5, 3)] == [True, True, False, False, True]
+    assert places(counter, 5, 4, 6) == ["AHEAD", "LATE", "NEXT"]
+
+
 def test_counting_goes_on_behind_a_hole() -> None:
     """One hole is one finding."""
     assert places(SequenceCounter(), 1, 5, 6) == ["NEXT", "AHEAD", "NEXT"]

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import asyncpg
 import pytest
 
-from kalshi_platform.core.schema import STREAM_TABLES, TRADES, Home
+from kalshi_platform.core.schema import STREAM_TABLES, TRADES, Home, Table
 from kalshi_platform.database.migrations import migrate_async
 from kalshi_platform.database.partitions import PartitionKeeper, ensure_partitions, partition_name
 
@@ -167,3 +167,36 @@ async def test_partitions_on_every_server(new_empty_database: Callable[[], str])
     assert [await ensure_partitions(session, table, [DAY]) for table in STREAM_TABLES] == [1, 1, 1, 1]
     await session.execute(INSERT_TRADE, "2026-11-21 12:00+00")
     await session.close()
+
+
+PARTS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::text::regclass ORDER BY 1"
+
+
+async def parts(connection: asyncpg.Connection, table: Table) -> list[str]:
+    """Names of a table's partitions."""
+    return [row[0] for row in await connection.fetch(PARTS, table.name)]
+
+
+async def test_hours_where_the_policy_says_so(connection: asyncpg.Connection) -> None:
+    """A day becomes 24 partitions, each of exactly its hour; a day that was begun in hours is finished in hours."""
+    await connection.execute("UPDATE table_policies SET partition_hours = 1 WHERE table_name = 'trades'")
+    assert await ensure_partitions(connection, TRADES, [DAY]) == 1
+    assert await parts(connection, TRADES) == [f"trades_20261121_{hour:02}" for hour in range(24)]
+    for moment in ("2026-11-21 07:00:00+00", "2026-11-21 07:59:59.999999+00", "2026-11-21 23:59:59.999999+00"):
+        await connection.execute(INSERT_TRADE, moment)
+    assert await count_rows(connection, "trades_20261121_07") == 2
+    await connection.execute("DROP TABLE trades_20261121_05")
+    await connection.execute("UPDATE table_policies SET partition_hours = 24 WHERE table_name = 'trades'")
+    assert await ensure_partitions(connection, TRADES, [DAY]) == 1
+    assert len(await parts(connection, TRADES)) == 24
+    assert await ensure_partitions(connection, TRADES, [DAY, DAY + timedelta(days=1)]) == 1
+    assert (await parts(connection, TRADES))[-1] == "trades_20261122"
+    await connection.execute("UPDATE table_policies SET partition_hours = 1 WHERE table_name = 'trades'")
+    assert await ensure_partitions(connection, TRADES, [DAY, DAY + timedelta(days=1)]) == 0
+
+
+async def test_only_days_and_hours_are_policies(connection: asyncpg.Connection) -> None:
+    """Other widths could overlap."""
+    for change in ("partition_hours = 6", "keep_days = 0", "compress_hours = -1"):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(f"UPDATE table_policies SET {change}")  # noqa: S608

@@ -2,6 +2,7 @@ import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import date
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -127,6 +128,7 @@ async def test_deduplicator_merges_and_moves_cursors(empty_database: str) -> Non
         dedup = await login(Role.DEDUP)
         await dedup.execute(INSERT_TRADE)
         assert await dedup.fetchval(ENSURE) is True
+        assert await dedup.fetchval("SELECT kalshi_index_recent('trades')") is not None
         await dedup.execute(INSERT_CURSOR)
         await dedup.execute(MOVE_CURSOR)
         await dedup.fetch("SELECT * FROM sync_cursors FOR UPDATE")
@@ -144,6 +146,55 @@ async def test_export_only_reads(empty_database: str) -> None:
         assert await export.fetchval("SELECT count(*) FROM trades") == 1
         await can_read_all(export, Home.PRODUCTION)
         await refused(export, *NEVER, INSERT_TRADE, ENSURE, INSERT_CURSOR, MOVE_CURSOR)
+
+
+VIEWS = ["trades", "orderbook_deltas", "orderbook_snapshots", "tickers", "latest_book", "best_bid_offer"]
+METADATA_VIEWS = ["series", "events", "markets", "market_statuses"]
+
+
+async def test_analyst_sees_views_and_nothing_else(empty_database: str) -> None:
+    """Dollars and contracts, no table, no revision, no cursor; nothing can be changed through a view."""
+    async with logins(empty_database, Home.PRODUCTION) as login:
+        dedup, analyst = await login(Role.DEDUP), await login(Role.ANALYST)
+        await dedup.execute(INSERT_TRADE)
+        assert await analyst.fetchval("SELECT size FROM people.trades") == Decimal("0.01")
+        for view in (*VIEWS, *METADATA_VIEWS):
+            await analyst.fetch(f"SELECT * FROM people.{view}")  # noqa: S608
+        await analyst.fetch("SELECT * FROM people.book_at('T', now())")
+        await refused(analyst, *NEVER, INSERT_TRADE, ENSURE, INSERT_CURSOR)
+        await refused(analyst, *(f"SELECT * FROM public.{table.name}" for table in tables_of(Home.PRODUCTION)))  # noqa: S608
+        await refused(
+            analyst,
+            "SELECT * FROM alembic_version",
+            "SELECT kalshi_index_recent('trades')",
+            "UPDATE people.trades SET ticker = 'X'",
+            "INSERT INTO people.series (ticker, seen_at, object) VALUES ('S', now(), '{}')",
+            "DELETE FROM people.trades",
+            "CREATE VIEW people.mine AS SELECT 1",
+        )
+
+
+async def test_catalogue_fills_metadata_and_nothing_else(empty_database: str) -> None:
+    """It describes markets; the record, the cursors and what may be dropped are not its own."""
+    async with logins(empty_database, Home.PRODUCTION) as login:
+        catalogue = await login(Role.CATALOGUE)
+        await catalogue.execute("INSERT INTO series (ticker, seen_at, object) VALUES ('S', now(), '{}')")
+        await catalogue.execute("UPDATE series SET title = 'T'")
+        await refused(catalogue, *NEVER, INSERT_TRADE, ENSURE, INSERT_CURSOR, "DELETE FROM series")
+        await refused(catalogue, "SELECT * FROM trades", "SELECT * FROM lake_proofs", "SELECT * FROM people.trades")
+
+
+@pytest.mark.parametrize("role", [Role.DEDUP, Role.EXPORT, Role.CATALOGUE, Role.ANALYST])
+async def test_only_the_owner_says_what_may_be_dropped(empty_database: str, role: Role) -> None:
+    """Proofs and policies decide over rows, so no daemon can write them."""
+    async with logins(empty_database, Home.PRODUCTION) as login:
+        await refused(
+            await login(role),
+            "INSERT INTO lake_proofs VALUES ('trades', now(), now(), 0, '', '', now())",
+            "UPDATE lake_proofs SET row_count = 0",
+            "UPDATE table_policies SET keep_days = 1",
+            "DELETE FROM table_policies",
+        )
 
 
 async def test_members_may_ask_for_the_revision(empty_database: str) -> None:

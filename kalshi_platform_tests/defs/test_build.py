@@ -27,8 +27,9 @@ def test_everything_resolves() -> None:
 def test_assets_checks_and_sensors_are_those_that_people_know(repository: Any) -> None:
     """A change of this list is a change for operators."""
     assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
-        "production/orderbook_deltas", "production/orderbook_snapshots", "production/sync_cursors",
-        "production/tickers", "production/trades",
+        "production/events", "production/lake_proofs", "production/market_statuses", "production/markets",
+        "production/orderbook_deltas", "production/orderbook_snapshots", "production/series",
+        "production/sync_cursors", "production/table_policies", "production/tickers", "production/trades",
         "raw/orderbook_deltas", "raw/orderbook_snapshots", "raw/tickers", "raw/trades",
     ]  # fmt: skip
     checks = sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys)

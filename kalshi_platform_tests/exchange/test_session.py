@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kalshi_platform.core.messages import Envelope, decode
+from kalshi_platform.core.messages import DeltaFrame, Envelope, decode
 from kalshi_platform.core.sequence import SequenceBreak
 from kalshi_platform.core.units import SECOND, us_from_rfc3339
 from kalshi_platform.exchange.commands import DEADLINE_US, MOST_ATTEMPTS
@@ -337,15 +337,17 @@ def test_error_8_gives_the_channel_up() -> None:
     assert commands(session) == []
 
 
-def test_error_26_tells_which_markets_have_no_room_here() -> None:
-    """Somebody else must follow them; the others stay."""
+def test_error_26_finds_out_how_many_there_is_room_for() -> None:
+    """A chunk that is refused is asked for in halves; what is refused alone somebody else must follow."""
     session = started(["A"])
     session.add_markets(["B", "C"])
     commands(session)
-    assert receive(session, id=2, type="error", sid=1, seq=1, msg={"code": 26, "msg": "limit"}) == [
-        Refused(26, "limit", ("B", "C"))
-    ]
-    assert session.tickers == {"A"}
+    limit = {"code": 26, "msg": "limit"}
+    assert receive(session, id=2, type="error", sid=1, seq=1, msg=limit) == [Refused(26, "limit")]
+    assert [one["params"]["market_tickers"] for one in commands(session)] == [["B"], ["C"]]
+    receive(session, id=3, type="ok", sid=1, seq=2)
+    assert receive(session, id=4, type="error", sid=1, seq=3, msg=limit) == [Refused(26, "limit", ("C",))]
+    assert session.tickers == {"A", "B"}
     assert commands(session) == []
 
 
@@ -447,3 +449,24 @@ def test_hours_know_thursday_s_pause_and_others() -> None:
 def us(text: str) -> int:
     """RFC 3339 to µs."""
     return us_from_rfc3339(text)
+
+
+def test_the_next_change_is_counted_without_a_word_and_what_is_unusual_is_left() -> None:
+    """A wrong number, another channel's frame, an unknown or ended subscription: `receive` must tell."""
+    session = started(["A"])
+    snapshot(session, 1)
+
+    def change(seq: int, sid: int = 1) -> DeltaFrame:
+        body = {"market_ticker": "A", "price_dollars": "0.10", "delta_fp": "1.00", "side": "yes"}
+        frame = decode(json.dumps({"type": "orderbook_delta", "sid": sid, "seq": seq, "msg": body}))
+        assert isinstance(frame, DeltaFrame)
+        return frame
+
+    assert session.takes_next(change(2), NOW)
+    assert not session.takes_next(change(2), NOW)
+    assert not session.takes_next(change(5), NOW)
+    assert not session.takes_next(change(3, sid=9), NOW)
+    assert session.receive(change(3), NOW) == [Heard(change(3))]
+    assert session.takes_next(change(4), NOW)
+    receive(session, type="error", sid=1, seq=5, msg={"code": 25})
+    assert not session.takes_next(change(6), NOW)

@@ -140,6 +140,7 @@ async def test_messages_during_a_walk_outweigh_its_pages(tmp_path: Path) -> None
         assert room.followed == set(one.simulator.exchange.catalogue.markets) - {last} | {"NEW"}
 
 
+@pytest.mark.slow
 async def test_a_market_that_settled_unheard_is_left_at_the_next_walk(tmp_path: Path) -> None:
     """Its message was lost with a connection; REST knows."""
     lively: dict[str, Any] = {"markets": 40, "rate": 20_000.0, "close_market_seconds": 0.05, "new_market_seconds": 0.0}
@@ -274,6 +275,7 @@ async def test_the_exchange_s_pause_is_known_at_once(tmp_path: Path) -> None:
         assert one.registry.hours.windows
 
 
+@pytest.mark.slow
 async def test_the_clock_opens_and_closes_what_says_nothing(tmp_path: Path) -> None:
     """A market far from its opening is not followed yet; one that closed long ago is not any more."""
     async with scene(tmp_path) as one:

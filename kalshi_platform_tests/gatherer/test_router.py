@@ -8,6 +8,7 @@ from typing import Any
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.messages import LifecycleFrame
 from kalshi_platform.core.schema import Table
+from kalshi_platform.core.units import us_from_datetime
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.writer import WriterRow
 from kalshi_platform.exchange.session import Channel, Session
@@ -29,6 +30,7 @@ class Bench:
         self.session = Session([Channel.ORDERBOOK, Channel.LIFECYCLE, *channels], tickers)
         self.capture = Capture("g", 1000)
         self.sink = Sink(database, self, lambda _table: None, _no_waits)
+        self.now = NOW
         self.lifecycle: list[LifecycleFrame] = []
         self.coverage = Coverage("g", "orderbook-1", self.sink.add)
         self.router = Router(self.coverage, self.session, self.capture, self.sink, self.metrics, self.lifecycle.append)
@@ -46,7 +48,7 @@ class Bench:
 
     def feed(self, **frame: Any) -> None:
         """Let a frame arrive."""
-        self.router.feed(json.dumps(frame).encode(), NOW)
+        self.router.feed(json.dumps(frame).encode(), self.now)
 
     def snapshot(self, ticker: str, skip: int = 0) -> None:
         """A book, with frames lost before it."""
@@ -98,6 +100,26 @@ async def test_a_gap_is_recorded_distrusted_and_healed(gatherer_database: str) -
     assert bench.metrics.registry.get_sample_value(
         "kalshi_gatherer_sequence_gaps_total", {"channel": "orderbook_delta"}
     ) == 1  # fmt: skip
+
+
+async def test_a_hole_begins_with_the_last_frame_before_it(gatherer_database: str) -> None:
+    """Whatever kind of frame that was; a session that breaks off ends there as well."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    bench.snapshot("B")
+    for seconds, skip in ((1, 0), (3, 2), (4, 0)):
+        bench.now = NOW + seconds * 1_000_000
+        bench.delta("A", skip=skip)
+    bench.coverage.disconnected(NOW + 9_000_000)
+    await bench.write()
+    gaps = await fetch(
+        gatherer_database,
+        "SELECT cause, from_at, detected_at FROM capture_gaps WHERE channel = 'orderbook_delta' ORDER BY detected_at",
+    )
+    seconds = [(cause, *(round(us_from_datetime(at) - NOW) / 1e6 for at in times)) for cause, *times in gaps]
+    assert seconds == [("sequence", 1, 3), ("disconnected", 4, 9)]
+    ends = await fetch(gatherer_database, "SELECT ended_at FROM capture_sessions WHERE ended_by = 'disconnected'")
+    assert {us_from_datetime(end) - NOW for (end,) in ends} == {4_000_000}
 
 
 async def test_a_lost_snapshot_is_asked_for_again(gatherer_database: str) -> None:

@@ -1,0 +1,49 @@
+"""Numbers for equal things within one millisecond: what makes two equal changes two (design §3).
+
+Kept out: what is counted.
+"""
+
+
+class Occurrences:
+    """How many equal things one stream has shown in a millisecond of one market.
+
+    Within a market the exchange's time never decreases (2,144,497 of 2,144,497 deltas of the recorded tape), so one
+    millisecond's counts are enough, except while frames are awaited that fill a hole: then those since the hole are
+    remembered, for a late frame must not take a number that is taken.
+    """
+
+    __slots__ = ("_counts", "_older", "ms", "position")
+
+    def __init__(self) -> None:
+        self.ms = 0
+        self.position = -1
+        self._counts: dict[tuple[object, ...], int] = {}
+        self._older: dict[int, tuple[int, dict[tuple[object, ...], int]]] | None = None
+
+    def count(self, ms: int, content: tuple[object, ...], remember_from: int | None = None) -> int:
+        """The occurrence of `content` at `ms`, from 0; moves `position`, its index within the millisecond.
+
+        Args:
+            ms: The exchange's time.
+            content: What is counted.
+            remember_from: Milliseconds that are remembered; None for none before the newest.
+        """
+        if ms != self.ms:
+            self._turn_to(ms, remember_from)
+        self.position += 1
+        seen = self._counts.get(content, -1) + 1
+        self._counts[content] = seen
+        return seen
+
+    def _turn_to(self, ms: int, remember_from: int | None) -> None:
+        if remember_from is None and self._older is None and ms > self.ms:
+            self.ms = ms
+            self.position = -1
+            self._counts.clear()
+            return
+        older = self._older or {}
+        older[self.ms] = (self.position, self._counts)
+        self.position, self._counts = older.pop(ms, (-1, {}))
+        self.ms = ms
+        oldest = max([ms, *older]) if remember_from is None else remember_from
+        self._older = {at: kept for at, kept in older.items() if at >= oldest} or None

@@ -1,0 +1,159 @@
+"""Dropping partitions that are older than their policy, and only those whose rows are proven to be in the lake.
+
+Nothing is dropped on anybody's word: every file is read again, its hash and rows compared with its proof, and the
+partition is counted hour by hour while nobody can write to it. Kept out: how a file is read, which the caller brings.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from kalshi_platform.core.schema import Table
+from kalshi_platform.database.catalog import source_identity
+from kalshi_platform.database.partition_list import Partition, partitions_of
+from kalshi_platform.database.proofs import Proof, note_dropped, proofs_between, unproven_hours
+
+FaultOf = Callable[[Proof], str]
+"""Reads a proof's file again: what is wrong with it, or nothing."""
+
+_KEEP_DAYS = "SELECT table_name, keep_days FROM table_policies WHERE keep_days IS NOT NULL"
+_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '500ms'"
+_CURSOR = """
+SELECT next_xid::text::bigint AS next_xid FROM sync_cursors
+WHERE gatherer_id = $1 AND table_name = $2 AND source = $3
+"""
+_SHOWN = 3
+_IN_USE = "it is being read or written; the next pass tries again"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one partition that is older than its policy.
+
+    Attributes:
+        name: The partition.
+        rows: Rows that it held, where they were counted.
+        kept_because: Why it was kept; empty where it was dropped.
+    """
+
+    name: str
+    rows: int
+    kept_because: str = ""
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether somebody was reading or writing; the table's other partitions would fare no better now."""
+        return self.kept_because == _IN_USE
+
+
+async def due_partitions(connection: asyncpg.Connection, tables: Sequence[Table], now: datetime) -> list[Partition]:
+    """The partitions all of whose rows are older than their table's policy."""
+    keep_days = {record["table_name"]: record["keep_days"] for record in await connection.fetch(_KEEP_DAYS)}
+    return [
+        partition
+        for table in tables
+        if table.name in keep_days
+        for partition in await partitions_of(connection, table)
+        if partition.end <= now - timedelta(days=keep_days[table.name])
+    ]
+
+
+async def drop_proven(connection: asyncpg.Connection, partition: Partition, fault_of: FaultOf) -> Verdict:
+    """Drop a partition of production if every hour of it is proven, and its files are what was proven.
+
+    Needs the tables' owner. Waits at most half a second for readers and writers, so that nobody waits long for it.
+    """
+    proofs = await proofs_between(connection, partition.table, partition.start, partition.end)
+    if faults := [fault for proof in proofs if (fault := fault_of(proof))]:
+        return Verdict(partition.name, 0, _some(faults))
+
+    async def is_allowed(counts: Mapping[datetime, int]) -> str:
+        return _unproven(unproven_hours(proofs, dict(counts)))
+
+    return await drop_if(connection, partition, is_allowed, notes_proofs=True)
+
+
+async def drop_merged(
+    connection: asyncpg.Connection,
+    partition: Partition,
+    gatherer_id: str,
+    production: asyncpg.Connection,
+    fault_of: FaultOf,
+) -> Verdict:
+    """Drop a gatherer's partition if production has merged every row of it, and every hour is proven there.
+
+    Args:
+        connection: To the gatherer's database, as the tables' owner.
+        partition: What to drop.
+        gatherer_id: Under which name production reads this database.
+        production: To production, as anybody who may read its cursors and proofs.
+        fault_of: Reads a proof's file again.
+    """
+    proofs = await proofs_between(production, partition.table, partition.start, partition.end)
+    if faults := [fault for proof in proofs if (fault := fault_of(proof))]:
+        return Verdict(partition.name, 0, _some(faults))
+    source = await source_identity(connection)
+
+    async def objection(counts: Mapping[datetime, int]) -> str:
+        newest = await connection.fetchval(
+            f"SELECT ingest_xid::text::bigint FROM {partition.name} ORDER BY ingest_xid DESC LIMIT 1"  # noqa: S608
+        )
+        cursor = await production.fetchrow(_CURSOR, gatherer_id, partition.table.name, source)
+        if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
+            return f"production has not merged all of it from {gatherer_id}"
+        proven = {proof.window_start for proof in proofs}
+        return _unproven([hour for hour in counts if hour not in proven])
+
+    return await drop_if(connection, partition, objection)
+
+
+async def drop_if(
+    connection: asyncpg.Connection,
+    partition: Partition,
+    objection: Callable[[Mapping[datetime, int]], Awaitable[str]],
+    *,
+    notes_proofs: bool = False,
+) -> Verdict:
+    """Drop a partition unless there is an objection, which is heard while nobody can write to it.
+
+    Args:
+        connection: As the tables' owner, in no transaction.
+        partition: What to drop.
+        objection: Given the rows of each hour (by its start); says why the partition must stay, or nothing.
+        notes_proofs: Whether the proofs of its window are to say that the rows are gone.
+    """
+    try:
+        async with connection.transaction():
+            await connection.execute(_LOCK_TIMEOUT)
+            await connection.execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
+            counts = await _rows_by_hour(connection, partition)
+            if reason := await objection(counts):
+                return Verdict(partition.name, sum(counts.values()), reason)
+            await connection.execute(f"ALTER TABLE {partition.table.name} DETACH PARTITION {partition.name}")
+            await connection.execute(f"DROP TABLE {partition.name}")
+            if notes_proofs:
+                await note_dropped(connection, partition.table, partition.start, partition.end)
+    except asyncpg.LockNotAvailableError:
+        return Verdict(partition.name, 0, _IN_USE)
+    return Verdict(partition.name, sum(counts.values()))
+
+
+async def _rows_by_hour(connection: asyncpg.Connection, partition: Partition) -> dict[datetime, int]:
+    records = await connection.fetch(
+        f"SELECT date_trunc('hour', {partition.table.time_column}, 'UTC') AS hour, count(*) AS rows "  # noqa: S608
+        f"FROM {partition.name} GROUP BY 1 ORDER BY 1"
+    )
+    return {record["hour"].astimezone(UTC): record["rows"] for record in records}
+
+
+def _unproven(hours: Sequence[datetime]) -> str:
+    if not hours:
+        return ""
+    return _some([f"{hour:%Y-%m-%d %H:00} is not proven to be in the lake" for hour in hours])
+
+
+def _some(reasons: Sequence[str]) -> str:
+    more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+    return "; ".join(reasons[:_SHOWN]) + more

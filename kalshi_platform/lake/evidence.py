@@ -1,0 +1,128 @@
+"""Reading files of the lake again: what is in them now, and whether that is what it was.
+
+A tally counts the rows of a window and sums every column, so that rows of a database (integers) and of a file
+(decimals) can be compared, whatever their order. Kept out: writing files, and what follows from a difference.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kalshi_platform.core.errors import IntegrityError
+from kalshi_platform.core.schema import Column, Table
+from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.schema import lake_columns
+
+_CHUNK = 2**20
+_LOW_BITS = 2**32 - 1
+_WIDE = pa.decimal128(19, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What rows add up to, in any order: their number, and a sum for each column."""
+
+    rows: int
+    sums: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """One file as it is now.
+
+    Attributes:
+        path: Where it is.
+        sha256: Hash of its bytes, in hexadecimal.
+        window_start: Earliest moment whose rows it holds, as its footer says.
+        window_end: First moment whose rows it does not hold.
+        tally: What its rows add up to; every page was read for it.
+    """
+
+    path: Path
+    sha256: str
+    window_start: datetime
+    window_end: datetime
+    tally: Tally
+
+
+def tally(table: Table, batches: Iterable[pa.RecordBatch], origin: datetime) -> Tally:
+    """Add up rows of a stream table, as they come from production or from the lake.
+
+    Args:
+        table: Whose rows they are.
+        batches: With the lake's columns; prices and sizes as integers or as decimals.
+        origin: Times are counted from here, which keeps sums small.
+    """
+    columns = lake_columns(table)
+    rows, sums = 0, [0] * len(columns)
+    for batch in batches:
+        rows += batch.num_rows
+        for index, column in enumerate(columns):
+            sums[index] += _sum(column, batch.column(column.name), origin)
+    return Tally(rows, tuple(sums))
+
+
+def read_again(lake: Lake, table: Table, hour_start: datetime) -> FileFacts:
+    """Read every byte and every page of one file.
+
+    Raises:
+        IntegrityError: Where there is no such file, or it cannot be read to its end.
+    """
+    path = lake.partition_path(table, hour_start)
+    try:
+        footer = read_footer(lake, table, hour_start)
+        if footer is None:
+            raise IntegrityError(f"{path} is missing")
+        with pq.ParquetFile(path) as file:
+            found = tally(table, file.iter_batches(), footer.window_start)
+        return FileFacts(path, _sha256(path), footer.window_start, footer.window_end, found)
+    except (OSError, pa.ArrowException) as error:
+        raise IntegrityError(f"{path} cannot be read: {error}") from error
+
+
+def fault_of(path: Path, rows: int, sha256: str) -> str:
+    """What is wrong with a file that is known to hold so many rows in exactly these bytes; empty where nothing is."""
+    try:
+        if _sha256(path) != sha256:
+            return f"{path} is not the file that was proven"
+        found = pq.read_metadata(path).num_rows
+    except FileNotFoundError:
+        return f"{path} is missing"
+    except (OSError, pa.ArrowException) as error:
+        return f"{path} cannot be read: {error}"
+    return "" if found == rows else f"{path} holds {found} rows, not the {rows} that were proven"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sum(column: Column, values: pa.Array, origin: datetime) -> int:
+    if pa.types.is_list(values.type):
+        return _sum(column, values.flatten(), origin)
+    if column.unit is not None:
+        total = pc.sum(values if pa.types.is_decimal(values.type) else values.cast(_WIDE)).as_py()
+        scale = column.unit.value if pa.types.is_decimal(values.type) else 0
+        return int(Decimal(total or 0).scaleb(scale))
+    return pc.sum(_as_int64(values, origin)).as_py() or 0
+
+
+def _as_int64(values: pa.Array, origin: datetime) -> pa.Array:
+    if pa.types.is_timestamp(values.type):
+        moments = values.cast(pa.timestamp("us", tz="UTC"))
+        return pc.subtract(moments, pa.scalar(origin.astimezone(UTC), moments.type)).cast(pa.int64())
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return pc.binary_length(values).cast(pa.int64())
+    return pc.bit_wise_and(values.cast(pa.int64()), pa.scalar(_LOW_BITS, pa.int64()))

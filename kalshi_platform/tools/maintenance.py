@@ -1,0 +1,207 @@
+"""One pass of care for a database: partitions ahead, closed ones finished, hours proven, what is due dropped.
+
+Run as the tables' owner, every so often, by `kalshi-platform maintain`. Each step says what it did and why it left
+something; a pass that was killed is simply repeated. Kept out: how each step works (the rooms database and lake).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+
+from kalshi_platform.core.errors import IntegrityError, PlatformError
+from kalshi_platform.core.masking import masked
+from kalshi_platform.core.schema import STREAM_TABLES, Home, Table
+from kalshi_platform.database import export
+from kalshi_platform.database.closing import close_partitions
+from kalshi_platform.database.errors import DatabaseUnreachableError
+from kalshi_platform.database.migrations import check_revision
+from kalshi_platform.database.partitions import ensure_ahead
+from kalshi_platform.database.proofs import Proof, proofs_between, record_proof
+from kalshi_platform.database.retention import Verdict, drop_merged, drop_proven, due_partitions
+from kalshi_platform.lake.evidence import FileFacts, fault_of, read_again, tally
+from kalshi_platform.lake.layout import HOUR, Lake
+
+_ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
+_EVER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Report:
+    """What a pass did.
+
+    Attributes:
+        made: Partitions' days that were made ahead.
+        closed: Partitions that were finished.
+        proven: Hours of the lake that were found to hold what production holds, as "table hour".
+        disputed: Hours that do not, with the difference.
+        verdicts: What became of each partition older than its policy.
+    """
+
+    made: int = 0
+    closed: list[str] = field(default_factory=list)
+    proven: list[str] = field(default_factory=list)
+    disputed: list[str] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+async def maintain_production(url: str, lake: Lake, now: datetime, silence: float = 60.0) -> Report:
+    """One pass over production.
+
+    Args:
+        url: Production, as the tables' owner.
+        lake: Where the files are that prove what may be dropped.
+        now: The time.
+        silence: Seconds after which a gatherer does not hold back the watermark.
+    """
+    await check_revision(url, Home.PRODUCTION)
+    marks = await asyncio.to_thread(export.watermark, url, STREAM_TABLES, silence)
+    report = Report()
+    async with _session(url) as connection:
+        await _alone(connection)
+        report.made = await ensure_ahead(connection, now.date())
+        report.closed = await close_partitions(connection, STREAM_TABLES, marks)
+        for table in STREAM_TABLES:
+            if (mark := marks[table.name]) is not None:
+                await _prove_new_hours(connection, url, lake, table, mark, report)
+        for table in STREAM_TABLES:
+            await _drop_due(connection, url, lake, table, now, report)
+    return report
+
+
+async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | None, now: datetime) -> Report:
+    """One pass over a gatherer; without production's address, which knows what was merged, nothing is dropped."""
+    await check_revision(url, Home.GATHERER)
+    report = Report()
+    async with _session(url) as connection:
+        await _alone(connection)
+        report.made = await ensure_ahead(connection, now.date())
+        due = await due_partitions(connection, STREAM_TABLES, now)
+        if production_url is None:
+            reason = "nobody knows whether it was merged: KALSHI_PRODUCTION_DATABASE_URL is not set"
+            report.verdicts = [Verdict(partition.name, 0, reason) for partition in due]
+            return report
+        async with _session(production_url) as production:
+            for partition in due:
+                report.verdicts.append(await drop_merged(connection, partition, gatherer_id, production, _file_fault))
+                if report.verdicts[-1].is_in_use:
+                    break
+    return report
+
+
+async def _drop_due(
+    connection: asyncpg.Connection, url: str, lake: Lake, table: Table, now: datetime, report: Report
+) -> None:
+    for partition in await due_partitions(connection, [table], now):
+        await _prove_changed_hours(connection, url, lake, table, (partition.start, partition.end), report)
+        report.verdicts.append(await drop_proven(connection, partition, _file_fault))
+        if report.verdicts[-1].is_in_use:
+            break
+
+
+async def prove_hour(connection: asyncpg.Connection, url: str, lake: Lake, table: Table, hour_start: datetime) -> str:
+    """Compare one file with production, row by row of every column's sum; note it where they agree.
+
+    Args:
+        connection: To production, as the tables' owner.
+        url: The same database, for reading it as Arrow.
+        lake: Where the file is.
+        table: Whose rows.
+        hour_start: Which hour.
+
+    Returns:
+        Why it is not proven; empty where it is.
+    """
+    try:
+        facts, difference = await asyncio.to_thread(_compared, url, lake, table, hour_start)
+    except IntegrityError as error:
+        return str(error)
+    if difference:
+        return difference
+    end = hour_start + HOUR
+    proof = Proof(hour_start, end, facts.tally.rows, facts.sha256, str(facts.path))
+    if not await record_proof(connection, table, proof):
+        return f"{facts.path} was proven before its rows were dropped, and has been written anew since"
+    return ""
+
+
+def _compared(url: str, lake: Lake, table: Table, hour_start: datetime) -> tuple[FileFacts, str]:
+    facts = read_again(lake, table, hour_start)
+    if (facts.window_start, facts.window_end) != (hour_start, hour_start + HOUR):
+        return facts, f"{facts.path} does not hold its whole hour"
+    with export.read_window(url, table, hour_start, hour_start + HOUR) as batches:
+        found = tally(table, batches, hour_start)
+    if found == facts.tally:
+        return facts, ""
+    if found.rows != facts.tally.rows:
+        return facts, f"{facts.path} holds {facts.tally.rows} rows, production {found.rows}"
+    return facts, f"{facts.path} holds other values than production"
+
+
+async def _prove_new_hours(
+    connection: asyncpg.Connection, url: str, lake: Lake, table: Table, mark: datetime, report: Report
+) -> None:
+    """Prove the files of hours that are complete and that nobody has looked at yet."""
+    known = {proof.window_start for proof in await proofs_between(connection, table, *_EVER)}
+    for hour in lake.hours(table):
+        if hour + HOUR <= mark and hour not in known:
+            _note(report, table, hour, await prove_hour(connection, url, lake, table, hour))
+
+
+async def _prove_changed_hours(
+    connection: asyncpg.Connection,
+    url: str,
+    lake: Lake,
+    table: Table,
+    window: tuple[datetime, datetime],
+    report: Report,
+) -> None:
+    """An hour that was exported again, because rows came late, is proven anew while production can still say."""
+    for proof in await proofs_between(connection, table, *window):
+        if proof.dropped_at is None and _file_fault(proof):
+            _note(report, table, proof.window_start, await prove_hour(connection, url, lake, table, proof.window_start))
+
+
+def _note(report: Report, table: Table, hour: datetime, difference: str) -> None:
+    name = f"{table.name} {hour.astimezone(UTC):%Y-%m-%d %H:00}"
+    if difference:
+        report.disputed.append(f"{name}: {difference}")
+    else:
+        report.proven.append(name)
+
+
+def _file_fault(proof: Proof) -> str:
+    return fault_of(Path(proof.path), proof.row_count, proof.sha256)
+
+
+async def _alone(connection: asyncpg.Connection) -> None:
+    if not await connection.fetchval(_ONE_AT_A_TIME):
+        raise PlatformError("another `kalshi-platform maintain` is at work on this database; let it finish")
+
+
+@asynccontextmanager
+async def _session(url: str) -> AsyncIterator[asyncpg.Connection]:
+    try:
+        connection = await asyncpg.connect(url, server_settings={"application_name": "kalshi-platform maintain"})
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnreachableError(f"cannot use the database at {masked(url)}: {error}") from error
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def lines(report: Report) -> Sequence[str]:
+    """A report for people."""
+    said = [f"made {report.made} partitions ahead"] if report.made else []
+    said += [f"finished {name}" for name in report.closed]
+    said += [f"proven {name}" for name in report.proven]
+    said += [f"NOT proven {reason}" for reason in report.disputed]
+    for verdict in report.verdicts:
+        kept = f"kept {verdict.name}: {verdict.kept_because}"
+        said.append(kept if verdict.kept_because else f"dropped {verdict.name}, {verdict.rows} rows")
+    return said

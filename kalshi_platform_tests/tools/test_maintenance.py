@@ -1,0 +1,309 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from kalshi_platform.core.errors import PlatformError
+from kalshi_platform.core.records import DeltaRow
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Home
+from kalshi_platform.core.units import us_from_datetime
+from kalshi_platform.database import export
+from kalshi_platform.database.bulk import insert_new
+from kalshi_platform.database.catalog import source_identity
+from kalshi_platform.database.partitions import ensure_partitions
+from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.writer import write_partition
+from kalshi_platform.service.settings import Settings
+from kalshi_platform.tools.maintenance import Report, lines, maintain_gatherer, maintain_production
+from kalshi_platform.tools.maintenance_loop import maintain_until
+
+NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
+MUCH_LATER = NOON + timedelta(days=100)
+NAMES = ["orderbook_deltas_20260801_12", "orderbook_deltas_20260801_13"]
+
+
+def delta(minutes: float, ticker: str = "A") -> DeltaRow:
+    """A change so long after noon."""
+    at = us_from_datetime(NOON + timedelta(minutes=minutes))
+    return DeltaRow(at, ticker, True, 400_000, 100, 0, 0, 1, 1, at + 12_000)
+
+
+ROWS = [delta(1), delta(2), delta(3, "B"), delta(61)]
+
+
+async def put(url: str, home: Home, *rows: DeltaRow) -> None:
+    """Rows into a database, with their partitions."""
+    connection = await asyncpg.connect(url)
+    await ensure_partitions(connection, ORDERBOOK_DELTAS, [NOON.date()])
+    given = [row if home is Home.GATHERER else (*row[:8], row[9]) for row in rows]
+    async with connection.transaction():
+        await insert_new(connection, ORDERBOOK_DELTAS, home, given)
+    await connection.close()
+
+
+def exported(url: str, lake: Lake, hour: datetime) -> Path:
+    """The file of an hour, written from production as it is."""
+    with export.read_window(url, ORDERBOOK_DELTAS, hour, hour + HOUR) as batches:
+        return write_partition(lake, ORDERBOOK_DELTAS, hour, batches).path
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake."""
+    return Lake(tmp_path / "lake")
+
+
+@pytest.fixture
+async def production(production_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """Production with an hour of three rows and one of one, merged for long."""
+    await put(production_database, Home.PRODUCTION, *ROWS)
+    connection = await asyncpg.connect(production_database)
+    for hour in {*range(24)} - {12, 13, 14}:  # fewer of them make these tests quicker
+        await connection.execute(f"DROP TABLE orderbook_deltas_20260801_{hour:02}")
+    await connection.execute("UPDATE table_policies SET partition_hours = 24")
+    for table in STREAM_TABLES:
+        await connection.execute(
+            "INSERT INTO sync_cursors (gatherer_id, table_name, source, next_xid, watermark, rows_read, rows_merged) "
+            "VALUES ('g', $1, 's', '1', $2, 0, 0)",
+            table.name,
+            NOON + 3 * HOUR,
+        )
+    yield connection
+    await connection.close()
+
+
+async def partitions(connection: asyncpg.Connection) -> list[str]:
+    """Names of the partitions of deltas that are there, of the day that these tests are about."""
+    found = await connection.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'orderbook_deltas'::regclass"
+    )
+    return sorted(row["name"] for row in found if "_20260801" in row["name"])
+
+
+def kept(report: Report) -> dict[str, str]:
+    """Why each partition that was due is still there."""
+    return {verdict.name: verdict.kept_because for verdict in report.verdicts if verdict.kept_because}
+
+
+async def test_what_is_proven_is_dropped_when_it_is_due(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """Not a day before; the files stay, and the proofs say that they are the only copy now."""
+    files = [exported(production_database, lake, NOON + n * HOUR) for n in range(2)]
+    early = await maintain_production(production_database, lake, NOON + timedelta(days=90))
+    assert len(early.proven) == 2
+    assert await partitions(production) == [*NAMES, "orderbook_deltas_20260801_14"]
+    report = await maintain_production(production_database, lake, MUCH_LATER)
+    assert kept(report) == {}
+    assert [verdict.rows for verdict in report.verdicts if verdict.rows] == [3, 1]
+    assert await partitions(production) == []
+    assert await production.fetchval("SELECT count(*) FROM orderbook_deltas") == 0
+    assert await production.fetchval("SELECT bool_and(dropped_at IS NOT NULL) FROM lake_proofs") is True
+    assert all(file.exists() for file in files)
+
+
+async def test_nothing_is_dropped_without_a_proof(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """The lake has one hour of two: the other stays, and it is said which; hours without rows need no proof."""
+    exported(production_database, lake, NOON)
+    report = await maintain_production(production_database, lake, MUCH_LATER)
+    assert kept(report) == {NAMES[1]: "2026-08-01 13:00 is not proven to be in the lake"}
+    assert await partitions(production) == [NAMES[1]]
+
+
+def remove(file: Path) -> None:
+    """Missing."""
+    file.unlink()
+
+
+def flip(file: Path) -> None:
+    """One bit of one byte, in the middle of the data."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 4] ^= 1
+    file.write_bytes(data)
+
+
+def cut(file: Path) -> None:
+    """The second half is lost."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    """Nothing is left of it."""
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [remove, flip, cut, empty])
+async def test_a_file_that_is_gone_or_damaged_keeps_its_rows(
+    production: asyncpg.Connection, production_database: str, lake: Lake, harm: Callable[[Path], None]
+) -> None:
+    """It was proven once; it is read again before anything is dropped, and once more in the next pass."""
+    files = [exported(production_database, lake, NOON + n * HOUR) for n in range(2)]
+    assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
+    harm(files[0])
+    for _ in range(2):
+        report = await maintain_production(production_database, lake, MUCH_LATER)
+        assert str(files[0]) in kept(report)[NAMES[0]]
+        assert str(files[0]) in report.disputed[0]
+        assert await partitions(production) == [NAMES[0]]
+    assert await production.fetchval("SELECT count(*) FROM orderbook_deltas") == 3
+    assert any("NOT proven" in line for line in lines(report))
+    exported(production_database, lake, NOON)  # it is mended
+    assert kept(await maintain_production(production_database, lake, MUCH_LATER)) == {}
+    assert await partitions(production) == []
+
+
+async def test_a_file_of_other_values_is_no_proof(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """As many rows, but one price differs."""
+    await production.execute("UPDATE orderbook_deltas SET price = 400001 WHERE ticker = 'B'")
+    exported(production_database, lake, NOON)
+    await production.execute("UPDATE orderbook_deltas SET price = 400000 WHERE ticker = 'B'")
+    report = await maintain_production(production_database, lake, MUCH_LATER)
+    assert "other values than production" in report.disputed[0]
+    assert NAMES[0] in kept(report)
+
+
+async def test_a_late_row_keeps_its_hour_until_it_is_exported(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """The proof speaks of three rows, production has four; written anew, the hour is proven anew."""
+    for n in range(2):
+        exported(production_database, lake, NOON + n * HOUR)
+    await maintain_production(production_database, lake, NOON + timedelta(days=1))
+    await put(production_database, Home.PRODUCTION, delta(5, "LATE"))
+    report = await maintain_production(production_database, lake, MUCH_LATER)
+    assert "2026-08-01 12:00 is not proven" in kept(report)[NAMES[0]]
+    exported(production_database, lake, NOON)
+    report = await maintain_production(production_database, lake, MUCH_LATER)
+    assert (kept(report), report.proven) == ({}, ["orderbook_deltas 2026-08-01 12:00"])
+
+
+async def test_what_was_dropped_is_never_proven_anew(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """A straggler after the drop makes a new partition; a file written from it alone proves nothing."""
+    for n in range(2):
+        exported(production_database, lake, NOON + n * HOUR)
+    await maintain_production(production_database, lake, MUCH_LATER)
+    before = await production.fetch("TABLE lake_proofs")
+    await put(production_database, Home.PRODUCTION, delta(6, "STRAGGLER"))
+    exported(production_database, lake, NOON)
+    report = await maintain_production(production_database, lake, MUCH_LATER)
+    assert "is not the file that was proven" in kept(report)["orderbook_deltas_20260801"]
+    assert await production.fetch("TABLE lake_proofs") == before
+
+
+async def test_policies_decide(production: asyncpg.Connection, production_database: str, lake: Lake) -> None:
+    """Without a number of days rows stay for ever, proven or not."""
+    await production.execute("UPDATE table_policies SET keep_days = NULL")
+    for n in range(2):
+        exported(production_database, lake, NOON + n * HOUR)
+    assert (await maintain_production(production_database, lake, MUCH_LATER)).verdicts == []
+
+
+async def test_a_partition_in_use_waits_for_the_next_pass(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """Whoever reads is not disturbed, and nobody queues behind the drop for long."""
+    for n in range(2):
+        exported(production_database, lake, NOON + n * HOUR)
+    await maintain_production(production_database, lake, NOON + timedelta(days=1))
+    async with production.transaction():
+        await production.fetch("SELECT * FROM orderbook_deltas")
+        report = await maintain_production(production_database, lake, MUCH_LATER)
+        assert "next pass" in kept(report)[NAMES[0]]
+    assert kept(await maintain_production(production_database, lake, MUCH_LATER)) == {}
+
+
+FROZEN = "SELECT relallvisible = relpages AND reltuples > 0 FROM pg_class WHERE relname = $1"
+
+
+async def test_closed_partitions_are_finished_once(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """Up to the watermark: what lies beyond it stays open, and what was finished is left alone."""
+    day_after = NOON + timedelta(days=1)
+    assert await production.fetchval(FROZEN, NAMES[0]) is False
+    await production.execute("UPDATE sync_cursors SET watermark = $1", NOON + HOUR)
+    assert (await maintain_production(production_database, lake, day_after)).closed == [NAMES[0]]
+    assert await production.fetchval(FROZEN, NAMES[0]) is True
+    await production.execute("UPDATE sync_cursors SET watermark = $1", NOON + 2 * HOUR)
+    assert (await maintain_production(production_database, lake, day_after)).closed == [NAMES[1]]
+    assert (await maintain_production(production_database, lake, day_after)).closed == []
+
+
+async def test_partitions_are_made_ahead(production: asyncpg.Connection, production_database: str, lake: Lake) -> None:
+    """Today's and tomorrow's, of every stream table."""
+    await maintain_production(production_database, lake, NOON + timedelta(days=30))
+    for name in (
+        "orderbook_deltas_20260901",
+        "trades_20260901",
+        "tickers_20260831",
+        "orderbook_snapshots_20260901",
+    ):
+        assert await production.fetchval("SELECT to_regclass($1) IS NOT NULL", name), name
+
+
+async def test_one_maintenance_at_a_time(production: asyncpg.Connection, production_database: str, lake: Lake) -> None:
+    """A second one says so and leaves."""
+    await production.fetchval("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))")
+    with pytest.raises(PlatformError, match="another `kalshi-platform maintain`"):
+        await maintain_production(production_database, lake, NOON)
+
+
+async def test_a_gatherer_drops_what_is_merged_and_proven(
+    production: asyncpg.Connection, production_database: str, gatherer_database: str, lake: Lake
+) -> None:
+    """Both are asked for: first nobody has read it, then it is not all merged, then not all proven."""
+    await put(gatherer_database, Home.GATHERER, *ROWS)
+    gatherer = await asyncpg.connect(gatherer_database)
+    day = "orderbook_deltas_20260801"
+
+    async def reason(with_production: str | None = production_database) -> str | None:
+        return kept(await maintain_gatherer(gatherer_database, "g", with_production, MUCH_LATER)).get(day)
+
+    assert "KALSHI_PRODUCTION_DATABASE_URL is not set" in (await reason(None) or "")
+    assert await reason() == "production has not merged all of it from g"
+    newest = await gatherer.fetchval("SELECT max(ingest_xid::text::bigint) FROM orderbook_deltas")
+    for next_xid in (newest, newest + 1):
+        await production.execute(
+            "UPDATE sync_cursors SET source = $1, next_xid = $2::text::xid8 WHERE table_name = 'orderbook_deltas'",
+            await source_identity(gatherer),
+            str(next_xid),
+        )
+        wanted = "not merged all" if next_xid == newest else "is not proven to be in the lake"
+        assert wanted in (await reason() or "")
+    files = [exported(production_database, lake, NOON + n * HOUR) for n in range(2)]
+    await maintain_production(production_database, lake, NOON + timedelta(days=1))
+    held = files[1].rename(files[1].with_name("elsewhere"))
+    assert "is missing" in (await reason() or "")
+    held.rename(files[1])
+    assert await reason() is None
+    assert await partitions(gatherer) == []
+    await gatherer.close()
+
+
+async def test_the_command_passes_again_until_it_is_stopped(
+    production: asyncpg.Connection, production_database: str, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what it did, survives a bad pass, and ends with the pause."""
+    monkeypatch.setenv("KALSHI_LAKE_URL", str(lake.root))
+    stop, said = asyncio.Event(), asyncio.Queue[str]()
+    blocked = "SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
+    await production.fetchval(blocked)
+    settings = Settings()
+    work = maintain_until(stop, Home.PRODUCTION, production_database, settings, 0.05, said.put_nowait)
+    running = asyncio.create_task(work)
+    assert "this pass failed" in await asyncio.wait_for(said.get(), 10)
+    await production.fetchval(blocked.replace("advisory_lock", "advisory_unlock"))
+    line = ""
+    while not line.startswith("made "):
+        line = await asyncio.wait_for(said.get(), 10)
+    stop.set()
+    await asyncio.wait_for(running, 10)
