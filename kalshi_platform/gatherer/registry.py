@@ -160,6 +160,7 @@ class Registry:
                 wait = await self.look()
             except ExchangeUnavailable as error:
                 _log.warning("the exchange does not say whether it is open", error=str(error))
+                self._is_open.set()  # nor that it is closed: then its list is worth a try
             except ExchangeRefused as error:
                 self._bear(error)
             await self._sleep(wait)
