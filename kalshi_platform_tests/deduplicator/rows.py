@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from kalshi_platform.core.records import DeltaRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Table
 from kalshi_platform.database.writer import TableWriter, WriterRow
-from kalshi_platform.deduplicator.sync import SyncLoop
+from kalshi_platform.deduplicator.sync import Pace, SyncLoop
 from kalshi_platform.service.metrics import DeduplicatorMetrics
 from kalshi_platform_tests.queries import value
 
@@ -52,7 +52,7 @@ def sync_loops(sources: Mapping[str, str], production: str, *tables: Table) -> l
     """Loops as the daemon makes them, without its pauses."""
     metrics = DeduplicatorMetrics()
     return [
-        SyncLoop(name, url, production, table, 0.01, metrics, no_waits, lambda: 0.0)
+        SyncLoop(name, url, production, table, Pace(0.01, 50_000), metrics, no_waits, lambda: 0.0)
         for name, url in sources.items()
         for table in tables or (ORDERBOOK_DELTAS,)
     ]
