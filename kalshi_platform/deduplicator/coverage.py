@@ -36,18 +36,18 @@ FROM unnest(ARRAY['capture_gaps', 'capture_sessions']) AS name
 _FORGET = "DELETE FROM uncovered_intervals WHERE hour = $1 AND channel = $2"
 _COMPUTE = f"""
 WITH found AS MATERIALIZED (
-    SELECT * FROM kalshi_coverage($1, $3, $3 + interval '1 hour')
+    SELECT * FROM kalshi_coverage($1, $3::timestamptz, $3::timestamptz + interval '1 hour')
 ), pieces AS MATERIALIZED (
     SELECT ticker, lower(piece) AS from_at, upper(piece) AS until_at FROM found, unnest(uncovered) AS piece
 ), kept AS (
     INSERT INTO uncovered_intervals (hour, channel, ticker, from_at, until_at)
-    SELECT $3, $1, ticker, from_at, until_at FROM pieces
+    SELECT $3::timestamptz, $1, ticker, from_at, until_at FROM pieces
 )
 INSERT INTO coverage_hours (hour, channel, markets, uncovered_markets, uncovered_us, gatherers, behind, is_stale)
-SELECT $3, $1, (SELECT count(*) FROM found), (SELECT count(DISTINCT ticker) FROM pieces),
+SELECT $3::timestamptz, $1, (SELECT count(*) FROM found), (SELECT count(DISTINCT ticker) FROM pieces),
        (SELECT coalesce(sum(extract(epoch FROM until_at - from_at) * 1000000), 0)::bigint FROM pieces),
        (SELECT coalesce(string_agg(DISTINCT name, ',' ORDER BY name), '') FROM found, unnest(gatherers) AS name),
-       {_BEHIND.format(hour="$3")}, false
+       {_BEHIND.format(hour="$3::timestamptz")}, false
 ON CONFLICT (hour, channel) DO UPDATE SET
     markets = excluded.markets, uncovered_markets = excluded.uncovered_markets,
     uncovered_us = excluded.uncovered_us, gatherers = excluded.gatherers, behind = excluded.behind,

@@ -58,7 +58,7 @@ _SPAN = """
 SELECT count(*) AS rows, min(xid) AS first, max(xid) AS last FROM (
     SELECT ingest_xid::text::bigint AS xid FROM {table}
     WHERE ingest_xid >= $1::text::xid8 AND ingest_xid < $2::text::xid8 ORDER BY ingest_xid LIMIT $3
-) AS some
+) AS part
 """
 _STREAM_NAMES = [table.name for table in STREAM_TABLES]
 

@@ -48,11 +48,11 @@ async def write(
     await writer.run()
 
 
-def sync_loops(sources: Mapping[str, str], production: str, *tables: Table) -> list[SyncLoop]:
+def sync_loops(sources: Mapping[str, str], production: str, *tables: Table, most_rows: int = 50_000) -> list[SyncLoop]:
     """Loops as the daemon makes them, without its pauses."""
     metrics = DeduplicatorMetrics()
     return [
-        SyncLoop(name, url, production, table, Pace(0.01, 50_000), metrics, no_waits, lambda: 0.0)
+        SyncLoop(name, url, production, table, Pace(0.01, most_rows), metrics, no_waits, lambda: 0.0)
         for name, url in sources.items()
         for table in tables or (ORDERBOOK_DELTAS,)
     ]
