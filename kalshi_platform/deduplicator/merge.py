@@ -39,6 +39,12 @@ ON CONFLICT (gatherer_id, table_name) DO UPDATE SET updated_at = now()
 """
 
 
+_BEGIN = """
+INSERT INTO sync_cursors (gatherer_id, table_name, source, next_xid, rows_read, rows_merged)
+VALUES ($1, $2, '', '0', 0, 0) ON CONFLICT DO NOTHING
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """How far one gatherer's table is merged.
@@ -97,8 +103,11 @@ class Merger:
         self._partitions = PartitionKeeper()
 
     async def cursor(self) -> Cursor:
-        """Where the last merge ended."""
-        return _cursor(await self._production.fetchrow(_READ, *self._names))
+        """Where the last merge ended; there is a row for it from now on, so that it can be locked."""
+        record = await self._production.fetchrow(_READ, *self._names)
+        if record is None:
+            await self._production.execute(_BEGIN, *self._names)
+        return _cursor(record)
 
     async def merge(self, expected: Cursor, source: str, window: Window, rows: BytesIO | None, count: int) -> Merged:
         """Insert a window's rows and move the cursor.

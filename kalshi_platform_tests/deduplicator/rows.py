@@ -14,7 +14,7 @@ from kalshi_platform_tests.queries import value
 T0 = 1_795_219_200_000_000
 """A whole hour, µs since 1970."""
 
-_DEADLINE = 60.0
+_DEADLINE = 20.0
 _POLL = 0.02
 
 
