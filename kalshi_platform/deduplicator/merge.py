@@ -34,7 +34,7 @@ ON CONFLICT (gatherer_id, table_name) DO UPDATE SET
 """
 _EXPECT = """
 INSERT INTO sync_cursors (gatherer_id, table_name, source, next_xid, rows_read, rows_merged)
-SELECT gatherer_id, table_name, '', '0', 0, 0 FROM unnest($1::text[]) AS gatherer_id, unnest($2::text[]) AS table_name
+SELECT gatherer_id, table_name, '', '0', 0, 0 FROM unnest($1::text[], $2::text[]) AS one (gatherer_id, table_name)
 ON CONFLICT (gatherer_id, table_name) DO UPDATE SET updated_at = now()
 """
 

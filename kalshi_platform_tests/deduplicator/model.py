@@ -65,7 +65,12 @@ class Gatherer:
         self.go_back_to(self.random.randint(self.flushed, len(self.log)))
 
     def go_back_to(self, moment: int) -> None:
-        """Only so much of the log is left; the least id that PostgreSQL may go on with."""
+        """Only so much of the log is left; the least id that PostgreSQL may go on with, and a clock gone anywhere.
+
+        The one thing taken for granted: an id that is given out anew is not given out in the very microsecond of its
+        first time.
+        """
+        self.clock_us += self.random.randint(-(10**12), 10**12)
         self.log = self.log[:moment]
         self.flushed = moment
         self.running = {}
