@@ -147,6 +147,10 @@ def judged(url: str, rest: str, pid: int, markets: int, connections: int) -> boo
             f"{followed(url):,} books kept over {opened:.0f} connections after {time.monotonic() - start:.0f} s; "
             f"{now:.2f} GiB, {peak:.2f} GiB at the highest\n"
         )
+        drained = wait(
+            "the flood of first books to be written", lambda: reading().total("kalshi_gatherer_queued_rows") < 1_000
+        )
+        sys.stdout.write(f"the flood of first books was written {drained:.0f} s later\n")
         before = asked(url, "SELECT now()")[0][0]
         left = "SELECT count(*) FROM capture_sessions WHERE ended_by = 'unsubscribed' AND ended_at > $1"
         wait("five listings", lambda: len(delays(url, rest, before)) >= 5, 120)

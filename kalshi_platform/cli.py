@@ -8,19 +8,19 @@ import asyncio
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec, Protocol, TypeVar
 
 import typer
 
+from kalshi_platform.cli_simulate import simulate
 from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, PlatformError
 from kalshi_platform.core.schema import Home
+from kalshi_platform.exchange.rest_filters import MarketStatus
 
 if TYPE_CHECKING:
     from kalshi_platform.service.settings import Settings
-    from kalshi_platform.simulator import FaultOptions
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -126,107 +126,7 @@ def _run_daemon(make: "Callable[[Settings], _Daemon]") -> None:
     raise typer.Exit(run_daemon(lambda stop: make(settings).run(stop)))
 
 
-@app.command()
-@_plainly
-def simulate(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of REST and WebSocket; 0 takes a free one.")] = 8080,
-    markets: Annotated[int, typer.Option(min=1, help="Markets that are open at the start.")] = 100,
-    rate: Annotated[float, typer.Option(min=0, help="Deltas, trades and tickers a second, in total.")] = 500,
-    seed: Annotated[int, typer.Option(help="Fixes names, books and the sequence of events.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0, help="How long traffic lasts; 0 is until SIGUSR1.")] = 0,
-    ledger: Annotated[Path | None, typer.Option(help="NDJSON file that receives all that was sent.")] = None,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(help="An API key: KEY_ID=public.pem. May be repeated; one is made if none is given."),
-    ] = None,
-    ready_file: Annotated[Path | None, typer.Option(help="Where the port is written once it answers.")] = None,
-    connection_cap: Annotated[int, typer.Option(min=1, help="WebSocket connections per key.")] = 200,
-    new_market_seconds: Annotated[
-        float, typer.Option(min=0, help="Average time between new markets; 0 is never.")
-    ] = 10,
-    close_market_seconds: Annotated[
-        float, typer.Option(min=0, help="Average time between closing markets; 0 is never.")
-    ] = 45,
-    new_combo_seconds: Annotated[float, typer.Option(min=0, help="Average time between combos; 0 is never.")] = 0,
-    change_market_seconds: Annotated[
-        float, typer.Option(min=0, help="Average time between pauses, changes of grid and the like; 0 is never.")
-    ] = 0,
-    silent_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of new markets that open without a message.")
-    ] = 0,
-    rest_delay_seconds: Annotated[
-        float, typer.Option(min=0, help="How long REST does not know an announced market.")
-    ] = 0,
-    busy_markets: Annotated[int, typer.Option(min=1, help="Markets that the traffic touches at most.")] = 20_000,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(help="What goes wrong: KIND@MESSAGE[=SECONDS][#CONNECTION], e.g. drop@100. May be repeated."),
-    ] = None,
-    faults: Annotated[Path | None, typer.Option(help="JSON file with an array of faults.")] = None,
-    fault_rate: Annotated[float, typer.Option(min=0, max=1, help="Faults per message by lot.")] = 0,
-    fault_seed: Annotated[int, typer.Option(help="Fixes the lots.")] = 1,
-) -> None:
-    """Run an exchange of your own: Kalshi's REST and WebSocket protocol, with a ledger of everything sent."""
-    from kalshi_platform.service.logs import configure_logs
-    from kalshi_platform.simulator import SimulatorOptions, run
-
-    configure_logs("auto")
-    options = SimulatorOptions(
-        port=port,
-        markets=markets,
-        rate=rate,
-        seed=seed,
-        seconds=seconds,
-        ledger=ledger,
-        keys=_keys(key) if key else _new_key(),
-        ready_file=ready_file,
-        connection_cap=connection_cap,
-        new_market_seconds=new_market_seconds,
-        close_market_seconds=close_market_seconds,
-        new_combo_seconds=new_combo_seconds,
-        change_market_seconds=change_market_seconds,
-        silent_share=silent_share,
-        rest_delay_seconds=rest_delay_seconds,
-        busy_markets=busy_markets,
-        faults=_faults(fault or [], faults, fault_rate, fault_seed),
-    )
-    try:
-        run(options)
-    except OSError as error:
-        raise ConfigurationError(f"cannot run the simulator: {error}") from error
-
-
-def _faults(given: list[str], script: Path | None, rate: float, seed: int) -> "FaultOptions":
-    """What goes wrong on purpose, from the options and a file."""
-    from kalshi_platform.simulator import FaultOptions, parse_fault, read_script
-
-    try:
-        planned = tuple(map(parse_fault, given)) + (read_script(script) if script else ())
-        return FaultOptions(script=planned, rate=rate, seed=seed)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-
-
-def _keys(given: list[str]) -> dict[str, Path]:
-    """`KEY_ID=public.pem` of each key."""
-    keys: dict[str, Path] = {}
-    for one in given:
-        name, separator, path = one.partition("=")
-        if not separator or not name or not Path(path).is_file():
-            raise ConfigurationError(f"--key takes KEY_ID=public.pem, with a file that exists; not {one!r}")
-        keys[name] = Path(path)
-    return keys
-
-
-def _new_key() -> dict[str, Path]:
-    """A key pair beside the caller, with the settings that use it."""
-    from kalshi_platform.simulator import write_key_pair
-
-    private, public = Path("simulator-private.pem"), Path("simulator-public.pem")
-    if not private.exists():
-        write_key_pair(private, public)
-    typer.echo(f"KALSHI_API_KEY_ID=simulator\nKALSHI_PRIVATE_KEY_PATH={private.absolute()}")
-    return {"simulator": public}
+app.command()(_plainly(simulate))
 
 
 @app.command()
@@ -334,21 +234,10 @@ def verify(
         raise typer.Exit(1)
 
 
-class _MarketStatus(StrEnum):
-    """What `GET /markets` may be asked for."""
-
-    ALL = "all"
-    UNOPENED = "unopened"
-    OPEN = "open"
-    PAUSED = "paused"
-    CLOSED = "closed"
-    SETTLED = "settled"
-
-
 @app.command()
 @_plainly
 def markets(
-    status: Annotated[_MarketStatus, typer.Option(help="Only markets in this state.")] = _MarketStatus.OPEN,
+    status: Annotated[MarketStatus, typer.Option(help="Only markets in this state.")] = MarketStatus.OPEN,
     series: Annotated[str | None, typer.Option(help="Only markets of this series.")] = None,
     event: Annotated[str | None, typer.Option(help="Only markets of this event.")] = None,
     combos: Annotated[
@@ -365,16 +254,10 @@ def markets(
     Anybody may: without KALSHI_API_KEY_ID the answers come from a cache up to 15 s old; with a key they are fresh,
     within what the key may spend. Progress goes to standard error, markets to standard output or --output.
     """
-    from kalshi_platform.exchange.rest_filters import MarketFilters
     from kalshi_platform.service.settings import load_settings
-    from kalshi_platform.tools.markets_command import list_markets
+    from kalshi_platform.tools.markets_command import list_markets, wanted
 
-    filters = MarketFilters(
-        status=None if status is _MarketStatus.ALL else status.value,
-        series_ticker=series,
-        event_ticker=event,
-        mve_filter=None if combos or series or event else "exclude",
-    )
+    filters = wanted(status, series, event, combos=combos)
     asyncio.run(list_markets(load_settings(), filters, output, patience, as_json=as_json))
 
 

@@ -4,6 +4,7 @@ Kept out: whether there is a subscription to ask (session).
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import replace
 
 from kalshi_platform.core.units import SECOND
 from kalshi_platform.exchange.commands import Command, Outbox
@@ -58,9 +59,11 @@ class Markets:
         """Asked for, and not wanted."""
         return self.requested - self.wanted.keys()
 
-    def want(self, tickers: Iterable[str]) -> None:
-        """Want these too."""
-        self.wanted.update(dict.fromkeys(tickers))
+    def want(self, tickers: Iterable[str]) -> list[str]:
+        """Want these too; returns those that are to be asked for."""
+        more = dict.fromkeys(tickers)
+        self.wanted.update(more)
+        return [ticker for ticker in more if ticker not in self.requested]
 
     def are_whole(self, untrusted: Set[str]) -> bool:
         """Whether every wanted market was asked for, its book has come, and it is not among those."""
@@ -73,9 +76,8 @@ class Markets:
         self.bookless = set(first)
         return first
 
-    def add(self, sid: int) -> None:
+    def add(self, sid: int, missing: Sequence[str]) -> None:
         """Ask for what is missing."""
-        missing = self.missing
         self._update(sid, "add_markets", missing)
         self.requested.update(missing)
         self.bookless.update(missing)
@@ -115,6 +117,17 @@ class Markets:
         self._update(sid, "delete_markets", left & self.requested)
         self.requested -= left
         self.bookless -= left
+
+    def ask_for_less(self, command: Command) -> None:
+        """The exchange has no room for so many at once: halves find out how many it has room for."""
+        half = len(command.tickers) // 2
+        first, second = command.tickers[:half], command.tickers[half:]
+        self._outbox.send(replace(command, tickers=first))
+        if command.name == "subscribe":
+            self.requested.difference_update(second)  # asked for again once there is a subscription
+            self.bookless.difference_update(second)
+        else:
+            self._outbox.send(replace(command, tickers=second))
 
     def refuse(self, tickers: Iterable[str]) -> tuple[str, ...]:
         """The exchange will not have them; returns those that nobody follows now."""

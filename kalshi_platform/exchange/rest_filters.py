@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 
 _FAMILIES: dict[str, tuple[tuple[str, ...], frozenset[str | None]]] = {
     "created": (("min_created_ts", "max_created_ts"), frozenset({None, "unopened", "open"})),
@@ -10,6 +11,17 @@ _FAMILIES: dict[str, tuple[tuple[str, ...], frozenset[str | None]]] = {
     "updated": (("min_updated_ts",), frozenset({None})),
 }
 """Family of time filters → its parameters, and the statuses that go with it."""
+
+
+class MarketStatus(StrEnum):
+    """States that may be asked for; `all` asks for none."""
+
+    ALL = "all"
+    UNOPENED = "unopened"
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    SETTLED = "settled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

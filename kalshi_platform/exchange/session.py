@@ -18,6 +18,7 @@ from kalshi_platform.core.messages import (
 )
 from kalshi_platform.core.sequence import Place, SequenceBreak
 from kalshi_platform.core.units import SECOND
+from kalshi_platform.exchange import codes
 from kalshi_platform.exchange.commands import LONGEST_WAIT_US, MOST_ATTEMPTS, Command, Outbox, wait_us
 from kalshi_platform.exchange.events import (
     Ended,
@@ -37,13 +38,6 @@ from kalshi_platform.exchange.markets import Markets
 from kalshi_platform.exchange.subscriptions import SERVED_BY, Channel, DataFrame, Subscription, Subscriptions
 
 __all__ = ["Channel", "Session"]
-
-TERMINAL_CODES = frozenset({10, 25})
-"""Channel error and buffer overflow: the subscription is dead, the socket may be healthy (§3.3)."""
-
-UNKNOWN_SID, UNKNOWN_CHANNEL, ALREADY_SUBSCRIBED, MARKET_LIMIT, TOO_FAST = 7, 8, 6, 26, 27
-AGAIN_LATER_CODES = frozenset({10, 17, 18, 25, TOO_FAST})
-"""Answers to a command that may be different in a moment; 17 is retired and was an internal error."""
 
 RECONCILE_US = 60 * SECOND
 """So often the exchange is asked what it serves: a subscription may end without a word (kalshi-pitfalls.md 25)."""
@@ -79,8 +73,7 @@ class Session:
 
     def add_markets(self, tickers: Iterable[str]) -> None:
         """Follow more markets."""
-        self._markets.want(tickers)
-        self._request_markets()
+        self._request_markets(self._markets.want(tickers))
 
     def delete_markets(self, tickers: Iterable[str]) -> None:
         """Stop following markets."""
@@ -271,7 +264,8 @@ class Session:
         self._outbox.settle(channel)
         one = self._subscriptions.start(sid, channel, now_us)
         if channel is Channel.ORDERBOOK:
-            self._request_markets()
+            self._request_markets(self._markets.missing)
+            self._markets.drop(sid, self._markets.unwanted)
         return one, [Started(channel, sid)]
 
     def _ok(self, frame: OkFrame, now_us: int) -> list[Event]:
@@ -314,24 +308,26 @@ class Session:
     def _error(self, frame: ErrorFrame, now_us: int) -> list[Event]:
         code, text = frame.msg.code, frame.msg.msg
         command = self._outbox.answered(frame.id, is_error=True)
-        sid = command.sid if code == UNKNOWN_SID and command is not None else frame.sid
+        sid = command.sid if code == codes.UNKNOWN_SID and command is not None else frame.sid
         one = self._subscriptions.get(sid)
-        if one is not None and (code in TERMINAL_CODES or code == UNKNOWN_SID):
+        if one is not None and (code in codes.TERMINAL or code == codes.UNKNOWN_SID):
             return self._end(one, code, text, now_us) if one.is_alive else []
         return [Refused(code, text, () if command is None else self._refused(command, code, now_us))]
 
     def _refused(self, command: Command, code: int, now_us: int) -> tuple[str, ...]:
         """Live with a refusal; returns the markets that will not be followed."""
-        if code in AGAIN_LATER_CODES:
+        if code in codes.AGAIN_LATER:
             again = replace(command, attempt=command.attempt + 1)
             self._outbox.send_later(again, now_us + wait_us(command.attempt))
-        elif code == UNKNOWN_CHANNEL:
+        elif code == codes.UNKNOWN_CHANNEL:
             self._channels = [channel for channel in self._channels if channel != command.channel]
-        elif code == ALREADY_SUBSCRIBED:
+        elif code == codes.ALREADY_SUBSCRIBED:
             self._reconcile()
+        elif code == codes.MARKET_LIMIT and len(command.tickers) > 1:
+            self._markets.ask_for_less(command)
         elif command.action == "add_markets" or (command.name == "subscribe" and command.tickers):
             refused = self._markets.refuse(command.tickers)
-            self._request_markets()
+            self._request_markets(self._markets.missing)
             return refused
         return ()
 
@@ -366,12 +362,11 @@ class Session:
                 return  # the exchange has no order book subscription without markets
         self._outbox.send(Command("subscribe", channel, tickers=first, attempt=attempt))
 
-    def _request_markets(self) -> None:
+    def _request_markets(self, missing: Sequence[str]) -> None:
         one = self._subscriptions.serving(Channel.ORDERBOOK)
         if one is not None:
-            self._markets.add(one.sid)
-            self._markets.drop(one.sid, self._markets.unwanted)
-        elif self._markets.missing and not self._markets.requested:
+            self._markets.add(one.sid, missing)
+        elif missing and not self._markets.requested:
             self._subscribe(Channel.ORDERBOOK)
 
     def _send_again(self, command: Command) -> None:

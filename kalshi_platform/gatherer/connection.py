@@ -28,6 +28,9 @@ from kalshi_platform.service.metrics import GathererMetrics
 
 SWEEP_SECONDS = 0.25
 
+_WITHOUT_ROWS = (Channel.LIFECYCLE, Channel.MULTIVARIATE_LIFECYCLE)
+"""Channels whose messages change what is followed: full queues are no reason not to hear them."""
+
 _log = structlog.get_logger()
 
 
@@ -189,15 +192,17 @@ class Connection:
             tasks.create_task(self._care(socket, session, router))
 
     async def _receive(self, socket: Socket, session: Session, router: Router) -> None:
-        frames = self._around.metrics.frames.labels(self.role)
+        sink, frames = self._around.sink, self._around.metrics.frames.labels(self.role)
         await _send(socket, session)
         async for raw, received_us in socket:
             frames.inc()
             router.feed(raw, received_us)
-            await _send(socket, session)
-            self.is_blocked = True
-            await self._around.sink.room()
-            self.is_blocked = False
+            for command in session.take_commands():
+                await socket.send(command)
+            if not sink.has_room and self.channel not in _WITHOUT_ROWS:
+                self.is_blocked = True
+                await sink.room()
+                self.is_blocked = False
 
     async def _care(self, socket: Socket, session: Session, router: Router) -> None:
         while True:

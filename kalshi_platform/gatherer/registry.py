@@ -71,6 +71,7 @@ class Registry:
     Attributes:
         listing: The markets.
         hours: When the exchange sends, as it said last; silence in its pauses is no alarm.
+        has_walked: Whether the whole list was walked once.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Registry:
         self._sleep = sleep
         self._is_open = asyncio.Event()
         self._is_walk_due = asyncio.Event()
-        self._has_walked = False
+        self.has_walked = False
         self._schedule_us = -_SCHEDULE_US
         self._shards: set[int] = set()
         self.listing = Listing()
@@ -137,7 +138,7 @@ class Registry:
         rows = [await self._list(status) for status in _LISTED]
         await self._ask_after(listing.end_walk(self._now_us()))
         self._publish(listing.offers())
-        self._has_walked = True
+        self.has_walked = True
         self._report(sum(rows), started_us)
 
     def on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
@@ -159,6 +160,7 @@ class Registry:
                 wait = await self.look()
             except ExchangeUnavailable as error:
                 _log.warning("the exchange does not say whether it is open", error=str(error))
+                self._is_open.set()  # nor that it is closed: then its list is worth a try
             except ExchangeRefused as error:
                 self._bear(error)
             await self._sleep(wait)
@@ -194,7 +196,7 @@ class Registry:
 
     def _bear(self, error: ExchangeRefused) -> None:
         """A refusal before anything is known ends the gatherer; later it would end what still works."""
-        if not self._has_walked:
+        if not self.has_walked:
             raise error
         _log.error("the exchange refuses to be asked; what is followed goes on", error=str(error))
 

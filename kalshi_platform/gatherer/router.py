@@ -25,6 +25,7 @@ from kalshi_platform.core.messages import (
 from kalshi_platform.core.records import GapRow, check_ticker
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.codes import MARKET_LIMIT
 from kalshi_platform.exchange.events import (
     Ended,
     Event,
@@ -39,7 +40,7 @@ from kalshi_platform.exchange.events import (
     Started,
     Unanswered,
 )
-from kalshi_platform.exchange.session import MARKET_LIMIT, Channel, Session
+from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.exchange.subscriptions import SERVED_BY
 from kalshi_platform.gatherer.coverage import Cause, Coverage, End, Hole
 from kalshi_platform.gatherer.healing import Healing

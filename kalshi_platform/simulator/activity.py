@@ -27,6 +27,12 @@ class Activity(Generic[T]):
     def __len__(self) -> int:
         return len(self._members) - len(self._retired)
 
+    @property
+    def spread(self) -> float:
+        """Among how many equal members the traffic might as well be shared."""
+        total = sum(self._weights)
+        return total * total / sum(weight * weight for weight in self._weights) if self._weights else 1.0
+
     def join(self, member: T, rank: int | None = None) -> None:
         """Add a member; without a rank it takes one at random, more often a busy one than not."""
         if rank is None:

@@ -20,7 +20,7 @@ from kalshi_platform.simulator.options import SimulatorOptions
 from kalshi_platform.simulator.order_flow import Delta, OrderFlow, Trade
 from kalshi_platform.simulator.venue import Venue
 
-EVENTS_PER_BURST = 2.1
+EVENTS_PER_BURST = 2.27
 """Deltas, trades and the ticker of an average burst; turns a rate of events into a pace of bursts."""
 
 _OPENS_INTEREST = 0.6
@@ -36,7 +36,7 @@ class Exchange(Venue):
         super().__init__(catalogue, hub, ledger, options.recent_trades)
         self._options = options
         self._random = Random(options.seed)  # noqa: S311 - repeatable traffic, nothing secret
-        self._flow = OrderFlow(self._random)
+        self._flow = OrderFlow(self._random, options.trading)
         self._activity: Activity[Market | int] = Activity(self._random, options.activity_skew)
         """Who may trade: founders by their place, until they are touched for the first time, and latecomers."""
         self._agenda = Agenda(options.rate / EVENTS_PER_BURST)
@@ -52,6 +52,11 @@ class Exchange(Venue):
         for _ in range(self._options.combos):
             self._activity.join(self._lifecycle.found_combo(now_ms))
         self._lifecycle.plan()
+
+    @property
+    def spread(self) -> float:
+        """Among how many markets the traffic is shared, as far as it matters."""
+        return self._activity.spread
 
     def step(self, ts_ms: int) -> int:
         """Let one market live through one moment.

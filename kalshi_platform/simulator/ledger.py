@@ -48,12 +48,16 @@ class Ledger:
 
     def book(self, ts_ms: int, ticker: str, book: Book) -> None:
         """A market was created with this book, or closed and emptied."""
+        if self._file is None:
+            return
         sides = ",".join(f'"{side}":[{_levels(book, side)}]' for side in ("yes", "no"))
         self._note(f'{{"kind":"book","ts_ms":{ts_ms},"ticker":"{ticker}",{sides}}}\n')
 
     def delta(self, ts_ms: int, ticker: str, delta: Delta, handed: Handed) -> None:
         """One level changed."""
         self.deltas += 1
+        if self._file is None:
+            return
         self._note(
             f'{{"kind":"delta","ts_ms":{ts_ms},"ticker":"{ticker}","side":"{delta.side}",'
             f'"price":"{PRICE_TEXT[delta.price]}","delta":"{size_text(delta.change)}",{_handed(handed)}}}\n'
@@ -62,6 +66,8 @@ class Ledger:
     def trade(self, ts_ms: int, trade_id: str, ticker: str, trade: Trade, handed: Handed) -> None:
         """Somebody traded."""
         self.trades += 1
+        if self._file is None:
+            return
         self._note(
             f'{{"kind":"trade","ts_ms":{ts_ms},"trade_id":"{trade_id}","ticker":"{ticker}",'
             f'"yes_price":"{PRICE_TEXT[trade.yes_price]}","no_price":"{PRICE_TEXT[DOLLAR - trade.yes_price]}",'
@@ -72,6 +78,8 @@ class Ledger:
     def ticker(self, ts_ms: int, ticker: str, quote: Quote, handed: Handed) -> None:
         """Best prices, their sizes or the statistics changed."""
         self.tickers += 1
+        if self._file is None:
+            return
         self._note(
             f'{{"kind":"ticker","ts_ms":{ts_ms},"ticker":"{ticker}","price":"{PRICE_TEXT[quote.last_price]}",'
             f'"yes_bid":"{PRICE_TEXT[quote.yes_bid]}","yes_ask":"{PRICE_TEXT[quote.yes_ask]}",'

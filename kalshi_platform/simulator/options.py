@@ -52,6 +52,12 @@ class SimulatorOptions:
     rate: float = 500.0
     """Deltas, trades and tickers per second in total; 0 is an exchange without traffic."""
 
+    swing: float = 1.0
+    """How much busy and quiet seconds differ: 1 is as recorded, less where many markets share the rate; 0 is steady."""
+
+    trading: float = 1.0
+    """How much is traded: 1 is as recorded, where one change in fifty-five is a trade; more for tests of trades."""
+
     seed: int = 1
     """Fixes the names, the books and the sequence of everything that happens; only the clock is real."""
 
@@ -91,16 +97,16 @@ class SimulatorOptions:
     close_market_seconds: float = 45.0
     """Average time between two closing markets, at the asked rate; 0 is never."""
 
-    new_combo_seconds: float = 0.0
+    new_combo_seconds: float = 60.0
     """Average time between two new combos (`KXMVE…`), at the asked rate; 0 is never."""
 
-    change_market_seconds: float = 0.0
+    change_market_seconds: float = 30.0
     """Average time between the rarer events: pause and return, another close date, grid, title or fee; 0 is never."""
 
-    silent_share: float = 0.0
+    silent_share: float = 0.3
     """Share of new markets that open later and without a message, with an empty book."""
 
-    rest_delay_seconds: float = 0.0
+    rest_delay_seconds: float = 0.3
     """How long a new market, already announced on sockets, is still 404 on REST."""
 
     activity_skew: float = 1.0
@@ -144,6 +150,8 @@ class SimulatorOptions:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in (
             "rate",
+            "swing",
+            "trading",
             "seconds",
             "new_market_seconds",
             "close_market_seconds",

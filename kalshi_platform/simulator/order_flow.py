@@ -1,8 +1,7 @@
 """What people do to a book: seeded bursts of orders, cancellations and trades within one millisecond.
 
 A burst is applied to the book while it is made and returned as the facts to publish. Which market it strikes is
-`activity`'s choice, who hears of it the exchange's. Shares are set after the recorded tape: about 16 % of deltas
-fractional, about half of them in company, equal ones among them, each non-block trade with its delta.
+`activity`'s choice, who hears of it the exchange's. Lengths and shares are those of recorded traffic (`calibration`).
 """
 
 from math import exp
@@ -11,17 +10,22 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from kalshi_platform.simulator.book import OPPOSITE, Book, Side
+from kalshi_platform.simulator.calibration import DELTAS_PER_MS, TRADES_PER_MS, Lengths
 from kalshi_platform.simulator.prices import DOLLAR, PriceStructure
 
-_SWEEPS = 0.05
-_TWINS = 0.01
-_BLOCKS = 0.002
-_ONE_MORE = 0.3
+_SWEEPS = 0.0165
+_TWINS = 0.0008
+_BLOCKS = 0.001
+_MOVES = 0.6
 _TARGET_LEVELS = 12
-_FRACTIONAL_ORDERS = 0.085
-_FRACTIONAL_FILLS = 0.6
+_FRACTIONAL_ORDERS = 0.045
+_FRACTIONAL_FILLS = 0.585
+_EQUAL_FILLS = 0.05
 _TRADE_FIRST = 0.007
 _ONE_SIDED_OPENINGS = 0.05
+
+_DELTAS = Lengths(DELTAS_PER_MS)
+_FILLS = Lengths(TRADES_PER_MS)
 
 _ORDER_SIZES = tuple(100 * (1 + int(exp(NormalDist(2.5, 1.3).inv_cdf((n + 0.5) / 4096)))) for n in range(4096))
 """Whole order sizes, log-normal; drawn from a table because a book needs two dozen at once."""
@@ -48,10 +52,16 @@ Fact = Delta | Trade
 
 
 class OrderFlow:
-    """Makes bursts; everything it decides comes from one random source."""
+    """Makes bursts; everything it decides comes from one random source.
 
-    def __init__(self, random: Random) -> None:
+    Args:
+        random: That source.
+        trading: How much more is traded than was recorded.
+    """
+
+    def __init__(self, random: Random, trading: float = 1.0) -> None:
         self._random = random
+        self._sweeps = _SWEEPS * trading
 
     def open_book(self, book: Book, structure: PriceStructure) -> None:
         """Fill an empty book around a random value; a few markets have one side only."""
@@ -73,14 +83,32 @@ class OrderFlow:
         chance = self._random.random()
         if chance < _BLOCKS:
             return [self._block_trade(structure)]
-        if chance < _BLOCKS + _SWEEPS:
+        if chance < _BLOCKS + self._sweeps:
             return self._sweep(book) or [self._quote(book, structure)]
-        if chance < _BLOCKS + _SWEEPS + _TWINS:
+        if chance < _BLOCKS + self._sweeps + _TWINS:
             return self._twins(book, structure)
-        facts: list[Fact] = [self._quote(book, structure)]
-        while self._random.random() < _ONE_MORE:
-            facts.append(self._quote(book, structure))
+        return self._company(book, structure, _DELTAS.draw(self._random.random()))
+
+    def _company(self, book: Book, structure: PriceStructure, length: int) -> list[Fact]:
+        """So many changes: orders that come and go, and pairs in which one order moves to another price."""
+        facts: list[Fact] = []
+        while len(facts) < length:
+            if length - len(facts) >= 2 and self._random.random() < _MOVES:
+                facts += self._move(book, structure)
+            else:
+                facts.append(self._quote(book, structure))
         return facts
+
+    def _move(self, book: Book, structure: PriceStructure) -> list[Fact]:
+        """One order taken away and put down somewhere else on its side."""
+        side = self._side_with_room(book, structure)
+        if not book.levels[side]:
+            return [self._quote(book, structure)]
+        away = self._cancellation(book, side)
+        book.apply(*away)
+        back = Delta(side, self._order_price(book, side, structure), -away.change)
+        book.apply(*back)
+        return [away, back]
 
     def _quote(self, book: Book, structure: PriceStructure) -> Delta:
         """One order more or less, pulling each side towards its usual number of levels."""
@@ -151,9 +179,9 @@ class OrderFlow:
         """A taker hits the best level of the other side, order after order; nothing if nobody is there."""
         taker = self._side()
         maker = OPPOSITE[taker]
-        fills = 1 if self._random.random() < 0.6 else 2 + int(self._random.random() * 4)
+        fills = _FILLS.draw(self._random.random())
         share = book.best_size(maker) // fills
-        equal = self._part(share, _FRACTIONAL_FILLS) if share and self._random.random() < 0.5 else 0
+        equal = self._part(share, _FRACTIONAL_FILLS) if share and self._random.random() < _EQUAL_FILLS else 0
         facts: list[Fact] = []
         for _ in range(fills):
             if not book.levels[maker]:

@@ -4,7 +4,10 @@ What the events are, `exchange` decides.
 """
 
 import time
+from math import exp, sqrt
+from random import Random
 
+from kalshi_platform.simulator.calibration import PEAK_OVER_MEAN, SWING_MEMORY, SWING_SIGMA
 from kalshi_platform.simulator.clock import Clock
 from kalshi_platform.simulator.exchange import Exchange
 
@@ -17,13 +20,15 @@ class Pace:
 
     Args:
         exchange: Where it happens.
-        rate: Events per second of the exchange's clock.
+        rate: Events per second of the exchange's clock, on average.
         clock: That clock.
+        swing: How busy and quiet seconds follow each other.
     """
 
     is_over = False
 
-    def __init__(self, exchange: Exchange, rate: float, clock: Clock) -> None:
+    def __init__(self, exchange: Exchange, rate: float, clock: Clock, swing: "Swing") -> None:
+        self._swing = swing
         self._exchange = exchange
         self._rate = rate
         self._clock = clock
@@ -47,7 +52,7 @@ class Pace:
         Stamps spread over the milliseconds since then and lie after those of the last beat: a client that subscribes
         between two beats never sees half of a millisecond. A clock that was set back is waited for.
         """
-        self._owed = min(self._owed + self._rate * elapsed, self._most_owed)
+        self._owed = min(self._owed + self._rate * self._swing.at(now_ms // 1000) * elapsed, self._most_owed)
         span_ms, budget = now_ms - self._last_ms, self._owed
         if span_ms <= 0 or budget <= 0:
             return
@@ -56,3 +61,29 @@ class Pace:
         while spent < budget and not self._exchange.is_paused and time.monotonic() < deadline:
             spent += self._exchange.step(self._last_ms + 1 + int((span_ms - 1) * spent / budget))
         self._owed -= spent
+
+
+class Swing:
+    """Busy and quiet seconds, around an average of 1: the logarithm wanders and remembers.
+
+    Args:
+        seed: Of the exchange.
+        strength: 1 is as one busy market was recorded, 0 is steady.
+        spread: Among how many markets the traffic is shared; where one is busy, another is quiet.
+    """
+
+    def __init__(self, seed: int, strength: float, spread: float) -> None:
+        self._random = Random(f"swing:{seed}")  # noqa: S311 - repeatable traffic, nothing secret
+        self._sigma = SWING_SIGMA * strength / sqrt(max(spread, 1.0))
+        self._noise = self._sigma * sqrt(1 - SWING_MEMORY**2)
+        self._log = self._random.gauss(0, self._sigma)
+        self._second = -1
+        self._factor = 1.0
+
+    def at(self, second: int) -> float:
+        """How busy a second of the clock is; seconds that were skipped are forgotten."""
+        if second != self._second and self._sigma:
+            self._second = second
+            self._log = SWING_MEMORY * self._log + self._random.gauss(0, self._noise)
+            self._factor = min(exp(self._log - self._sigma**2 / 2), PEAK_OVER_MEAN.most)
+        return self._factor

@@ -5,7 +5,7 @@ Inside the simulator a price is an integer of 1e-4 dollars and a size an integer
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 DOLLAR = 10_000
 """One dollar, the payout of a contract, in price units."""
@@ -14,19 +14,27 @@ PRICE_TEXT = tuple(f"{price // DOLLAR}.{price % DOLLAR:04d}" for price in range(
 """Every possible price as the wire writes it; looked up, because it is needed for every message."""
 
 
+_HUNDREDTHS = tuple(f".{n:02d}" for n in range(100))
+
+
 def size_text(hundredths: int) -> str:
     """Write a size or a change of one: always two decimals, with a sign only when negative."""
-    sign = "-" if hundredths < 0 else ""
-    magnitude = abs(hundredths)
-    return f"{sign}{magnitude // 100}.{magnitude % 100:02d}"
+    if hundredths < 0:
+        return f"-{-hundredths // 100}{_HUNDREDTHS[-hundredths % 100]}"
+    return f"{hundredths // 100}{_HUNDREDTHS[hundredths % 100]}"
 
 
 def rfc3339(micros: int) -> str:
     """Write a time like the exchange: UTC, with a `Z` and without the trailing zeros of the fraction."""
     seconds, fraction = divmod(micros, 1_000_000)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    whole = _second_text(seconds)
     digits = f"{fraction:06d}".rstrip("0")
     return f"{whole}.{digits}Z" if digits else f"{whole}Z"
+
+
+@lru_cache(maxsize=64)
+def _second_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def rfc3339_ms(millis: int) -> str:

@@ -19,7 +19,7 @@ from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.options import SimulatorOptions
-from kalshi_platform.simulator.pace import Pace
+from kalshi_platform.simulator.pace import Pace, Swing
 from kalshi_platform.simulator.pauses import plan_maintenance, plan_pauses
 from kalshi_platform.simulator.pulse import Pulse, Traffic
 from kalshi_platform.simulator.recorded_markets import RecordingIndex, open_tape
@@ -170,7 +170,7 @@ def _floor(
         return replay, replay
     exchange = Exchange(options, hub, ledger)
     exchange.open(hub.sending_ms)
-    return exchange, Pace(exchange, options.rate, clock)
+    return exchange, Pace(exchange, options.rate, clock, Swing(options.seed, options.swing, exchange.spread))
 
 
 @asynccontextmanager

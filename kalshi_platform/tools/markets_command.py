@@ -18,7 +18,7 @@ from kalshi_platform.core.errors import ConfigurationError, ExchangeUnavailable
 from kalshi_platform.exchange.objects import Market
 from kalshi_platform.exchange.pages import PatientPages, Progress, Walk
 from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_filters import MarketFilters
+from kalshi_platform.exchange.rest_filters import MarketFilters, MarketStatus
 from kalshi_platform.exchange.rest_progress import walk_bar
 from kalshi_platform.exchange.rest_records import to_raw
 from kalshi_platform.exchange.signing import Signer, load_signer
@@ -26,8 +26,18 @@ from kalshi_platform.service.retry import backoff
 from kalshi_platform.service.settings import Settings
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
-_COLUMNS = "{:<44} {:<11} {:>7} {:>7} {:>7} {:>15} {:<20} {}\n"
-_HEADINGS = ("ticker", "status", "bid", "ask", "last", "volume 24h", "closes", "title")
+_COLUMNS = "{:<44} {:<11} {:>7} {:>7} {:>7} {:>15} {:<17} {}\n"
+_HEADINGS = ("ticker", "status", "bid", "ask", "last", "volume 24h", "closes (UTC)", "title")
+
+
+def wanted(status: MarketStatus, series: str | None, event: str | None, *, combos: bool) -> MarketFilters:
+    """The filters that a person means: without combos, unless asked for or named by their series or event."""
+    return MarketFilters(
+        status=None if status is MarketStatus.ALL else status.value,
+        series_ticker=series,
+        event_ticker=event,
+        mve_filter=None if combos or series or event else "exclude",
+    )
 
 
 async def list_markets(
@@ -221,6 +231,6 @@ def _line(market: Market) -> str:
         market.yes_ask_dollars or "",
         market.last_price_dollars or "",
         market.volume_24h_fp or "",
-        (market.close_time or "")[:20],
+        (market.close_time or "")[:16].replace("T", " "),
         market.title or "",
     )

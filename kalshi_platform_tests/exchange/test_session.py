@@ -337,15 +337,17 @@ def test_error_8_gives_the_channel_up() -> None:
     assert commands(session) == []
 
 
-def test_error_26_tells_which_markets_have_no_room_here() -> None:
-    """Somebody else must follow them; the others stay."""
+def test_error_26_finds_out_how_many_there_is_room_for() -> None:
+    """A chunk that is refused is asked for in halves; what is refused alone somebody else must follow."""
     session = started(["A"])
     session.add_markets(["B", "C"])
     commands(session)
-    assert receive(session, id=2, type="error", sid=1, seq=1, msg={"code": 26, "msg": "limit"}) == [
-        Refused(26, "limit", ("B", "C"))
-    ]
-    assert session.tickers == {"A"}
+    limit = {"code": 26, "msg": "limit"}
+    assert receive(session, id=2, type="error", sid=1, seq=1, msg=limit) == [Refused(26, "limit")]
+    assert [one["params"]["market_tickers"] for one in commands(session)] == [["B"], ["C"]]
+    receive(session, id=3, type="ok", sid=1, seq=2)
+    assert receive(session, id=4, type="error", sid=1, seq=3, msg=limit) == [Refused(26, "limit", ("C",))]
+    assert session.tickers == {"A", "B"}
     assert commands(session) == []
 
 

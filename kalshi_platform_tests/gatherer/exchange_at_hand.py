@@ -28,7 +28,8 @@ def keys(folder: Path) -> tuple[Path, Path]:
 
 def options(folder: Path, public: Path, **changes: object) -> SimulatorOptions:
     """A small lively exchange with a ledger."""
-    chosen = {"markets": 30, "rate": 2000.0, "new_market_seconds": 1.0, "close_market_seconds": 4.0, **changes}
+    chosen = {"markets": 30, "rate": 2000.0, "new_market_seconds": 1.0, "close_market_seconds": 4.0,
+              "trading": 4.0, **changes}  # fmt: skip
     return SimulatorOptions(ledger=folder / "ledger.ndjson", keys={KEY_ID: public}, **chosen)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,7 @@
 """Connections as a whole: a defect in one leaves the others alone, and markets move without a hole."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import repeat
@@ -129,3 +130,19 @@ async def test_markets_move_without_a_hole(tmp_path: Path) -> None:
     for ticker in bench.manager.followed():
         first, *second = sorted(one for one in bench.rows.sessions() if one.ticker == ticker)
         assert not second or (first.ended_at is not None and second[0].started_at < first.ended_at), ticker
+
+
+async def test_markets_that_the_exchange_has_no_room_for_go_to_other_connections(tmp_path: Path) -> None:
+    """Three times the limit, unevenly spread: each connection takes what it may, nobody is left out."""
+    private, public = keys(tmp_path)
+    calm = options(tmp_path, public, markets=60, new_market_seconds=0, close_market_seconds=0, subscription_markets=20)
+    async with running(calm) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 3})
+        listed_tickers = await listed(simulator)
+        async with at_work(bench):
+            bench.manager.follow(listed_tickers)
+            await until(lambda: {one.ticker for one in bench.rows.sessions()} == set(listed_tickers))
+            await until(lambda: all(bench.manager.live_book(ticker) is not None for ticker in listed_tickers))
+        homes = Counter(one.connection for one in bench.rows.sessions() if one.ended_by is None)
+    assert max(homes.values()) == 20
+    assert bench.counted("kalshi_gatherer_markets_without_room_total") == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kalshi_platform.core.errors import ExchangeRefused
+from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable
 from kalshi_platform.core.messages import LifecycleBody, LifecycleFrame
 from kalshi_platform.core.units import SECOND
 from kalshi_platform.exchange.rest import RestClient
@@ -140,6 +140,7 @@ async def test_messages_during_a_walk_outweigh_its_pages(tmp_path: Path) -> None
         assert room.followed == set(one.simulator.exchange.catalogue.markets) - {last} | {"NEW"}
 
 
+@pytest.mark.slow
 async def test_a_market_that_settled_unheard_is_left_at_the_next_walk(tmp_path: Path) -> None:
     """Its message was lost with a connection; REST knows."""
     lively: dict[str, Any] = {"markets": 40, "rate": 20_000.0, "close_market_seconds": 0.05, "new_market_seconds": 0.0}
@@ -246,6 +247,18 @@ async def test_a_closed_exchange_is_waited_for(tmp_path: Path) -> None:
             assert one.simulator.rest.gate.requests - asked <= 2 + 4, "limits, costs; status once more, three lists"
 
 
+async def test_an_exchange_that_does_not_say_is_tried(tmp_path: Path) -> None:
+    """Its status is broken, perhaps for ever; its markets are not."""
+    async with scene(tmp_path) as one:
+
+        async def broken() -> Any:
+            raise ExchangeUnavailable("GET /exchange/status answered with an unexpected body")
+
+        one.registry._rest.status = broken  # type: ignore[method-assign]
+        async with running_registry(one):
+            await until(lambda: len(one.room.followed) == 30, seconds=10)
+
+
 async def test_how_long_to_wait_for_a_closed_exchange(tmp_path: Path) -> None:
     """Until it means to be back, if that is soon; overdue, it is asked more often; open, as ever."""
     async with scene(tmp_path, rest=RestOptions(tier="prestige", cache_seconds=0)) as one:
@@ -274,6 +287,7 @@ async def test_the_exchange_s_pause_is_known_at_once(tmp_path: Path) -> None:
         assert one.registry.hours.windows
 
 
+@pytest.mark.slow
 async def test_the_clock_opens_and_closes_what_says_nothing(tmp_path: Path) -> None:
     """A market far from its opening is not followed yet; one that closed long ago is not any more."""
     async with scene(tmp_path) as one:

@@ -177,6 +177,7 @@ async def test_an_outage_of_rest_leaves_the_socket(tmp_path: Path) -> None:
         assert sorted(one.shelf.requested) == sorted(one.shelf.books)
 
 
+@pytest.mark.slow
 async def test_a_corrupted_live_book_is_found_and_healed(tmp_path: Path, gatherer_database: str) -> None:
     """A gatherer over real sockets; one of its books is corrupted on purpose: recorded once, mended by the socket."""
     private, public = keys(tmp_path)

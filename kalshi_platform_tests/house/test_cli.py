@@ -42,6 +42,13 @@ def test_help_says_what_a_command_does(tmp_path: Path, command: str) -> None:
         (["verify", "absent"], {}, "say which database"),
         (["verify", "absent", "postgresql://u:s3cret@h/k"], {}, "absent"),
         (["simulate", "--key", "nonsense"], {}, "--key takes KEY_ID=public.pem"),
+        (["simulate", "--replay", "absent.ndjson"], {}, "absent.ndjson does not exist"),
+        (["simulate", "--speed", "fast"], {}, "--speed takes a number above 0, or max"),
+        (["simulate", "--start", "yesterday"], {}, "--start takes a time with its zone"),
+        (["simulate", "--pause", "soon"], {}, "a pause is AFTER=SECONDS"),
+        (["simulate", "--rest-failure", "5"], {}, "--rest-failure takes N=STATUS"),
+        (["simulate", "--rest-tier", "gold"], {}, "tier must be one of"),
+        (["simulate", "--fault", "explode@3"], {}, "a fault is KIND@MESSAGE"),
         (["demo", "--live", "--no-dagster"], {}, "KALSHI_API_KEY_ID is not set"),
     ],
 )  # fmt: skip

@@ -43,19 +43,16 @@ class Record:
     sessions: list[dict[str, Any]]
 
     def names(self, fault: dict[str, Any]) -> bool:
-        """Whether a hole says that this message did not come."""
+        """Whether a hole on the same connection says that this message did not come."""
         channel, at = _CHANNELS[fault["type"]], fault["ts_ms"] * 1000
-        for gap in self.gaps:
-            is_near = gap["from_at"] - MARGIN_US <= at <= gap["detected_at"] + SILENT_END_US
-            if gap["channel"] != channel or not is_near:
-                continue
-            by_number = gap["sid"] == fault["sid"] and gap["expected_seq"] <= fault["seq"] < gap["seen_seq"]
-            by_end = (
-                gap["cause"] in ("disconnected", "ended", "silent", "rejected") and at <= gap["detected_at"] + MARGIN_US
-            )
-            if (by_number and gap["cause"] == "sequence") or by_end:
-                return True
-        return False
+        homes = self.homes(channel, fault["ticker"])
+        on_it = [gap for gap in self.gaps if gap["channel"] == channel and gap["connection"] in homes]
+        return any(_has_number(gap, fault) or _lasts(gap, at) for gap in on_it)
+
+    def homes(self, channel: str, ticker: str) -> set[str]:
+        """The connections that heard a market, or the channel where it has no list of markets."""
+        name = ticker if channel == "orderbook_delta" else ""
+        return {one["connection"] for one in self.sessions if (one["channel"], one["ticker"]) == (channel, name)}
 
     def covers(self, channel: str, ticker: str, at_us: int) -> bool:
         """Whether the record claims that everything of a market was heard at this time."""
@@ -63,8 +60,7 @@ class Record:
         homes = {
             one["connection"]
             for one in self.sessions
-            if one["channel"] == channel
-            and one["ticker"] == name
+            if (one["channel"], one["ticker"]) == (channel, name)
             and one["started_at"] + MARGIN_US <= at_us <= (one["ended_at"] or at_us) - MARGIN_US
         }
         return bool(homes) and not any(
@@ -73,6 +69,17 @@ class Record:
             and gap["from_at"] - MARGIN_US <= at_us <= (gap["until_at"] or at_us) + MARGIN_US
             for gap in self.gaps
         )
+
+
+def _has_number(gap: dict[str, Any], fault: dict[str, Any]) -> bool:
+    is_near = gap["from_at"] - MARGIN_US <= fault["ts_ms"] * 1000 <= gap["detected_at"] + SILENT_END_US
+    return is_near and gap["sid"] == fault["sid"] and gap["expected_seq"] <= fault["seq"] < gap["seen_seq"]
+
+
+def _lasts(gap: dict[str, Any], at_us: int) -> bool:
+    """Whether a hole of everything (not of single numbers) was open at this time."""
+    is_open = gap["from_at"] - MARGIN_US <= at_us <= (gap["until_at"] or at_us) + MARGIN_US
+    return is_open and gap["cause"] != "sequence"
 
 
 async def record(database: str) -> Record:

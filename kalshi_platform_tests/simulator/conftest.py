@@ -121,7 +121,11 @@ def options(signers: dict[str, Signer]) -> Callable[..., SimulatorOptions]:
     keys = {one.key_id: one.private_path.with_suffix(".pub") for one in signers.values()}
 
     def make(**changes: Any) -> SimulatorOptions:
-        quiet: dict[str, Any] = {"markets": 12, "rate": 0.0, "new_market_seconds": 0.0, "close_market_seconds": 0.0}
+        quiet: dict[str, Any] = {
+            "markets": 12, "rate": 0.0, "new_market_seconds": 0.0, "close_market_seconds": 0.0,
+            "new_combo_seconds": 0.0, "change_market_seconds": 0.0, "silent_share": 0.0, "rest_delay_seconds": 0.0,
+            "trading": 4.0,
+        }  # fmt: skip
         return SimulatorOptions(keys=keys, **(quiet | changes))
 
     return make

@@ -1,0 +1,152 @@
+"""The platform's protocol and the exchange's, wired to each other without a socket: what a test's clock decides alone.
+
+Both sides are the real ones; only the network between them is missing.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+from kalshi_platform.core.book import OrderBook
+from kalshi_platform.core.capture import Capture
+from kalshi_platform.core.errors import FrameRejected
+from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
+from kalshi_platform.core.records import GapRow, Row
+from kalshi_platform.database.sink import Sink
+from kalshi_platform.exchange.session import Channel, Session
+from kalshi_platform.gatherer.coverage import Coverage
+from kalshi_platform.gatherer.router import Router
+from kalshi_platform.service.metrics import GathererMetrics
+from kalshi_platform.simulator.connection import Connection
+from kalshi_platform.simulator.exchange import Exchange
+from kalshi_platform.simulator.hub import Hub
+from kalshi_platform.simulator.session import Session as ExchangeSession
+
+
+class Counted:
+    """A sink that counts rows and keeps those that tell of something missed."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.gaps: list[GapRow] = []
+        self.rejected: list[bytes] = []
+
+    def add(self, row: Row) -> None:
+        """One row."""
+        self.rows += 1
+        if isinstance(row, GapRow):
+            self.gaps.append(row)
+
+    def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
+        """A frame that could not be used."""
+        self.rejected.append(raw)
+        return False
+
+
+class Line:
+    """One connection: commands go over at once, frames lie here until they are taken.
+
+    Args:
+        name: Of the connection.
+        channel: What it listens to.
+        hub: The exchange's clients.
+        exchange: The exchange.
+        sink: Takes rows.
+        metrics: Told of alarms.
+        on_lifecycle: Told of markets' lives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channel: Channel,
+        hub: Hub,
+        exchange: Exchange,
+        sink: Counted,
+        metrics: GathererMetrics,
+        on_lifecycle: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None],
+    ) -> None:
+        self.channel = channel
+        self._hub, self._exchange, self._sink, self._metrics = hub, exchange, sink, metrics
+        self._on_lifecycle = on_lifecycle
+        self._coverage = Coverage("g", name, sink.add)
+        self._inbox = b""
+        self.tickers: dict[str, None] = {}
+        self.commands: list[str] = []
+        """The kinds of all that were sent."""
+        self.connects = 0
+        self._connect()
+
+    def _connect(self) -> None:
+        self.connects += 1
+        self._inbox = b""
+        self._there = ExchangeSession(Connection(cast("Any", self), 2**30), self._hub, self._exchange)
+        self._hub.admit(self._there)
+        self.session = Session([self.channel], self.tickers)
+        capture = Capture("g")
+        sink = cast("Sink", self._sink)
+        self.router = Router(self._coverage, self.session, capture, sink, self._metrics, self._on_lifecycle)
+
+    def drop(self, now_us: int) -> None:
+        """The exchange goes away, and the platform connects again at once."""
+        self._hub.dismiss(self._there)
+        self._coverage.disconnected(now_us)
+        self._connect()
+
+    def follow(self, tickers: Sequence[str]) -> None:
+        """Follow these order books too."""
+        self.tickers.update(dict.fromkeys(tickers))
+        self.session.add_markets(tickers)
+
+    def leave(self, tickers: Sequence[str], now_us: int) -> None:
+        """Follow them no more."""
+        for ticker in tickers:
+            self.tickers.pop(ticker, None)
+        self.session.delete_markets(tickers)
+        self.router.retire(tickers, now_us)
+
+    def exchange_frames(self, now_us: int) -> None:
+        """Commands over, frames back, until both sides have said everything."""
+        while True:
+            for command in self.session.take_commands():
+                self.commands.append(json.loads(command)["cmd"])
+                self._there.handle(command.decode())
+            frames = list(self._frames())
+            for frame in frames:
+                self.router.feed(frame, now_us)
+            if not frames and not self._inbox:
+                return
+
+    def book(self, ticker: str) -> OrderBook | None:
+        """The live book."""
+        return self.router.book(ticker)
+
+    def subscribed(self) -> set[str]:
+        """The markets that the exchange believes to be subscribed here."""
+        return {ticker for one in self._there._by_sid.values() for ticker in one.tickers}
+
+    def _frames(self) -> Iterator[bytes]:
+        """The payloads of the text frames that lie here."""
+        inbox, self._inbox = self._inbox, b""
+        at = 0
+        while at < len(inbox):
+            size, at = inbox[at + 1], at + 2
+            if size >= 126:
+                width = 2 if size == 126 else 8
+                size, at = int.from_bytes(inbox[at : at + width], "big"), at + width
+            yield inbox[at : at + size]
+            at += size
+
+    # what the exchange's side asks of a transport
+
+    def write(self, data: bytes) -> None:
+        """Frames come."""
+        self._inbox += data
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        """Everything is taken."""
+        return 0
