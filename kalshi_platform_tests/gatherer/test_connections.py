@@ -39,8 +39,6 @@ class Rows:
         """Healthy streams have no frames to reject."""
         raise AssertionError((connection, rejection, raw))
 
-    has_room = True
-
     async def room(self) -> None:
         """There is."""
 
