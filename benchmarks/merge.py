@@ -20,7 +20,7 @@ from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.migrations import migrate
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.database.writer import TableWriter, WriterRow
-from kalshi_platform.deduplicator.sync import SyncLoop
+from kalshi_platform.deduplicator.sync import Pace, SyncLoop
 from kalshi_platform.service.metrics import DeduplicatorMetrics
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 
@@ -59,7 +59,9 @@ async def merge(urls: dict[str, str], production: str) -> int:
     """Our loops, until everything is read."""
     await _empty(production)
     loops = [
-        SyncLoop(name, url, production, ORDERBOOK_DELTAS, 0.001, DeduplicatorMetrics(), waits, lambda: 0.0)
+        SyncLoop(
+            name, url, production, ORDERBOOK_DELTAS, Pace(0.001, 50_000), DeduplicatorMetrics(), waits, lambda: 0.0
+        )
         for name, url in urls.items()
     ]
     stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""CPU seconds of a PostgreSQL server, backends that have ended included. Linux: read from /proc."""
+"""CPU seconds of processes, and of a PostgreSQL server with its ended backends. Linux: read from /proc."""
 
 import os
 from pathlib import Path
@@ -18,6 +18,11 @@ def server_cpu(postmaster: int) -> float:
             if fields[1] == postmaster:
                 total += sum(fields[11:13])
     return total / _TICK
+
+
+def process_cpu(pid: int) -> float:
+    """CPU seconds of one process, all its threads."""
+    return sum(_fields(pid)[11:13]) / _TICK
 
 
 def _fields(pid: int) -> list[int]:

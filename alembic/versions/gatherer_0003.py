@@ -1,7 +1,7 @@
-"""Views for people and policies for partitions.
+"""Views for people and policies for partitions; hypertables where TimescaleDB is installed.
 
-Revision gatherer_0003. Tables that are there keep their rows and partitions. Going down drops what is new. Frozen: it
-says what was released.
+Revision gatherer_0003. Tables that are there keep their rows, and without TimescaleDB their partitions. Going down
+drops what is new. Frozen: it says what was released.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.types import TypeEngine
 
-from kalshi_platform.database import ddl_v1, ddl_v2, ddl_views_v1
+from kalshi_platform.database import ddl_timescale_v1, ddl_v1, ddl_v2, ddl_views_v1
 
 revision: str = "gatherer_0003"
 down_revision: str | None = "gatherer_0002"
@@ -23,6 +23,8 @@ POLICIES = """
 INSERT INTO table_policies (table_name, partition_hours, keep_days, compress_hours) VALUES
 ('trades', 24, 7, 24), ('orderbook_deltas', 24, 7, 24), ('orderbook_snapshots', 24, 7, 24), ('tickers', 24, 7, 24)
 """
+INDEXES = ("CREATE INDEX {table}_ingest_xid ON public.{table} (ingest_xid)",)
+GRANTS = (f"GRANT SELECT, INSERT ON public.{{table}} TO {WRITER}", f"GRANT SELECT ON public.{{table}} TO {READER}")
 BOOK_DIFFERENCES = """
 CREATE VIEW people.book_differences AS SELECT compared_at, gatherer_id, connection, ticker, snapshot_ts, levels,
 (size * 0.01)::numeric(18, 2) AS size, detail FROM public.book_differences
@@ -35,6 +37,7 @@ def upgrade() -> None:
     op.execute(POLICIES)
     op.execute(ddl_v2.ENSURE_PARTITION)
     op.execute(ddl_v2.COMMENT_ENSURE_PARTITION)
+    ddl_timescale_v1.to_hypertables(op.get_bind(), INDEXES, GRANTS)
     op.execute(ddl_views_v1.CREATE_SCHEMA)
     op.execute(ddl_views_v1.COMMENT_SCHEMA)
     for statement in (*ddl_views_v1.VIEWS, BOOK_DIFFERENCES, ddl_views_v1.COMMENT_LIKE_TABLE, *ddl_views_v1.COMMENTS):
@@ -45,6 +48,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop what is new; the record itself stays."""
     op.execute(ddl_views_v1.DROP_SCHEMA)
+    ddl_timescale_v1.to_native(op.get_bind(), INDEXES, GRANTS)
     op.execute(ddl_v1.ENSURE_PARTITION.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
     op.execute(ddl_v2.COMMENT_ENSURE_PARTITION_V1)
     op.drop_table("table_policies")

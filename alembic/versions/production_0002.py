@@ -1,6 +1,7 @@
-"""Metadata with its history, views for people, policies for partitions, proofs of the lake; two roles more.
+"""Metadata with its history, views for people, policies, proofs of the lake, hypertables with TimescaleDB; two roles.
 
-Revision production_0002. Tables that are there keep their rows and partitions; partitions to come may be of an hour.
+Revision production_0002. Tables that are there keep their rows, and without TimescaleDB their partitions; partitions to
+come may be of an hour.
 Going down drops what is new, rows included. Frozen: it says what was released.
 """
 
@@ -11,7 +12,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-from kalshi_platform.database import ddl_v1, ddl_v2, ddl_views_v1
+from kalshi_platform.database import ddl_timescale_v1, ddl_v1, ddl_v2, ddl_views_v1
 
 revision: str = "production_0002"
 down_revision: str | None = "production_0001"
@@ -36,6 +37,7 @@ POLICIES = """
 INSERT INTO table_policies (table_name, partition_hours, keep_days, compress_hours) VALUES
 ('trades', 24, NULL, 48), ('orderbook_deltas', 1, 90, 6), ('orderbook_snapshots', 24, NULL, 48), ('tickers', 1, 30, 6)
 """
+GRANTS = (f"GRANT SELECT, INSERT ON public.{{table}} TO {DEDUP}", f"GRANT SELECT ON public.{{table}} TO {EXPORT}")
 VIEWS_OF_METADATA = (
     "CREATE VIEW people.series AS SELECT * FROM public.series",
     "CREATE VIEW people.events AS SELECT * FROM public.events",
@@ -68,8 +70,9 @@ def upgrade() -> None:
     op.execute(ddl_v2.INDEX_RECENT)
     op.execute(ddl_v2.COMMENT_INDEX_RECENT)
     op.execute(ddl_v2.reserve("kalshi_index_recent(text)"))
-    for table in STREAMS:
-        op.execute(ddl_v2.INDEX_BY_TICKER.format(table=table))
+    if not ddl_timescale_v1.to_hypertables(op.get_bind(), [ddl_v2.INDEX_BY_TICKER], GRANTS):
+        for table in STREAMS:
+            op.execute(ddl_v2.INDEX_BY_TICKER.format(table=table))
     _views()
     _grant()
 
@@ -77,8 +80,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop what is new; the record itself stays."""
     op.execute(ddl_views_v1.DROP_SCHEMA)
-    for table in STREAMS:
-        op.execute(f"DROP INDEX public.{table}_by_ticker")
+    if not ddl_timescale_v1.to_native(op.get_bind(), [], GRANTS):
+        for table in STREAMS:
+            op.execute(f"DROP INDEX public.{table}_by_ticker")
     op.execute("DROP FUNCTION public.kalshi_index_recent(text)")
     op.execute(ddl_v2.DROP_BTREE_GIN)
     op.execute(ddl_v1.ENSURE_PARTITION.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))

@@ -177,7 +177,7 @@ class Capture:
         market, side = self._markets.get(body.market_ticker), _SIDES.get(body.side)
         if market is None or side is None or ms is None or market.valid_from is None or market.due is None:
             return None
-        if not max(market.occurrences.ms, market.emitted, _EARLIEST_MS) <= ms < market.due:
+        if not market.occurrences.ms <= ms < market.due or ms < market.emitted or ms < _EARLIEST_MS:
             return None
         if ms * MILLISECOND > received_us + FUTURE_TOLERANCE:
             return None

@@ -6,17 +6,21 @@ knows a database product.
 """
 
 from kalshi_platform.core.columns import Column, ColumnType, Default, Home, Table, Unit
+from kalshi_platform.core.merge_tables import COVERAGE_HOURS, MERGE_CONFLICTS, UNCOVERED_INTERVALS
 from kalshi_platform.core.reference_tables import EVENTS, LAKE_PROOFS, MARKET_STATUSES, MARKETS, SERIES, TABLE_POLICIES
 
 __all__ = [
     "BOOK_DIFFERENCES",
     "CAPTURE_GAPS",
     "CAPTURE_SESSIONS",
+    "CAPTURE_TABLES",
+    "COVERAGE_HOURS",
     "EVENTS",
     "INGEST_BATCHES",
     "LAKE_PROOFS",
     "MARKETS",
     "MARKET_STATUSES",
+    "MERGE_CONFLICTS",
     "ORDERBOOK_DELTAS",
     "ORDERBOOK_SNAPSHOTS",
     "REJECTED_MESSAGES",
@@ -27,6 +31,7 @@ __all__ = [
     "TABLE_POLICIES",
     "TICKERS",
     "TRADES",
+    "UNCOVERED_INTERVALS",
     "Column",
     "ColumnType",
     "Default",
@@ -172,7 +177,7 @@ REJECTED_MESSAGES = Table(
 CAPTURE_GAPS = Table(
     "capture_gaps",
     "Holes in what was captured: who missed what, from when until when, and how it was healed.",
-    Home.GATHERER,
+    Home.BOTH,
     (
         Column("detected_at", ColumnType.TIMESTAMP, "When the hole was seen, by the gatherer's clock."),
         _GATHERER_ID,
@@ -199,14 +204,14 @@ CAPTURE_GAPS = Table(
         ),
         _INGEST_XID,
     ),
-    ("detected_at", "connection", "sid", "ticker", "cause", "seen_seq"),
+    ("detected_at", "gatherer_id", "connection", "sid", "ticker", "cause", "seen_seq"),
     revised=("until_at", "healed_by"),
 )
 
 CAPTURE_SESSIONS = Table(
     "capture_sessions",
     "Who was listening to what, from when until when: completeness as data.",
-    Home.GATHERER,
+    Home.BOTH,
     (
         Column("started_at", ColumnType.TIMESTAMP, "When the subscription began, by the gatherer's clock."),
         _GATHERER_ID,
@@ -228,14 +233,14 @@ CAPTURE_SESSIONS = Table(
         ),
         _INGEST_XID,
     ),
-    ("started_at", "connection", "channel", "ticker"),
+    ("started_at", "gatherer_id", "connection", "channel", "ticker"),
     revised=("ended_at", "ended_by"),
 )
 
 BOOK_DIFFERENCES = Table(
     "book_differences",
     "Where a book kept from deltas was not the book that the exchange sent; each one is a proof of something missed.",
-    Home.GATHERER,
+    Home.BOTH,
     (
         Column("compared_at", ColumnType.TIMESTAMP, "When the books were compared, by the gatherer's clock."),
         _GATHERER_ID,
@@ -247,7 +252,7 @@ BOOK_DIFFERENCES = Table(
         Column("detail", ColumnType.TEXT, "A few of the levels, for people."),
         _INGEST_XID,
     ),
-    ("compared_at", "ticker"),
+    ("compared_at", "gatherer_id", "ticker"),
 )
 
 INGEST_BATCHES = Table(
@@ -286,12 +291,22 @@ SYNC_CURSORS = Table(
         Column("rows_read", ColumnType.INT64, "Rows read from this gatherer so far."),
         Column("rows_merged", ColumnType.INT64, "Rows among them that production did not have."),
         Column("updated_at", ColumnType.TIMESTAMP, "When the cursor last moved.", default=Default.NOW),
+        Column(
+            "witness",
+            ColumnType.TEXT,
+            "The last batch that was merged: its table, transaction and time; a source that does not have it was "
+            "restored, and starts from 0.",
+            nullable=True,
+        ),
     ),
     ("gatherer_id", "table_name"),
 )
 
 STREAM_TABLES: tuple[Table, ...] = (TRADES, ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, TICKERS)
 """The tables that gatherers fill, the deduplicator merges and the lake keeps."""
+
+CAPTURE_TABLES: tuple[Table, ...] = (CAPTURE_GAPS, CAPTURE_SESSIONS, BOOK_DIFFERENCES)
+"""What gatherers note of their own listening; merged too, each row under its gatherer's name."""
 
 TABLES: tuple[Table, ...] = (
     *STREAM_TABLES,
@@ -307,6 +322,9 @@ TABLES: tuple[Table, ...] = (
     EVENTS,
     MARKETS,
     MARKET_STATUSES,
+    MERGE_CONFLICTS,
+    COVERAGE_HOURS,
+    UNCOVERED_INTERVALS,
 )
 """Every table of the platform."""
 

@@ -33,6 +33,7 @@ class Stage:
         self._table = table.name
         self._name = f"stage_{table.name}"
         self._columns = [column.name for column in self._encoder.columns]
+        self.staged = f"pg_temp.{self._name}"
         self._takes_turns = home is Home.PRODUCTION
         names = [column.name for column in self._encoder.columns]
         self._key_indexes = [names.index(name) for name in table.key] if table.revised else []
@@ -41,13 +42,12 @@ class Stage:
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._name} ON COMMIT DELETE ROWS AS "  # noqa: S608 - schema's names
             f"SELECT {columns} FROM {table.name} WITH NO DATA"
         )
-        staged = f"pg_temp.{self._name}"
         insert = f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM"
-        taken = f"WITH taken AS (DELETE FROM {staged} RETURNING {columns})"  # noqa: S608 - else two batches collide
+        taken = f"WITH taken AS (DELETE FROM {self.staged} RETURNING {columns})"  # noqa: S608 - else two batches collide
         self._insert = (
             f"{taken} {insert} taken {_revision(table, home)}"
             if table.revised
-            else f"{insert} {staged} ON CONFLICT DO NOTHING"
+            else f"{insert} {self.staged} ON CONFLICT DO NOTHING"
         )
         self._session: asyncpg.Connection | None = None
         self._made_in: str | None = None
@@ -84,12 +84,24 @@ class Stage:
 
     async def insert_new_encoded(self, connection: asyncpg.Connection, rows: BytesIO) -> int:
         """`insert_new` for rows that are in binary COPY format already; of a revised table, each key once."""
+        await self.load(connection, rows)
+        return await self.insert_loaded(connection)
+
+    async def load(self, connection: asyncpg.Connection, rows: BytesIO) -> None:
+        """Copy rows in binary COPY format into the staging table, where `staged` names them."""
         await self._make_ready(connection)
         await connection.copy_to_table(
             self._name, source=rows, columns=self._columns, schema_name="pg_temp", format="binary"
         )
+
+    async def take_turn(self, connection: asyncpg.Connection) -> None:
+        """Wait until nobody else inserts into the table, and hold the others off until the transaction ends."""
         if self._takes_turns:
             await connection.execute(_ONE_MERGE_AT_A_TIME, self._table)
+
+    async def insert_loaded(self, connection: asyncpg.Connection) -> int:
+        """Insert what was loaded; returns as `insert_new`. Without revised columns it stays loaded until the commit."""
+        await self.take_turn(connection)
         status = await connection.execute(self._insert)
         return int(status.rpartition(" ")[2])
 

@@ -16,7 +16,6 @@ _FINISHED = "Closed: indexed, analysed and frozen."
 _FINISHED_NAMES = """
 SELECT c.relname FROM pg_description JOIN pg_class AS c ON c.oid = objoid
 WHERE classoid = 'pg_class'::regclass AND objsubid = 0 AND description = $1
-AND c.relnamespace = 'public'::regnamespace
 """
 _MERGE_INDEX = """
 SELECT gin_clean_pending_list(i.indexrelid) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
@@ -36,13 +35,17 @@ async def close_partitions(
     for table in tables:
         mark = marks.get(table.name)
         for partition in await partitions_of(connection, table):
-            if mark is not None and partition.end <= mark and partition.name not in known:
+            if mark is not None and partition.end <= mark and not _is_done(partition, known):
                 await _finish(connection, partition)
                 finished.append(partition.name)
     return finished
 
 
+def _is_done(partition: Partition, known: set[str]) -> bool:
+    return partition.is_compressed or partition.name in known
+
+
 async def _finish(connection: asyncpg.Connection, partition: Partition) -> None:
-    await connection.execute(_MERGE_INDEX, partition.name)
-    await connection.execute(f"VACUUM (FREEZE, ANALYZE) {partition.name}")
-    await connection.execute(f"COMMENT ON TABLE {partition.name} IS '{_FINISHED}'")
+    await connection.execute(_MERGE_INDEX, partition.qualified)
+    await connection.execute(f"VACUUM (FREEZE, ANALYZE) {partition.qualified}")
+    await connection.execute(f"COMMENT ON TABLE {partition.qualified} IS '{_FINISHED}'")

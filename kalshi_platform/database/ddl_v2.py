@@ -110,7 +110,9 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_tim
     WHERE a.amname = 'gin' AND p.relname = kalshi_index_recent.table_name
     AND p.relnamespace = 'public'::regnamespace
     AND p.relname IN ('trades', 'orderbook_deltas', 'orderbook_snapshots', 'tickers')
-    AND c.relname LIKE p.relname || '\\_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '%'
+    AND (c.relname LIKE p.relname || '\\_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '%'
+         OR p.relkind = 'r'  -- a hypertable: its latest chunks
+         AND c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = p.oid ORDER BY inhrelid DESC LIMIT 3))
 $function$
 """
 """Merges what writers left aside in today's partitions into their index by ticker; returns the pages freed.

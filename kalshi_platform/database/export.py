@@ -10,9 +10,9 @@ from datetime import datetime
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
-from kalshi_platform.core.errors import PlatformError
+from kalshi_platform.core.errors import IntegrityError, PlatformError
 from kalshi_platform.core.masking import masked
-from kalshi_platform.core.schema import SYNC_CURSORS, Column, ColumnType, Home, Table
+from kalshi_platform.core.schema import LAKE_PROOFS, SYNC_CURSORS, Column, ColumnType, Home, Table
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.urls import sqlalchemy_url
 
@@ -36,6 +36,12 @@ WITH known AS (
 SELECT table_name, CASE WHEN bool_and(watermark IS NOT NULL)
                         THEN (extract(epoch FROM min(watermark)) * 1000000)::bigint END
 FROM waited_for GROUP BY table_name
+"""  # noqa: S608 - a name of the schema
+
+
+_DROPPED = f"""
+SELECT count(*) FROM {LAKE_PROOFS.name}
+WHERE table_name = $1 AND window_start < $3::timestamptz AND window_end > $2::timestamptz AND dropped_at IS NOT NULL
 """  # noqa: S608 - a name of the schema
 
 
@@ -67,6 +73,19 @@ def count_window(url: str, table: Table, start: datetime, end: datetime) -> int:
         cursor.execute(query)
         ((count,),) = cursor.fetchall()
     return int(count)
+
+
+def refuse_dropped(url: str, table: Table, start: datetime, end: datetime) -> None:
+    """Make sure that production still has the rows of a window.
+
+    Raises:
+        IntegrityError: Where it has dropped them, so that the lake's file is the only copy and must stay as it is.
+    """
+    with _cursor(url) as cursor:
+        cursor.execute(_DROPPED, (table.name, start.isoformat(), end.isoformat()))
+        ((proofs,),) = cursor.fetchall()
+    if proofs:
+        raise IntegrityError("production has dropped these rows: the file that is in the lake is the only copy")
 
 
 def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[str, datetime | None]:

@@ -24,6 +24,16 @@ _CURSOR = """
 SELECT next_xid::text::bigint AS next_xid FROM sync_cursors
 WHERE gatherer_id = $1 AND table_name = $2 AND source = $3
 """
+_DROP_CHUNK = "SELECT drop_chunks($1::text::regclass, newer_than => $2::timestamptz, older_than => $3::timestamptz)"
+_FORGET_BATCHES = """
+DELETE FROM ingest_batches
+WHERE table_name = $1 AND (max_ts < $2 OR row_count = 0 AND max_ts IS NULL AND written_at < $2)
+"""
+_CUT_BATCHES = """
+UPDATE ingest_batches AS batch SET min_ts = $2,
+    row_count = (SELECT count(*) FROM {table} AS row WHERE row.ingest_xid = batch.ingest_xid)
+WHERE table_name = $1 AND min_ts < $2 AND max_ts >= $2
+"""
 _SHOWN = 3
 _IN_USE = "it is being read or written; the next pass tries again"
 
@@ -69,10 +79,13 @@ async def drop_proven(connection: asyncpg.Connection, partition: Partition, faul
     if faults := [fault for proof in proofs if (fault := fault_of(proof))]:
         return Verdict(partition.name, 0, _some(faults))
 
-    async def is_allowed(counts: Mapping[datetime, int]) -> str:
+    async def objection(counts: Mapping[datetime, int]) -> str:
         return _unproven(unproven_hours(proofs, dict(counts)))
 
-    return await drop_if(connection, partition, is_allowed, notes_proofs=True)
+    async def note() -> None:
+        await note_dropped(connection, partition.table, partition.start, partition.end)
+
+    return await _drop_unless(connection, partition, objection, note)
 
 
 async def drop_merged(
@@ -83,6 +96,9 @@ async def drop_merged(
     fault_of: FaultOf,
 ) -> Verdict:
     """Drop a gatherer's partition if production has merged every row of it, and every hour is proven there.
+
+    The record of its batches goes with it, so that a production that reads everything again misses nothing that is
+    there. Drop the earliest partition first: batches are forgotten up to its end.
 
     Args:
         connection: To the gatherer's database, as the tables' owner.
@@ -98,7 +114,7 @@ async def drop_merged(
 
     async def objection(counts: Mapping[datetime, int]) -> str:
         newest = await connection.fetchval(
-            f"SELECT ingest_xid::text::bigint FROM {partition.name} ORDER BY ingest_xid DESC LIMIT 1"  # noqa: S608
+            f"SELECT ingest_xid::text::bigint FROM {partition.qualified} ORDER BY ingest_xid DESC LIMIT 1"  # noqa: S608
         )
         cursor = await production.fetchrow(_CURSOR, gatherer_id, partition.table.name, source)
         if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
@@ -106,15 +122,18 @@ async def drop_merged(
         proven = {proof.window_start for proof in proofs}
         return _unproven([hour for hour in counts if hour not in proven])
 
-    return await drop_if(connection, partition, objection)
+    async def forget() -> None:
+        await connection.execute(_FORGET_BATCHES, partition.table.name, partition.end)
+        await connection.execute(_CUT_BATCHES.format(table=partition.table.name), partition.table.name, partition.end)
+
+    return await _drop_unless(connection, partition, objection, forget)
 
 
-async def drop_if(
+async def _drop_unless(
     connection: asyncpg.Connection,
     partition: Partition,
     objection: Callable[[Mapping[datetime, int]], Awaitable[str]],
-    *,
-    notes_proofs: bool = False,
+    afterwards: Callable[[], Awaitable[None]],
 ) -> Verdict:
     """Drop a partition unless there is an objection, which is heard while nobody can write to it.
 
@@ -122,28 +141,34 @@ async def drop_if(
         connection: As the tables' owner, in no transaction.
         partition: What to drop.
         objection: Given the rows of each hour (by its start); says why the partition must stay, or nothing.
-        notes_proofs: Whether the proofs of its window are to say that the rows are gone.
+        afterwards: What must be written down in the same transaction.
     """
     try:
         async with connection.transaction():
             await connection.execute(_LOCK_TIMEOUT)
-            await connection.execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
+            await connection.execute(f"LOCK TABLE {partition.qualified} IN SHARE MODE")
             counts = await _rows_by_hour(connection, partition)
             if reason := await objection(counts):
                 return Verdict(partition.name, sum(counts.values()), reason)
-            await connection.execute(f"ALTER TABLE {partition.table.name} DETACH PARTITION {partition.name}")
-            await connection.execute(f"DROP TABLE {partition.name}")
-            if notes_proofs:
-                await note_dropped(connection, partition.table, partition.start, partition.end)
+            await _drop(connection, partition)
+            await afterwards()
     except asyncpg.LockNotAvailableError:
         return Verdict(partition.name, 0, _IN_USE)
     return Verdict(partition.name, sum(counts.values()))
 
 
+async def _drop(connection: asyncpg.Connection, partition: Partition) -> None:
+    if partition.is_chunk:
+        await connection.fetch(_DROP_CHUNK, partition.table.name, partition.start, partition.end)
+        return
+    await connection.execute(f"ALTER TABLE {partition.table.name} DETACH PARTITION {partition.name}")
+    await connection.execute(f"DROP TABLE {partition.name}")
+
+
 async def _rows_by_hour(connection: asyncpg.Connection, partition: Partition) -> dict[datetime, int]:
     records = await connection.fetch(
         f"SELECT date_trunc('hour', {partition.table.time_column}, 'UTC') AS hour, count(*) AS rows "  # noqa: S608
-        f"FROM {partition.name} GROUP BY 1 ORDER BY 1"
+        f"FROM {partition.qualified} GROUP BY 1 ORDER BY 1"
     )
     return {record["hour"].astimezone(UTC): record["rows"] for record in records}
 

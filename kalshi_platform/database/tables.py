@@ -14,6 +14,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from kalshi_platform.core.schema import (
+    CAPTURE_TABLES,
     STREAM_TABLES,
     TABLE_POLICIES,
     Column,
@@ -117,7 +118,7 @@ def _ticker_index(table: Table, home: Home) -> list[SchemaItem]:
 
 
 def _cursor_index(table: Table, home: Home) -> list[SchemaItem]:
-    """On gatherers the deduplicator finds a stream's new rows by transaction."""
-    if table not in STREAM_TABLES or home is not Home.GATHERER:
+    """On gatherers the deduplicator finds new rows by transaction."""
+    if table not in (*STREAM_TABLES, *CAPTURE_TABLES) or home is not Home.GATHERER:
         return []
     return [sa.Index(f"{table.name}_ingest_xid", "ingest_xid")]

@@ -11,21 +11,30 @@ from datetime import UTC, date, datetime
 from random import Random
 from typing import Any
 
+import asyncpg
 import structlog
 
-from kalshi_platform.core.schema import STREAM_TABLES, Home
+from kalshi_platform.core.schema import CAPTURE_TABLES, STREAM_TABLES, Home, Table
 from kalshi_platform.database.migrations import check_revision
+from kalshi_platform.database.passing import PASSING_FAILURES
 from kalshi_platform.database.upkeep import keep_up
-from kalshi_platform.deduplicator.sync import SyncLoop
-from kalshi_platform.deduplicator.watermark import watermark
+from kalshi_platform.deduplicator.coverage import CHANNEL_TABLES, cover_hour, next_hour, uncovered_markets
+from kalshi_platform.deduplicator.merge import expect_gatherers
+from kalshi_platform.deduplicator.standby import Lead
+from kalshi_platform.deduplicator.status import Status
+from kalshi_platform.deduplicator.sync import Pace, SyncLoop
 from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.metrics import DeduplicatorMetrics
 from kalshi_platform.service.retry import backoff
 from kalshi_platform.service.settings import Settings
 
 _LONGEST_RETRY_SECONDS = 5.0
-_SLOW_TABLES = {"orderbook_snapshots": 10}
-"""Tables that are asked less often: how many pauses of the others make one of theirs (design §4: 1 s, not 100 ms)."""
+_PUBLISH_SECONDS = 1.0
+_COVERAGE_SECONDS = 10.0
+_MOST_HOURS = 48
+"""Hours of one channel in one round of coverage; the next round goes on."""
+
+_FAILURES: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
 
 _log = structlog.get_logger()
 
@@ -41,60 +50,97 @@ class Deduplicator:
         self._settings = settings
         self.metrics = DeduplicatorMetrics()
         self._production_url = settings.required("production_database_url")
-        pause = settings.sync_interval_ms / 1000
+        self._gatherers = settings.gatherer_urls()
         self.loops = [
             SyncLoop(
                 gatherer_id,
                 url,
                 self._production_url,
                 table,
-                pause * _SLOW_TABLES.get(table.name, 1),
+                pace_of(table, settings),
                 self.metrics,
                 _retry_waits,
                 time.time,
             )
-            for gatherer_id, url in settings.gatherer_urls().items()
-            for table in STREAM_TABLES
+            for gatherer_id, url in self._gatherers.items()
+            for table in (*STREAM_TABLES, *CAPTURE_TABLES)
         ]
+        self.status = Status(self.loops, self.metrics, settings.silence_seconds, settings.horizon_seconds)
+        self._lead = Lead(self._production_url)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Merge until `stop` is set."""
+        """Merge while no other deduplicator does, until `stop` is set."""
         await check_revision(self._production_url, Home.PRODUCTION)
         with serve_status(
             self._settings.metrics_host, self._settings.metrics_port, self.metrics.registry, self.health
         ) as port:
-            _log.info("deduplicating", gatherers=sorted({one.gatherer_id for one in self.loops}), metrics_port=port)
+            _log.info("deduplicating", gatherers=sorted(self._gatherers), metrics_port=port)
             async with asyncio.TaskGroup() as tasks:
-                for loop in self.loops:
-                    tasks.create_task(loop.run(stop))
-                tasks.create_task(self._publish_watermarks(stop))
-                tasks.create_task(keep_up(self._production_url, Home.PRODUCTION, stop, _today))
+                tasks.create_task(self._lead.run(stop, self._merge))
+                tasks.create_task(self._publish(stop))
         _log.info("stopped")
 
     def health(self) -> Mapping[str, Any]:
-        """Each loop's state; healthy while each table is merged from somebody."""
-        merged = {loop.table.name for loop in self.loops if loop.state.connected}
-        return {
-            "healthy": merged == {loop.table.name for loop in self.loops},
-            "gatherers": {
-                f"{loop.gatherer_id}/{loop.table.name}": {
-                    "connected": loop.state.connected,
-                    "watermark": loop.state.watermark,
-                    "last_error": loop.state.last_error,
-                }
-                for loop in self.loops
-            },
-        }
+        """Each part's state."""
+        return self.status.health(self._lead.role, time.time())
 
-    async def _publish_watermarks(self, stop: asyncio.Event) -> None:
+    async def _merge(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for loop in self.loops:
+                loop.state.last_heard = time.time()  # whoever stood by has heard of nobody, and waits anew
+                tasks.create_task(loop.run(stop))
+            tasks.create_task(self._cover(stop))
+            tasks.create_task(keep_up(self._production_url, Home.PRODUCTION, stop, _today))
+
+    async def _publish(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            for table in STREAM_TABLES:
-                states = [loop.state for loop in self.loops if loop.table is table]
-                mark = watermark(states, time.time(), self._settings.silence_seconds)
+            self.status.publish(self._lead.role, time.time())
+            await _wait(stop, _PUBLISH_SECONDS)
+
+    async def _cover(self, stop: asyncio.Event) -> None:
+        """Announce the gatherers that are waited for, then compute coverage behind the watermark, until `stop`."""
+        while not stop.is_set():
+            try:
+                production = await asyncpg.connect(
+                    self._production_url, server_settings={"application_name": "coverage"}, command_timeout=600
+                )
+                try:
+                    tables = [loop.table.name for loop in self.loops]
+                    await expect_gatherers(production, [loop.gatherer_id for loop in self.loops], tables)
+                    await self._cover_rounds(production, stop)
+                finally:
+                    production.terminate()
+            except _FAILURES as error:
+                _log.warning("coverage failed, trying again", error=f"{type(error).__name__}: {error}")
+                await _wait(stop, _COVERAGE_SECONDS)
+
+    async def _cover_rounds(self, production: asyncpg.Connection, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            for channel, table in CHANNEL_TABLES.items():
+                mark = self.status.watermarks(time.time())[table]
                 if mark is not None:
-                    self.metrics.watermark.labels(table.name).set(mark.timestamp())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 1.0)
+                    await _cover_channel(production, channel, mark)
+                self.metrics.uncovered.labels(channel).set(await uncovered_markets(production, channel))
+            await _wait(stop, _COVERAGE_SECONDS)
+
+
+def pace_of(table: Table, settings: Settings) -> Pace:
+    """How often a table is merged, and how much of it at once; what gatherers note goes at the pace of snapshots."""
+    name = {"trades": "trades", "orderbook_deltas": "deltas", "tickers": "tickers"}.get(table.name, "snapshots")
+    return Pace(getattr(settings, f"{name}_sync_ms") / 1000, getattr(settings, f"{name}_sync_rows"))
+
+
+async def _cover_channel(production: asyncpg.Connection, channel: str, mark: datetime) -> None:
+    for _ in range(_MOST_HOURS):
+        hour = await next_hour(production, channel, mark)
+        if hour is None:
+            return
+        await cover_hour(production, channel, hour)
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
 
 
 def _today() -> date:

@@ -3,100 +3,160 @@
 Why this cursor cannot skip a row: each row carries the id of the transaction that wrote it. `xmin` of a snapshot is
 the oldest transaction that still runs; every smaller id has ended, so its rows are visible to that snapshot now or
 never, and no later transaction can get an id below it. Therefore [cursor, xmin) is complete when it is read and never
-changes afterwards. It holds while the gatherer commits synchronously (its writers say so on every connection) and for
-one cluster, timeline and database, which is why these are part of the cursor. Measured with 8 writers: 0 rows lost,
-against 39 % with `received_at >` (ecosystem.md part 2, D2).
+changes afterwards. It holds for one cluster, timeline and database, which is why these are part of the cursor, and
+for one history: the cursor stands right behind a batch, its witness, and a source without that batch was restored to
+an earlier moment. docs/cursor.md goes through every case. Measured with 8 writers: 0 rows lost, against 39 % with
+`received_at >` (ecosystem.md part 2, D2).
 
-Kept out: production.
+Kept out: production, and what to choose (`window`).
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 
 import asyncpg
 
 from kalshi_platform.core.errors import IntegrityError
-from kalshi_platform.core.schema import Home, Table
+from kalshi_platform.core.schema import STREAM_TABLES, Home, Table
+from kalshi_platform.database.partition_list import partitions_of
+from kalshi_platform.deduplicator.window import Batch, Gate, Window, Witness, choose
 
 _MOST_BATCHES = 2000
 
-_FINISHED = """
-WITH gate AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin)
-SELECT gate.xmin::text::bigint AS xmin, batch.ingest_xid::text::bigint AS ingest_xid, batch.row_count,
-       batch.min_ts, batch.max_ts, batch.heard_until
+_WRITTEN_US = "(extract(epoch FROM written_at) * 1000000)::bigint"
+_GATE = f"""
+WITH gate AS MATERIALIZED (
+    SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin, pg_snapshot_xmax(pg_current_snapshot()) AS xmax,
+           $1::text IS NULL OR EXISTS (
+               SELECT FROM ingest_batches
+               WHERE table_name = $1 AND ingest_xid = $2::text::xid8 AND {_WRITTEN_US} = $3::bigint
+           ) AS has_witness
+)
+SELECT gate.xmin::text::bigint AS xmin, gate.xmax::text::bigint AS xmax, gate.has_witness,
+"""  # noqa: S608 - ours
+_FINISHED = f"""{_GATE}
+       batch.ingest_xid::text::bigint AS ingest_xid, batch.row_count, batch.min_ts, batch.max_ts, batch.heard_until,
+       {_WRITTEN_US} AS written_us
 FROM gate LEFT JOIN LATERAL (
     SELECT * FROM ingest_batches
-    WHERE table_name = $1 AND ingest_xid >= $2::text::xid8 AND ingest_xid < gate.xmin
-    ORDER BY ingest_xid LIMIT $3
+    WHERE table_name = $4 AND ingest_xid >= $5::text::xid8 AND ingest_xid < gate.xmin
+    ORDER BY ingest_xid LIMIT $6
 ) AS batch ON true
+ORDER BY batch.ingest_xid
+"""  # noqa: S608 - ours
+_NEWEST = f"""{_GATE}
+       batch.table_name, batch.ingest_xid::text::bigint AS ingest_xid, {_WRITTEN_US} AS written_us
+FROM gate LEFT JOIN LATERAL (
+    SELECT newest.* FROM unnest($4::text[]) AS name, LATERAL (
+        SELECT * FROM ingest_batches WHERE table_name = name AND ingest_xid < gate.xmin
+        ORDER BY ingest_xid DESC LIMIT 1
+    ) AS newest
+    ORDER BY newest.ingest_xid DESC LIMIT 1
+) AS batch ON true
+"""  # noqa: S608 - ours
+_SPAN = """
+SELECT count(*) AS rows, min(xid) AS first, max(xid) AS last FROM (
+    SELECT ingest_xid::text::bigint AS xid FROM {table}
+    WHERE ingest_xid >= $1::text::xid8 AND ingest_xid < $2::text::xid8 ORDER BY ingest_xid LIMIT $3
+) AS part
 """
+_STREAM_NAMES = [table.name for table in STREAM_TABLES]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Finished transactions that can be merged: ids from `first_xid` up to, not including, `next_xid`."""
+async def next_window(
+    source: asyncpg.Connection, table: Table, first_xid: int, most_rows: int, witness: Witness | None = None
+) -> Window:
+    """The finished transactions from `first_xid` on, as many as hold about `most_rows` rows.
 
-    first_xid: int
-    next_xid: int
-    rows: int
-    min_ts: datetime | None
-    max_ts: datetime | None
-    heard_until: datetime | None
-    is_full: bool
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to say: no rows, and nothing heard."""
-        return self.rows == 0 and self.heard_until is None
-
-
-async def next_window(source: asyncpg.Connection, table: Table, first_xid: int, most_rows: int) -> Window:
-    """The finished transactions from `first_xid` on, as many as hold about `most_rows` rows."""
-    records = await source.fetch(_FINISHED, table.name, str(first_xid), _MOST_BATCHES)
-    xmin = records[0]["xmin"]
-    if xmin < first_xid:  # ids that were merged are not yet given out: the gatherer was restored to an earlier moment
-        return await next_window(source, table, 0, most_rows)
-    batches = [record for record in records if record["ingest_xid"] is not None]
-    taken, rows = 0, 0
-    while taken < len(batches) and (rows == 0 or rows + batches[taken]["row_count"] <= most_rows):
-        rows += batches[taken]["row_count"]
-        taken += 1
-    is_full = taken < len(batches) or taken == _MOST_BATCHES
-    chosen = batches[:taken]
-    return Window(
-        first_xid,
-        chosen[-1]["ingest_xid"] + 1 if is_full else xmin,
-        rows,
-        min((batch["min_ts"] for batch in chosen if batch["min_ts"]), default=None),
-        max((batch["max_ts"] for batch in chosen if batch["max_ts"]), default=None),
-        max((batch["heard_until"] for batch in chosen if batch["heard_until"]), default=None),
-        is_full,
-    )
+    Args:
+        source: The gatherer's database.
+        table: Which table.
+        first_xid: The cursor.
+        most_rows: Bound of one merge; a transaction that is larger is taken whole.
+        witness: The last batch that was merged; where the source lacks it, the window begins at 0.
+    """
+    if table.time_column is None:
+        window = await _next_unlogged(source, table, first_xid, most_rows, witness)
+    else:
+        window = await _next_batches(source, table, first_xid, most_rows, witness)
+    return await next_window(source, table, 0, most_rows) if window is None else window
 
 
-async def copy_out(source: asyncpg.Connection, table: Table, window: Window) -> BytesIO:
-    """The window's rows in binary COPY format, with production's columns; Python does not look at them.
+async def _next_batches(
+    source: asyncpg.Connection, table: Table, first_xid: int, most_rows: int, witness: Witness | None
+) -> Window | None:
+    records = await source.fetch(_FINISHED, *_parts(witness), table.name, str(first_xid), _MOST_BATCHES)
+    gate = _gate(records[0])
+    if not gate.reaches(first_xid):
+        return None
+    batches = [
+        Batch(one["ingest_xid"], one["row_count"], one["min_ts"], one["max_ts"], one["heard_until"], one["written_us"])
+        for one in records
+        if one["ingest_xid"] is not None
+    ]
+    return choose(gate, table.name, first_xid, batches, most_rows, _MOST_BATCHES)
+
+
+async def _next_unlogged(
+    source: asyncpg.Connection, table: Table, first_xid: int, most_rows: int, witness: Witness | None
+) -> Window | None:
+    """Of a table without a log of its batches: up to the newest finished batch of any stream, which is the witness."""
+    record = await source.fetchrow(_NEWEST, *_parts(witness), _STREAM_NAMES)
+    assert record is not None  # noqa: S101 - the gate has one row
+    gate = _gate(record)
+    if not gate.reaches(first_xid):
+        return None
+    if record["ingest_xid"] is None or record["ingest_xid"] < first_xid:
+        return Window(first_xid, first_xid, 0, None, None, None, witness, is_full=False, held_by=gate.held_by)
+    end = record["ingest_xid"] + 1
+    span = await source.fetchrow(_SPAN.format(table=table.name), str(first_xid), str(end), most_rows + 1)
+    assert span is not None  # noqa: S101 - an aggregate has one row
+    is_full = span["rows"] > most_rows
+    next_xid = max(span["last"], span["first"] + 1) if is_full else end
+    newest = Witness(record["table_name"], record["ingest_xid"], record["written_us"])
+    return Window(first_xid, next_xid, None, None, None, None, newest, is_full=is_full, held_by=gate.held_by)
+
+
+async def copy_out(source: asyncpg.Connection, table: Table, window: Window) -> tuple[BytesIO, int]:
+    """The window's rows in binary COPY format, with production's columns, and how many; Python looks at none.
 
     Raises:
         IntegrityError: Where the rows are not as many as the gatherer's own record of its batches says.
     """
     columns = ", ".join(column.name for column in table.written_columns(Home.PRODUCTION))
-    rows = BytesIO()
-    # the time bound lets the gatherer skip partitions; all values are ours, none is text from outside
-    status = await source.copy_from_query(
+    # all values are ours, none is text from outside
+    query = (
         f"SELECT {columns} FROM {table.name} "  # noqa: S608
-        f"WHERE ingest_xid >= '{window.first_xid}'::xid8 AND ingest_xid < '{window.next_xid}'::xid8 "
-        f"AND {table.time_column} BETWEEN $1 AND $2",
-        window.min_ts,
-        window.max_ts,
-        output=rows,
-        format="binary",
+        f"WHERE ingest_xid >= '{window.first_xid}'::xid8 AND ingest_xid < '{window.next_xid}'::xid8"
     )
-    if int(status.split()[-1]) != window.rows:
+    times: tuple[datetime | None, ...] = ()
+    if table.time_column is not None:  # the bound lets the gatherer skip partitions
+        query, times = f"{query} AND {table.time_column} BETWEEN $1 AND $2", (window.min_ts, window.max_ts)
+    rows = BytesIO()
+    status = await source.copy_from_query(query, *times, output=rows, format="binary")
+    found = int(status.split()[-1])
+    if window.rows not in (None, found) and not await _was_dropped(source, table, window, found):
         raise IntegrityError(
-            f"{table.name}: transactions [{window.first_xid}, {window.next_xid}) hold {status.split()[-1]} rows, "
+            f"{table.name}: transactions [{window.first_xid}, {window.next_xid}) hold {found} rows, "
             f"but the gatherer recorded {window.rows}; the cursor stays where it is"
         )
     rows.seek(0)
-    return rows
+    return rows, found
+
+
+async def _was_dropped(source: asyncpg.Connection, table: Table, window: Window, found: int) -> bool:
+    """Whether rows are fewer because the gatherer has dropped old partitions, which it does only with what was merged.
+
+    Asked when a gatherer is read from its beginning once more.
+    """
+    partitions = await partitions_of(source, table)
+    is_old = window.min_ts is not None and (not partitions or window.min_ts < partitions[0].start)
+    return is_old and window.rows is not None and found < window.rows
+
+
+def _gate(record: asyncpg.Record) -> Gate:
+    return Gate(record["xmin"], record["xmax"], record["has_witness"])
+
+
+def _parts(witness: Witness | None) -> tuple[str | None, str | None, int | None]:
+    return (None, None, None) if witness is None else (witness.table, str(witness.xid), witness.written_us)

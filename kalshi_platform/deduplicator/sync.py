@@ -1,14 +1,14 @@
 """The loops: one for each gatherer and table, so that a slow or dead gatherer delays nobody.
 
-Each loop owns two connections, reads what is finished, merges it, and pauses only when there was little to do.
-Kept out: how a merge is made exact.
+Each loop owns two connections, reads what is finished, merges it, and pauses only when there was little to do. Loops
+of one table take turns at its insert in the order in which they ask; tables do not wait for each other. Kept out: how
+a merge is made exact.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 
 import asyncpg
 import structlog
@@ -18,12 +18,12 @@ from kalshi_platform.core.schema import Home, Table
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.passing import PASSING_FAILURES
-from kalshi_platform.deduplicator.merge import Merger
+from kalshi_platform.deduplicator.merge import Cursor, Merged, Merger
 from kalshi_platform.deduplicator.source import copy_out, next_window
+from kalshi_platform.deduplicator.standby import NOTICES_DEAD_CLIENTS
+from kalshi_platform.deduplicator.state import SyncState
+from kalshi_platform.deduplicator.window import Window
 from kalshi_platform.service.metrics import DeduplicatorMetrics
-
-MOST_ROWS = {"trades": 10_000, "orderbook_deltas": 50_000, "orderbook_snapshots": 5_000, "tickers": 10_000}
-"""Rows of one merge, which also bounds its memory."""
 
 _TRIED_AGAIN: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError, IntegrityError)
 """What ends a connection and not the loop: one gatherer's trouble, however odd, is not the others'."""
@@ -31,14 +31,17 @@ _TRIED_AGAIN: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.Postgres
 _log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class SyncState:
-    """What a loop last knew, for health and watermarks."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a table is merged.
 
-    connected: bool = False
-    watermark: datetime | None = None
-    last_heard: float = 0.0
-    last_error: str = ""
+    Attributes:
+        pause: Seconds to wait when everything is merged.
+        most_rows: Rows of one merge, which also bounds its memory.
+    """
+
+    pause: float
+    most_rows: int
 
 
 class SyncLoop:
@@ -49,7 +52,7 @@ class SyncLoop:
         source_url: Its database.
         production_url: Where to merge.
         table: Which table.
-        pause: Seconds to wait when everything is merged.
+        pace: How often, how much.
         metrics: Told of each merge.
         retry_waits: Makes the waits between attempts, in seconds.
         now: The clock, seconds since 1970.
@@ -61,7 +64,7 @@ class SyncLoop:
         source_url: str,
         production_url: str,
         table: Table,
-        pause: float,
+        pace: Pace,
         metrics: DeduplicatorMetrics,
         retry_waits: Callable[[], Iterator[float]],
         now: Callable[[], float],
@@ -71,11 +74,12 @@ class SyncLoop:
         self.state = SyncState(last_heard=now())
         self._source_url = source_url
         self._production_url = production_url
-        self._pause = pause
+        self._pace = pace
         self._metrics = metrics
         self._retry_waits = retry_waits
         self._now = now
         self._labels = (gatherer_id, table.name)
+        metrics.conflicts.labels(*self._labels)  # 0, not absent: an alert on its increase needs a beginning
 
     async def run(self, stop: asyncio.Event) -> None:
         """Merge, and after any failure of a database connect anew, until `stop` is set."""
@@ -89,7 +93,7 @@ class SyncLoop:
                         is_full = await self.step(source, merger, identity)
                         waits = self._retry_waits()
                         if not is_full:
-                            await _wait(stop, self._pause)
+                            await _wait(stop, self._pace.pause)
             except _TRIED_AGAIN as error:
                 self._failed(error)
                 await _wait(stop, next(waits))
@@ -100,12 +104,16 @@ class SyncLoop:
         """One merge; true where more is waiting."""
         stored = await merger.cursor()
         cursor = stored.on(identity)
-        window = await next_window(source, self.table, cursor.next_xid, MOST_ROWS[self.table.name])
-        if not window.is_empty or window.is_full:  # many empty batches move the cursor too, else it never gets past
+        window = await next_window(source, self.table, cursor.next_xid, self._pace.most_rows, cursor.witness)
+        self.state.horizon.saw(window.held_by, self._now())
+        if not window.is_empty:
+            self._begun(stored, window)
             with self._metrics.merge_seconds.labels(self.table.name).time():
-                rows = await copy_out(source, self.table, window) if window.rows else None
-                new = await merger.merge(stored, identity, window, rows)
-            self._merged(window.rows, new, window.heard_until, window.max_ts)
+                rows, count = await copy_out(source, self.table, window) if window.rows != 0 else (None, 0)
+                merged = await merger.merge(stored, identity, window, rows if count else None, count)
+            self._merged(window, count, merged)
+        self.state.is_behind = window.is_full
+        self.state.last_error = ""
         return window.is_full
 
     @asynccontextmanager
@@ -114,7 +122,9 @@ class SyncLoop:
             source = await _connect(self._source_url, f"sync {self.table.name}", {})
             stack.callback(source.terminate)
             production = await _connect(
-                self._production_url, f"merge {' '.join(self._labels)}", {"synchronous_commit": "off"}
+                self._production_url,
+                f"merge {' '.join(self._labels)}",
+                {"synchronous_commit": "off", **NOTICES_DEAD_CLIENTS},
             )
             stack.callback(production.terminate)
             yield source, Merger(production, self.gatherer_id, self.table, Stage(self.table, Home.PRODUCTION))
@@ -122,16 +132,42 @@ class SyncLoop:
     def _connected(self, *, yes: bool) -> None:
         self.state.connected = yes
         self._metrics.connected.labels(*self._labels).set(int(yes))
+        if not yes:
+            self.state.horizon.saw(None, self._now())
 
-    def _merged(self, read: int, new: int, heard_until: datetime | None, newest: datetime | None) -> None:
+    def _begun(self, stored: Cursor, window: Window) -> None:
+        """Say so where a source that was merged before is read from its beginning."""
+        if stored.source and window.first_xid < stored.next_xid:
+            self._metrics.restarts.labels(*self._labels).inc()
+            _log.warning(
+                "the gatherer's database is another than before, or was restored to an earlier moment; reading all of "
+                "it again",
+                gatherer=self.gatherer_id,
+                table=self.table.name,
+            )
+
+    def _merged(self, window: Window, read: int, merged: Merged) -> None:
+        self.state.rows_read += read
+        self.state.rows_merged += merged.new
         self._metrics.read.labels(*self._labels).inc(read)
-        self._metrics.merged.labels(*self._labels).inc(new)
-        if new and newest is not None:
-            self._metrics.lag.labels(self.table.name).observe(max(0.0, self._now() - newest.timestamp()))
-        if heard_until is not None:
-            self.state.watermark = max(heard_until, self.state.watermark or heard_until)
+        self._metrics.merged.labels(*self._labels).inc(merged.new)
+        if merged.conflicts:
+            self._conflicted(merged.conflicts)
+        if merged.new:
+            for moment in filter(None, (window.min_ts, window.max_ts)):
+                self._metrics.lag.labels(self.table.name).observe(max(0.0, self._now() - moment.timestamp()))
+        if window.heard_until is not None:
+            self.state.watermark = max(window.heard_until, self.state.watermark or window.heard_until)
             self.state.last_heard = self._now()
-        self.state.last_error = ""
+
+    def _conflicted(self, conflicts: int) -> None:
+        self._metrics.conflicts.labels(*self._labels).inc(conflicts)
+        _log.error(
+            "copies of one row do not agree; look at merge_conflicts",
+            gatherer=self.gatherer_id,
+            table=self.table.name,
+            rows=conflicts,
+        )
 
     def _failed(self, error: Exception) -> None:
         self._metrics.failures.labels(*self._labels).inc()

@@ -6,7 +6,7 @@ Partitions close on it, not on the wall clock. Kept out: reading and merging.
 from collections.abc import Iterable
 from datetime import datetime
 
-from kalshi_platform.deduplicator.sync import SyncState
+from kalshi_platform.deduplicator.state import SyncState
 
 
 def watermark(states: Iterable[SyncState], now: float, silence: float) -> datetime | None:

@@ -62,6 +62,7 @@ def _exported_hour(
 ) -> PartitionFacts:
     start, end = hour_of(partition_key)
     try:
+        production.refuse_dropped(table, start, end)
         with production.read_window(table, start, end) as batches:
             return write_partition(folder.lake(), table, start, batches)
     except (ConfigurationError, IntegrityError) as error:  # the next try would fare no better

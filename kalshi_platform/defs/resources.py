@@ -44,6 +44,10 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """How many rows a window has."""
         return export.count_window(self.address(), table, start, end)
 
+    def refuse_dropped(self, table: Table, start: datetime, end: datetime) -> None:
+        """Make sure that production still has the rows of a window; else the lake's file is the only copy."""
+        export.refuse_dropped(self.address(), table, start, end)
+
     def watermark(self, tables: Sequence[Table]) -> dict[str, datetime | None]:
         """Per table, the time up to which the record is complete; None where that cannot be said."""
         return export.watermark(self.address(), tables, load_settings().silence_seconds)

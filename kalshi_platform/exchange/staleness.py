@@ -17,6 +17,8 @@ SHORTEST_SILENCE_US = 30 * SECOND
 LONGEST_RHYTHM = 20
 """A silence of this many usual intervals is an alarm: by chance it comes once in 485 million."""
 
+_MOST_PASSED_US = LONGEST_RHYTHM * SHORTEST_SILENCE_US
+
 FRAMES_FOR_A_RHYTHM = 50
 """Frames before a subscription has a rhythm; a quieter one may be silent for as long as it likes."""
 
@@ -78,9 +80,11 @@ class Rhythm:
 
     def note(self, now_us: int) -> None:
         """Data came."""
-        self._busy_us += min(max(now_us - self._last_us, 0), LONGEST_RHYTHM * SHORTEST_SILENCE_US)
-        self._last_us = max(now_us, self._last_us)
         self._frames += 1
+        passed_us = now_us - self._last_us
+        if passed_us > 0:
+            self._last_us = now_us
+            self._busy_us += min(passed_us, _MOST_PASSED_US)
 
     def is_stale(self, now_us: int, active_since_us: int | None) -> bool:
         """Whether the silence is longer than this subscription's rhythm explains."""

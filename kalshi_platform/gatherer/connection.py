@@ -24,6 +24,7 @@ from kalshi_platform.exchange.socket import Socket, SocketOptions, open_socket
 from kalshi_platform.exchange.staleness import Hours
 from kalshi_platform.gatherer.coverage import Coverage
 from kalshi_platform.gatherer.router import Router
+from kalshi_platform.service.lifecycle import leaves
 from kalshi_platform.service.metrics import GathererMetrics
 
 SWEEP_SECONDS = 0.25
@@ -157,7 +158,7 @@ class Connection:
             ExchangeRefused: Where the next would end the same way.
             ConfigurationError: Likewise.
         """
-        causes = list(_leaves(error))
+        causes = leaves(error)
         for cause in causes:
             if isinstance(cause, ExchangeRefused | ConfigurationError):
                 raise cause
@@ -192,15 +193,16 @@ class Connection:
             tasks.create_task(self._care(socket, session, router))
 
     async def _receive(self, socket: Socket, session: Session, router: Router) -> None:
-        frames = self._around.metrics.frames.labels(self.role)
+        sink, frames = self._around.sink, self._around.metrics.frames.labels(self.role)
         await _send(socket, session)
         async for raw, received_us in socket:
             frames.inc()
             router.feed(raw, received_us)
-            await _send(socket, session)
-            if self.channel not in _WITHOUT_ROWS:
+            for command in session.take_commands():
+                await socket.send(command)
+            if not sink.has_room and self.channel not in _WITHOUT_ROWS:
                 self.is_blocked = True
-                await self._around.sink.room()
+                await sink.room()
                 self.is_blocked = False
 
     async def _care(self, socket: Socket, session: Session, router: Router) -> None:
@@ -217,11 +219,3 @@ class Connection:
 async def _send(socket: Socket, session: Session) -> None:
     for command in session.take_commands():
         await socket.send(command)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    else:
-        yield error

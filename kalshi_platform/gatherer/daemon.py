@@ -19,6 +19,7 @@ from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleF
 from kalshi_platform.core.schema import Home, Table
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.batching import FlushPolicy
+from kalshi_platform.database.errors import DatabaseUnreachableError
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.spool import Spool
@@ -118,7 +119,7 @@ class Gatherer:
         Raises:
             ExchangeRefused: Where the exchange will not have us; a person must act.
         """
-        await check_revision(self._url, Home.GATHERER)
+        await self._check_database()
         settings = self._settings
         with serve_status(settings.metrics_host, settings.metrics_port, self.metrics.registry, self.health) as port:
             _log.info("gathering", gatherer=settings.gatherer_id, exchange=settings.ws_url, metrics_port=port)
@@ -128,6 +129,19 @@ class Gatherer:
         _log.info("stopped")
         if refusal is not None:
             raise refusal
+
+    async def _check_database(self) -> None:
+        """Look whether the database has the tables that are written; go on where it is only away.
+
+        Raises:
+            PlatformError: Where it is not what it must be, or was never reached from here.
+        """
+        try:
+            await check_revision(self._url, Home.GATHERER)
+        except DatabaseUnreachableError as error:
+            if self._sink.spool is None or not self._sink.spool.path.exists():
+                raise  # most likely a setting
+            _log.error("the database is away, what is heard goes to the spool", error=str(error))
 
     async def _drain(self, writing: asyncio.Task[None]) -> None:
         """What was heard is written, whatever ended the listening.

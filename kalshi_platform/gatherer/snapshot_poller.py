@@ -57,7 +57,7 @@ class _Answer(NamedTuple):
     """The books of one call, which are compared once everything from before the answer has come."""
 
     asked_us: int
-    due_us: int
+    answered_us: int
     tickers: Sequence[str]
     seen: Sequence[_Seen]
 
@@ -127,7 +127,8 @@ class SnapshotPoller:
             self._judge(self._now_us())
             await self._sleep(pause)
         while self._answers:
-            await self._sleep(max(0.0, (self._answers[0].due_us - self._now_us()) / SECOND))
+            due_us = self._answers[0].answered_us + self._quiet_us
+            await self._sleep(max(0.0, (due_us - self._now_us()) / SECOND))
             self._judge(self._now_us())
 
     def _pause(self, calls: int) -> float:
@@ -147,35 +148,35 @@ class SnapshotPoller:
             return
         seen = [_Seen(one.ticker, book, changed.get(one.ticker)) for one in found if (book := _read(one)) is not None]
         answered_us = self._now_us()
-        for ticker, book, _ in seen:
-            self._add(snapshot_row(book, ticker, Source.REST, self._gatherer_id, asked_us, answered_us))
-        self._answers.append(_Answer(asked_us, answered_us + self._quiet_us, tickers, seen))
+        for ticker, book, _ in seen:  # stamped with the answer's time: REST's books have none of their own
+            self._add(snapshot_row(book, ticker, Source.REST, self._gatherer_id, answered_us, answered_us))
+        self._answers.append(_Answer(asked_us, answered_us, tickers, seen))
 
     def _judge(self, now_us: int) -> None:
         """Compare what can be compared by now, then ask for the same books over the socket."""
-        while self._answers and self._answers[0].due_us <= now_us:
+        while self._answers and self._answers[0].answered_us + self._quiet_us <= now_us:
             answer = self._answers.popleft()
-            wrong = [one.ticker for one in answer.seen if self._is_wrong(one, answer.asked_us, now_us)]
+            wrong = [one.ticker for one in answer.seen if self._is_wrong(one, answer, now_us)]
             rest = set(answer.tickers).difference(wrong)
             self._books.request_snapshots([*wrong, *(ticker for ticker in answer.tickers if ticker in rest)])
 
-    def _is_wrong(self, seen: _Seen, asked_us: int, now_us: int) -> bool:
+    def _is_wrong(self, seen: _Seen, answer: _Answer, now_us: int) -> bool:
         """Hold a live book against REST's; a difference is recorded."""
         live = self._books.live_book(seen.ticker)
         changed_us = self._books.changed_at_us(seen.ticker)
         if live is None or changed_us is None or seen.changed_us is None:
             return self._count("unknown")
-        if changed_us != seen.changed_us or changed_us > asked_us - self._quiet_us:
+        if changed_us != seen.changed_us or changed_us > answer.asked_us - self._quiet_us:
             return self._count("moved")
         difference = compare(live, seen.book)
         if difference is None:
             return self._count("equal")
-        self._record(seen.ticker, difference, asked_us, now_us)
+        self._record(seen.ticker, difference, answer.answered_us, now_us)
         self._count("different")
         return True
 
-    def _record(self, ticker: str, difference: Difference, asked_us: int, now_us: int) -> None:
-        self._add(BookDifferenceRow(now_us, self._gatherer_id, "", ticker, asked_us, *difference))
+    def _record(self, ticker: str, difference: Difference, answered_us: int, now_us: int) -> None:
+        self._add(BookDifferenceRow(now_us, self._gatherer_id, "", ticker, answered_us, *difference))
         _log.error("a live book differs from REST's", ticker=ticker, levels=difference.levels, detail=difference.detail)
 
     def _count(self, result: str) -> bool:

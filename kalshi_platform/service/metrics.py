@@ -154,6 +154,11 @@ class GathererMetrics:
             "kalshi_gatherer_exchange_active", "1 while the exchange says that it trades.", registry=self.registry
         )
         self.exchange_active.set(1)
+        self.clock_ahead = Gauge(
+            "kalshi_gatherer_clock_ahead_seconds",
+            "How far this machine's clock is ahead of the exchange's, to the second.",
+            registry=self.registry,
+        )
         self.homeless = Counter(
             "kalshi_gatherer_markets_without_room",
             "Markets that no connection had room for.",
@@ -212,6 +217,58 @@ class DeduplicatorMetrics:
             "kalshi_deduplicator_gatherer_connected",
             "1 while the gatherer's table is being read.",
             ["gatherer", "table"],
+            registry=self.registry,
+        )
+        self.conflicts = Counter(
+            "kalshi_deduplicator_conflicts",
+            "Copies of a row that say something else; both stand in merge_conflicts.",
+            ["gatherer", "table"],
+            registry=self.registry,
+        )
+        self.restarts = Counter(
+            "kalshi_deduplicator_restarts",
+            "Times that a source was read from its beginning, because it was replaced or restored.",
+            ["gatherer", "table"],
+            registry=self.registry,
+        )
+        self.gatherers_connected = Gauge(
+            "kalshi_deduplicator_gatherers_connected",
+            "Gatherers all of whose tables are being read.",
+            registry=self.registry,
+        )
+        self.gatherer_lag = Gauge(
+            "kalshi_deduplicator_gatherer_lag_seconds",
+            "How far what is merged of a gatherer lies behind now.",
+            ["gatherer", "table"],
+            registry=self.registry,
+        )
+        self.horizon_age = Gauge(
+            "kalshi_deduplicator_horizon_age_seconds",
+            "For how long one transaction has held back what a gatherer wrote after it.",
+            ["gatherer"],
+            registry=self.registry,
+        )
+        self.duplicate_share = Gauge(
+            "kalshi_deduplicator_duplicate_share",
+            "Share of the rows read since the start that production had already.",
+            ["table"],
+            registry=self.registry,
+        )
+        self.rows_per_second = Gauge(
+            "kalshi_deduplicator_rows_per_second",
+            "Rows read a second, over the last ten seconds.",
+            ["table"],
+            registry=self.registry,
+        )
+        self.uncovered = Gauge(
+            "kalshi_deduplicator_uncovered_markets",
+            "Markets with an interval that nobody heard, in the newest hour that was computed.",
+            ["channel"],
+            registry=self.registry,
+        )
+        self.active = Gauge(
+            "kalshi_deduplicator_active",
+            "1 while this process merges, 0 while it stands by for another.",
             registry=self.registry,
         )
         self.watermark = Gauge(

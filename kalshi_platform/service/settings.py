@@ -84,9 +84,29 @@ class Settings(BaseSettings):
     spool_bytes: int = Field(
         10 * 2**30, ge=2**20, description="Size of that spool at the most; when it is full, reading waits."
     )
-    sync_interval_ms: int = Field(100, ge=1, description="Pause of the deduplicator when there was nothing to merge.")
+    trades_sync_ms: int = Field(
+        100, ge=1, le=MINUTE_MS, description="Pause of the deduplicator when there were few trades to merge."
+    )
+    trades_sync_rows: int = Field(10_000, ge=1, le=MOST_ROWS, description="Trades that are merged at once.")
+    deltas_sync_ms: int = Field(
+        100, ge=1, le=MINUTE_MS, description="Its pause when there were few order book changes to merge."
+    )
+    deltas_sync_rows: int = Field(50_000, ge=1, le=MOST_ROWS, description="Order book changes that are merged at once.")
+    tickers_sync_ms: int = Field(
+        100, ge=1, le=MINUTE_MS, description="Its pause when there were few ticker updates to merge."
+    )
+    tickers_sync_rows: int = Field(10_000, ge=1, le=MOST_ROWS, description="Ticker updates that are merged at once.")
+    snapshots_sync_ms: int = Field(
+        1000, ge=1, le=MINUTE_MS, description="Its pause when there were few whole books, sessions or gaps to merge."
+    )
+    snapshots_sync_rows: int = Field(5000, ge=1, le=MOST_ROWS, description="Whole books that are merged at once.")
     silence_seconds: float = Field(
         60.0, gt=0, description="A gatherer not heard of for so long stops holding back the watermark."
+    )
+    horizon_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="How long one transaction may hold back what a gatherer wrote before `/health` fails.",
     )
     metrics_host: str = Field("127.0.0.1", description="Address of `/metrics` and `/health`.")
     metrics_port: int = Field(9090, ge=0, le=65535, description="Port of `/metrics` and `/health`; 0 picks a free one.")

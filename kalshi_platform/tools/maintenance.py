@@ -18,7 +18,9 @@ from kalshi_platform.core.masking import masked
 from kalshi_platform.core.schema import STREAM_TABLES, Home, Table
 from kalshi_platform.database import export
 from kalshi_platform.database.closing import close_partitions
+from kalshi_platform.database.compression import apply_compression
 from kalshi_platform.database.errors import DatabaseUnreachableError
+from kalshi_platform.database.locks import lock_shortage
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.partitions import ensure_ahead
 from kalshi_platform.database.proofs import Proof, proofs_between, record_proof
@@ -36,6 +38,8 @@ class Report:
 
     Attributes:
         made: Partitions' days that were made ahead.
+        warning: What an administrator should change; empty where nothing.
+        compressed: Tables whose compression by TimescaleDB was set anew.
         closed: Partitions that were finished.
         proven: Hours of the lake that were found to hold what production holds, as "table hour".
         disputed: Hours that do not, with the difference.
@@ -43,6 +47,8 @@ class Report:
     """
 
     made: int = 0
+    warning: str = ""
+    compressed: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     proven: list[str] = field(default_factory=list)
     disputed: list[str] = field(default_factory=list)
@@ -64,6 +70,8 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
     async with _session(url) as connection:
         await _alone(connection)
         report.made = await ensure_ahead(connection, now.date())
+        report.warning = await lock_shortage(connection)
+        report.compressed = await apply_compression(connection)
         report.closed = await close_partitions(connection, STREAM_TABLES, marks)
         for table in STREAM_TABLES:
             if (mark := marks[table.name]) is not None:
@@ -80,16 +88,20 @@ async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | No
     async with _session(url) as connection:
         await _alone(connection)
         report.made = await ensure_ahead(connection, now.date())
+        report.warning = await lock_shortage(connection)
+        report.compressed = await apply_compression(connection)
         due = await due_partitions(connection, STREAM_TABLES, now)
         if production_url is None:
             reason = "nobody knows whether it was merged: KALSHI_PRODUCTION_DATABASE_URL is not set"
             report.verdicts = [Verdict(partition.name, 0, reason) for partition in due]
             return report
         async with _session(production_url) as production:
-            for partition in due:
-                report.verdicts.append(await drop_merged(connection, partition, gatherer_id, production, _file_fault))
-                if report.verdicts[-1].is_in_use:
-                    break
+            for table in STREAM_TABLES:
+                for partition in [one for one in due if one.table is table]:
+                    verdict = await drop_merged(connection, partition, gatherer_id, production, _file_fault)
+                    report.verdicts.append(verdict)
+                    if verdict.kept_because:
+                        break  # the earliest goes first: batches are forgotten in order
     return report
 
 
@@ -198,6 +210,8 @@ async def _session(url: str) -> AsyncIterator[asyncpg.Connection]:
 def lines(report: Report) -> Sequence[str]:
     """A report for people."""
     said = [f"made {report.made} partitions ahead"] if report.made else []
+    said += [f"WARNING: {report.warning}"] if report.warning else []
+    said += [f"TimescaleDB compresses {name} as table_policies says" for name in report.compressed]
     said += [f"finished {name}" for name in report.closed]
     said += [f"proven {name}" for name in report.proven]
     said += [f"NOT proven {reason}" for reason in report.disputed]

@@ -1,15 +1,17 @@
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import asyncpg
 import pytest
 
+from kalshi_platform.core.catalogue import MarketFacts, SeriesFacts
 from kalshi_platform.core.schema import TRADES, Home, tables_of
 from kalshi_platform.database.bulk import insert_new
 from kalshi_platform.database.catalog import source_identity
+from kalshi_platform.database.metadata import upsert
 from kalshi_platform.database.migrations import check_revision, migrate_async
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.database.roles import ROLES_OF, Role, create_login, scram_verifier
@@ -178,8 +180,10 @@ async def test_catalogue_fills_metadata_and_nothing_else(empty_database: str) ->
     """It describes markets; the record, the cursors and what may be dropped are not its own."""
     async with logins(empty_database, Home.PRODUCTION) as login:
         catalogue = await login(Role.CATALOGUE)
-        await catalogue.execute("INSERT INTO series (ticker, seen_at, object) VALUES ('S', now(), '{}')")
-        await catalogue.execute("UPDATE series SET title = 'T'")
+        seen = datetime(2026, 11, 21, tzinfo=UTC)
+        market = MarketFacts(ticker="M", event_ticker="E", status="active", seen_at=seen, object={})
+        assert await upsert(catalogue, [SeriesFacts(ticker="S", seen_at=seen, object={})]) == 1
+        assert await upsert(catalogue, [market]) == 1
         await refused(catalogue, *NEVER, INSERT_TRADE, ENSURE, INSERT_CURSOR, "DELETE FROM series")
         await refused(catalogue, "SELECT * FROM trades", "SELECT * FROM lake_proofs", "SELECT * FROM people.trades")
 

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from kalshi_platform.core.records import DeltaRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Table
 from kalshi_platform.database.writer import TableWriter, WriterRow
-from kalshi_platform.deduplicator.sync import SyncLoop
+from kalshi_platform.deduplicator.sync import Pace, SyncLoop
 from kalshi_platform.service.metrics import DeduplicatorMetrics
 from kalshi_platform_tests.queries import value
 
 T0 = 1_795_219_200_000_000
 """A whole hour, µs since 1970."""
 
-_DEADLINE = 60.0
+_DEADLINE = 20.0
 _POLL = 0.02
 
 
@@ -48,11 +48,11 @@ async def write(
     await writer.run()
 
 
-def sync_loops(sources: Mapping[str, str], production: str, *tables: Table) -> list[SyncLoop]:
+def sync_loops(sources: Mapping[str, str], production: str, *tables: Table, most_rows: int = 50_000) -> list[SyncLoop]:
     """Loops as the daemon makes them, without its pauses."""
     metrics = DeduplicatorMetrics()
     return [
-        SyncLoop(name, url, production, table, 0.01, metrics, no_waits, lambda: 0.0)
+        SyncLoop(name, url, production, table, Pace(0.01, most_rows), metrics, no_waits, lambda: 0.0)
         for name, url in sources.items()
         for table in tables or (ORDERBOOK_DELTAS,)
     ]

@@ -10,7 +10,7 @@ from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Home
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.catalog import source_identity
-from kalshi_platform.deduplicator.merge import Merger
+from kalshi_platform.deduplicator.merge import Merged, Merger
 from kalshi_platform.deduplicator.source import copy_out, next_window
 from kalshi_platform_tests.deduplicator.rows import T0, deltas, running, sync_loops, until_read, write
 from kalshi_platform_tests.queries import fetch, value
@@ -158,11 +158,11 @@ async def test_another_deduplicator_s_cursor_is_not_overwritten(
     merger = Merger(production, "gatherer-1", ORDERBOOK_DELTAS, Stage(ORDERBOOK_DELTAS, Home.PRODUCTION))
     stored = await merger.cursor()
     window = await next_window(source, ORDERBOOK_DELTAS, 0, 1000)
-    rows = await copy_out(source, ORDERBOOK_DELTAS, window)
-    assert await merger.merge(stored, identity, window, rows) == 10
+    rows, count = await copy_out(source, ORDERBOOK_DELTAS, window)
+    assert await merger.merge(stored, identity, window, rows, count) == Merged(10)
     rows.seek(0)
     with pytest.raises(IntegrityError, match="moved by another deduplicator"):
-        await merger.merge(stored, identity, window, rows)
+        await merger.merge(stored, identity, window, rows, count)
     await source.close()
     await production.close()
     assert await value(production_database, "SELECT rows_read::int FROM sync_cursors") == 10

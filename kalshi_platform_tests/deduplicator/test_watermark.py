@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from kalshi_platform.deduplicator.sync import SyncState
+from kalshi_platform.deduplicator.state import SyncState
 from kalshi_platform.deduplicator.watermark import watermark
 
 EARLY, LATE = datetime(2026, 11, 21, 10, tzinfo=UTC), datetime(2026, 11, 21, 11, tzinfo=UTC)

@@ -27,9 +27,12 @@ def test_everything_resolves() -> None:
 def test_assets_checks_and_sensors_are_those_that_people_know(repository: Any) -> None:
     """A change of this list is a change for operators."""
     assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
-        "production/events", "production/lake_proofs", "production/market_statuses", "production/markets",
-        "production/orderbook_deltas", "production/orderbook_snapshots", "production/series",
+        "production/book_differences", "production/capture_gaps", "production/capture_sessions",
+        "production/coverage_hours", "production/events", "production/lake_proofs", "production/market_statuses",
+        "production/markets", "production/merge_conflicts", "production/orderbook_deltas",
+        "production/orderbook_snapshots", "production/series",
         "production/sync_cursors", "production/table_policies", "production/tickers", "production/trades",
+        "production/uncovered_intervals",
         "raw/orderbook_deltas", "raw/orderbook_snapshots", "raw/tickers", "raw/trades",
     ]  # fmt: skip
     checks = sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys)

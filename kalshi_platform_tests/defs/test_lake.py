@@ -7,10 +7,18 @@ from uuid import UUID
 import dagster as dg
 import pytest
 
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, STREAM_TABLES, TICKERS, TRADES, Table
+from kalshi_platform.core.schema import (
+    LAKE_PROOFS,
+    ORDERBOOK_DELTAS,
+    ORDERBOOK_SNAPSHOTS,
+    STREAM_TABLES,
+    TICKERS,
+    TRADES,
+    Table,
+)
 from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
-from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import connect
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -116,3 +124,18 @@ def test_an_hour_of_silence_is_exported(export: Export, lake: Lake, table: Table
     """Production without a row, or without the day's partition, still gives a file."""
     assert export(table, partition_key=KEY).success
     assert lake.hours(table) == [NOON]
+
+
+def test_an_hour_that_production_dropped_is_not_written_again(
+    export: Export, fill: Any, delta: Any, lake: Lake, production_database: str
+) -> None:
+    """A straggler after the drop must not take the place of the only copy."""
+    fill(ORDERBOOK_DELTAS, delta(0), delta(1))
+    assert export(ORDERBOOK_DELTAS, partition_key=KEY).success
+    file = lake.partition_path(ORDERBOOK_DELTAS, NOON)
+    before = file.read_bytes()
+    fill(LAKE_PROOFS, {"table_name": ORDERBOOK_DELTAS.name, "window_start": NOON, "window_end": NOON + HOUR}
+         | {"row_count": 2, "sha256": "", "path": "", "checked_at": NOON, "dropped_at": NOON})  # fmt: skip
+    fill(ORDERBOOK_DELTAS, delta(2))
+    assert not export(ORDERBOOK_DELTAS, partition_key=KEY, raise_on_error=False).success
+    assert file.read_bytes() == before

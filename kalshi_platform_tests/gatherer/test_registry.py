@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kalshi_platform.core.errors import ExchangeRefused
+from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable
 from kalshi_platform.core.messages import LifecycleBody, LifecycleFrame
 from kalshi_platform.core.units import SECOND
 from kalshi_platform.exchange.rest import RestClient
@@ -247,6 +247,18 @@ async def test_a_closed_exchange_is_waited_for(tmp_path: Path) -> None:
             assert one.simulator.rest.gate.requests - asked <= 2 + 4, "limits, costs; status once more, three lists"
 
 
+async def test_an_exchange_that_does_not_say_is_tried(tmp_path: Path) -> None:
+    """Its status is broken, perhaps for ever; its markets are not."""
+    async with scene(tmp_path) as one:
+
+        async def broken() -> Any:
+            raise ExchangeUnavailable("GET /exchange/status answered with an unexpected body")
+
+        one.registry._rest.status = broken  # type: ignore[method-assign]
+        async with running_registry(one):
+            await until(lambda: len(one.room.followed) == 30, seconds=10)
+
+
 async def test_how_long_to_wait_for_a_closed_exchange(tmp_path: Path) -> None:
     """Until it means to be back, if that is soon; overdue, it is asked more often; open, as ever."""
     async with scene(tmp_path, rest=RestOptions(tier="prestige", cache_seconds=0)) as one:
@@ -295,7 +307,7 @@ async def test_a_refusal_ends_the_start_and_nothing_later(tmp_path: Path) -> Non
     async with scene(tmp_path, reconcile=0.05) as one:
         keys_known = one.simulator.rest.gate
         async with running_registry(one):
-            await until(lambda: len(one.room.followed) == 30)
+            await until(lambda: one.registry.has_walked)
             keys_known.failures |= dict.fromkeys(range(keys_known.requests + 1, keys_known.requests + 6), 401)
             refused = keys_known.requests + 6
             await until(lambda: keys_known.requests > refused)

@@ -79,8 +79,9 @@ def test_what_was_spooled_before_a_kill_is_written_in_order_once(folder: Path, r
         _until(lambda: not world.gatherer.is_running)
         spooled = _left_in_the_spool(world)
         assert sum(map(len, spooled.values())) > rate * seconds * 0.8
-        world.server.start()
         world.gatherer.start()
+        _until(lambda: world.spooled() > sum(map(len, spooled.values())))  # it goes on without its database
+        world.server.start()
         _until(lambda: world.spooled() == 0 and world.count(ORDERBOOK_DELTAS) > len(spooled[ORDERBOOK_DELTAS.name]))
         world.simulator.send(signal.SIGUSR1)
         world.gatherer.stop(45)

@@ -19,6 +19,8 @@ from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.service.settings import Settings
 from kalshi_platform.tools.maintenance import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.tools.maintenance_loop import maintain_until
+from kalshi_platform_tests.deduplicator.rows import running, sync_loops, until_read, write
+from kalshi_platform_tests.queries import fetch
 
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
 MUCH_LATER = NOON + timedelta(days=100)
@@ -287,6 +289,34 @@ async def test_a_gatherer_drops_what_is_merged_and_proven(
     assert await reason() is None
     assert await partitions(gatherer) == []
     await gatherer.close()
+
+
+async def test_a_gatherer_that_dropped_days_can_be_read_again(
+    production_database: str, gatherer_database: str, lake: Lake
+) -> None:
+    """A batch that lies on both sides of midnight keeps its second half; a new production reads what is there."""
+    midnight = NOON + 12 * HOUR
+    early, late = [(midnight - NOON).total_seconds() / 60 + minutes for minutes in (-1, 1)]
+    await write(gatherer_database, [delta(early), delta(early, "B")])
+    await write(gatherer_database, [delta(early, "C"), delta(late), delta(late, "B")])
+    sources = {"g": gatherer_database}
+    async with running(sync_loops(sources, production_database)):
+        await until_read(sources, production_database)
+    production = await asyncpg.connect(production_database)
+    await production.execute("UPDATE sync_cursors SET watermark = $1", midnight + 2 * HOUR)
+    for hour in (midnight - HOUR, midnight):
+        exported(production_database, lake, hour)
+    await maintain_production(production_database, lake, midnight + 3 * HOUR)
+    report = await maintain_gatherer(gatherer_database, "g", production_database, midnight + timedelta(days=7.5))
+    assert [(verdict.name, verdict.rows) for verdict in report.verdicts] == [("orderbook_deltas_20260801", 3)]
+    batches = await fetch(gatherer_database, "SELECT row_count FROM ingest_batches WHERE row_count > 0")
+    assert [row[0] for row in batches] == [2]
+
+    await production.execute("TRUNCATE orderbook_deltas, sync_cursors")
+    async with running(sync_loops(sources, production_database)):
+        await until_read(sources, production_database)
+    assert await production.fetchval("SELECT count(*) FROM orderbook_deltas") == 2
+    await production.close()
 
 
 async def test_the_command_passes_again_until_it_is_stopped(

@@ -1,0 +1,44 @@
+"""TimescaleDB's compression, kept to what `table_policies` says. Without TimescaleDB nothing happens.
+
+Its Apache edition has no columnstore: rows stay as they are there. Here belongs when chunks are compressed. Kept out:
+how (the migrations say by which columns), and dropping chunks, which is retention's.
+"""
+
+from datetime import timedelta
+
+import asyncpg
+
+from kalshi_platform.core.schema import STREAM_TABLES
+from kalshi_platform.database.partition_list import is_hypertable
+
+_LICENSE = "SELECT current_setting('timescaledb.license', true)"
+_WANTED = "SELECT compress_hours FROM table_policies WHERE table_name = $1"
+_FOUND = """
+SELECT (config ->> 'compress_after')::interval FROM timescaledb_information.jobs
+WHERE proc_name IN ('policy_compression', 'policy_columnstore') AND hypertable_schema = 'public'
+AND hypertable_name = $1
+"""
+_REMOVE = "SELECT remove_compression_policy($1::text::regclass, if_exists => true)"
+_ADD = "SELECT add_compression_policy($1::text::regclass, $2::interval)"
+
+
+async def apply_compression(connection: asyncpg.Connection) -> list[str]:
+    """Make TimescaleDB's policies those of `table_policies`; returns the tables whose policy changed.
+
+    Needs the tables' owner.
+    """
+    if await connection.fetchval(_LICENSE) != "timescale":
+        return []
+    changed = []
+    for table in STREAM_TABLES:
+        if not await is_hypertable(connection, table):
+            continue
+        hours = await connection.fetchval(_WANTED, table.name)
+        wanted = None if hours is None else timedelta(hours=hours)
+        if await connection.fetchval(_FOUND, table.name) == wanted:
+            continue
+        await connection.execute(_REMOVE, table.name)
+        if wanted is not None:
+            await connection.execute(_ADD, table.name, wanted)
+        changed.append(table.name)
+    return changed

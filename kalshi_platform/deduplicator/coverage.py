@@ -1,0 +1,76 @@
+"""Coverage of hours that the watermark has passed: what no gatherer heard, as rows.
+
+An hour is computed once; again where sessions or gaps came later that may change it (`late`), and where a gatherer
+was not merged to its end and has moved since. Computing takes turns with merging sessions and gaps, so that neither
+misses the other. Kept out: the reckoning itself, which the database function `kalshi_coverage` does.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import asyncpg
+
+CHANNEL_TABLES: Mapping[str, str] = {
+    "orderbook_delta": "orderbook_deltas",
+    "trade": "trades",
+    "ticker": "tickers",
+}
+"""Channels whose coverage is computed, and the table that tells how far a gatherer has heard."""
+
+_BEHIND = """
+coalesce((SELECT jsonb_object_agg(gatherer_id, watermark) FROM sync_cursors
+          WHERE table_name = $2 AND (watermark IS NULL OR watermark < {hour} + interval '1 hour')), '{{}}')
+"""
+_NEXT = f"""
+SELECT due.hour FROM generate_series(
+    date_trunc('hour', (SELECT min(started_at) FROM capture_sessions WHERE channel = $1), 'UTC'),
+    date_trunc('hour', $3::timestamptz, 'UTC') - interval '1 hour', interval '1 hour'
+) AS due (hour) LEFT JOIN coverage_hours AS done ON done.hour = due.hour AND done.channel = $1
+WHERE done.hour IS NULL OR done.is_stale OR done.behind <> {_BEHIND.format(hour="due.hour")}
+ORDER BY done.computed_at NULLS FIRST, due.hour LIMIT 1
+"""  # noqa: S608 - ours
+_TURNS = """
+SELECT pg_advisory_xact_lock(hashtext('kalshi_merge'), hashtext(name))
+FROM unnest(ARRAY['capture_gaps', 'capture_sessions']) AS name
+"""
+_FORGET = "DELETE FROM uncovered_intervals WHERE hour = $1 AND channel = $2"
+_COMPUTE = f"""
+WITH found AS MATERIALIZED (
+    SELECT * FROM kalshi_coverage($1, $3::timestamptz, $3::timestamptz + interval '1 hour')
+), pieces AS MATERIALIZED (
+    SELECT ticker, lower(piece) AS from_at, upper(piece) AS until_at FROM found, unnest(uncovered) AS piece
+), kept AS (
+    INSERT INTO uncovered_intervals (hour, channel, ticker, from_at, until_at)
+    SELECT $3::timestamptz, $1, ticker, from_at, until_at FROM pieces
+)
+INSERT INTO coverage_hours (hour, channel, markets, uncovered_markets, uncovered_us, gatherers, behind, is_stale)
+SELECT $3::timestamptz, $1, (SELECT count(*) FROM found), (SELECT count(DISTINCT ticker) FROM pieces),
+       (SELECT coalesce(sum(extract(epoch FROM until_at - from_at) * 1000000), 0)::bigint FROM pieces),
+       (SELECT coalesce(string_agg(DISTINCT name, ',' ORDER BY name), '') FROM found, unnest(gatherers) AS name),
+       {_BEHIND.format(hour="$3::timestamptz")}, false
+ON CONFLICT (hour, channel) DO UPDATE SET
+    markets = excluded.markets, uncovered_markets = excluded.uncovered_markets,
+    uncovered_us = excluded.uncovered_us, gatherers = excluded.gatherers, behind = excluded.behind,
+    is_stale = false, computed_at = clock_timestamp()
+"""  # noqa: S608 - ours
+_NEWEST = "SELECT uncovered_markets FROM coverage_hours WHERE channel = $1 ORDER BY hour DESC LIMIT 1"
+
+
+async def next_hour(production: asyncpg.Connection, channel: str, mark: datetime) -> datetime | None:
+    """The hour of a channel that is to be computed next; None where all are right up to the watermark `mark`."""
+    hour: datetime | None = await production.fetchval(_NEXT, channel, CHANNEL_TABLES[channel], mark)
+    return hour
+
+
+async def cover_hour(production: asyncpg.Connection, channel: str, hour: datetime) -> None:
+    """Compute an hour of a channel, and replace what was computed before."""
+    async with production.transaction():
+        await production.execute(_TURNS)
+        await production.execute(_FORGET, hour, channel)
+        await production.execute(_COMPUTE, channel, CHANNEL_TABLES[channel], hour)
+
+
+async def uncovered_markets(production: asyncpg.Connection, channel: str) -> int:
+    """How many markets have an uncovered interval in the newest hour that was computed."""
+    found: int | None = await production.fetchval(_NEWEST, channel)
+    return found or 0

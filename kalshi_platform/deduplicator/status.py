@@ -1,0 +1,118 @@
+"""What the deduplicator says of itself: `/health` for people, gauges for Prometheus.
+
+Kept out: anything that decides what is merged.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from kalshi_platform.core.schema import STREAM_TABLES, Table
+from kalshi_platform.deduplicator.standby import Role
+from kalshi_platform.deduplicator.sync import SyncLoop
+from kalshi_platform.deduplicator.watermark import watermark
+from kalshi_platform.service.metrics import DeduplicatorMetrics
+
+_RATE_SECONDS = 10.0
+
+
+class Status:
+    """The state of all loops.
+
+    Args:
+        loops: They.
+        metrics: Where gauges are set.
+        silence: Seconds after which nobody waits for a silent gatherer.
+        patience: Seconds for which a transaction may hold back a gatherer's rows.
+    """
+
+    def __init__(
+        self, loops: Sequence[SyncLoop], metrics: DeduplicatorMetrics, silence: float, patience: float
+    ) -> None:
+        self._loops = loops
+        self._metrics = metrics
+        self._silence = silence
+        self._patience = patience
+        self._tables = list(dict.fromkeys(loop.table.name for loop in loops))
+        self._gatherers = list(dict.fromkeys(loop.gatherer_id for loop in loops))
+        self._counts: deque[tuple[float, dict[str, int]]] = deque()
+
+    def watermarks(self, now: float) -> dict[str, datetime | None]:
+        """Per stream table, the exchange time up to which every gatherer that is waited for has been merged."""
+        return {table.name: self._watermark(table, now) for table in STREAM_TABLES}
+
+    def health(self, role: Role, now: float) -> Mapping[str, Any]:
+        """Each part's state; healthy while each table is merged from somebody and nothing is held back for long."""
+        problems = [] if role is Role.STANDBY else self._problems(now)
+        return {
+            "healthy": role in (Role.ACTIVE, Role.STANDBY) and not problems,
+            "role": role.value,
+            "problems": problems,
+            "watermarks": self.watermarks(now),
+            "gatherers": {f"{loop.gatherer_id}/{loop.table.name}": self._part(loop, now) for loop in self._loops},
+        }
+
+    def publish(self, role: Role, now: float) -> None:
+        """Set the gauges."""
+        self._metrics.active.set(int(role is Role.ACTIVE))
+        self._metrics.gatherers_connected.set(sum(self._is_connected(name) for name in self._gatherers))
+        for table, mark in self.watermarks(now).items():
+            if mark is not None:
+                self._metrics.watermark.labels(table).set(mark.timestamp())
+        for loop in self._loops:
+            lag = loop.state.lag(now)
+            if lag is not None:
+                self._metrics.gatherer_lag.labels(loop.gatherer_id, loop.table.name).set(lag)
+        for name in self._gatherers:
+            self._metrics.horizon_age.labels(name).set(self._horizon_age(name, now))
+        self._publish_rates(now)
+
+    def _publish_rates(self, now: float) -> None:
+        counts = {table: self._sum(table, "rows_read") for table in self._tables}
+        self._counts.append((now, counts))
+        while now - self._counts[0][0] > _RATE_SECONDS:
+            self._counts.popleft()
+        since, before = self._counts[0]
+        for table, read in counts.items():
+            seconds = now - since
+            self._metrics.rows_per_second.labels(table).set((read - before[table]) / seconds if seconds else 0)
+            known = read - self._sum(table, "rows_merged")
+            self._metrics.duplicate_share.labels(table).set(known / read if read else 0)
+
+    def _sum(self, table: str, count: str) -> int:
+        return sum(getattr(loop.state, count) for loop in self._loops if loop.table.name == table)
+
+    def _watermark(self, table: Table, now: float) -> datetime | None:
+        states = [loop.state for loop in self._loops if loop.table.name == table.name]
+        return watermark(states, now, self._silence)
+
+    def _problems(self, now: float) -> list[str]:
+        merged = {loop.table.name for loop in self._loops if loop.state.connected}
+        unmerged = [f"{table} is merged from nobody" for table in self._tables if table not in merged]
+        held = [
+            f"a transaction at {name} has held back its rows for {self._horizon_age(name, now):.0f} s; "
+            "find it in its pg_stat_activity (oldest xact_start) and end it"
+            for name in self._gatherers
+            if self._horizon_age(name, now) > self._patience
+        ]
+        return unmerged + held
+
+    def _part(self, loop: SyncLoop, now: float) -> Mapping[str, Any]:
+        state = loop.state
+        return {
+            "state": state.summary(now, self._silence, self._patience),
+            "connected": state.connected,
+            "watermark": state.watermark,
+            "lag_seconds": state.lag(now),
+            "horizon_age_seconds": state.horizon.age(now),
+            "rows_read": state.rows_read,
+            "rows_merged": state.rows_merged,
+            "last_error": state.last_error,
+        }
+
+    def _is_connected(self, gatherer_id: str) -> bool:
+        return all(loop.state.connected for loop in self._loops if loop.gatherer_id == gatherer_id)
+
+    def _horizon_age(self, gatherer_id: str, now: float) -> float:
+        return max(loop.state.horizon.age(now) for loop in self._loops if loop.gatherer_id == gatherer_id)

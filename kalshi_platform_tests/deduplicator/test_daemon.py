@@ -1,0 +1,143 @@
+"""The whole daemon while production is away, one gatherer is gone for good and another's clock is wrong."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from kalshi_platform.core.records import SessionRow
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, Home
+from kalshi_platform.database.migrations import migrate_async
+from kalshi_platform.deduplicator.daemon import Deduplicator
+from kalshi_platform.service.settings import Settings
+from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
+from kalshi_platform_tests.deduplicator.rows import T0, deltas, until_read, write
+from kalshi_platform_tests.queries import fetch, value
+
+OUTAGE_SECONDS = float(os.environ.get("KALSHI_TEST_OUTAGE_SECONDS", "3"))
+"""How long production is away; what must hold is five minutes."""
+
+_HOUR_US = 3_600_000_000
+
+
+@pytest.fixture
+def own_server(roomy_place: Path | None) -> Iterator[EmbeddedPostgres]:
+    """A production server that a test may stop."""
+    with tempfile.TemporaryDirectory(prefix="kalshi-tests-", dir=roomy_place) as folder:
+        Path(folder).chmod(0o711)
+        server = EmbeddedPostgres(Path(folder) / "postgres", settings={"fsync": "off"})
+        try:
+            with server:
+                yield server
+        finally:
+            server.delete()
+
+
+@asynccontextmanager
+async def deduplicating(sources: dict[str, str], production: str, **settings: float) -> AsyncIterator[Deduplicator]:
+    """The daemon at work while the block runs."""
+    one = Deduplicator(
+        Settings(
+            gatherers=",".join(f"{name}={url}" for name, url in sources.items()),
+            production_database_url=production,
+            metrics_port=0,
+            **settings,
+        )
+    )
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(one.run(stop))
+        try:
+            yield one
+        finally:
+            stop.set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that health will say."""
+    async with asyncio.timeout(40):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_nothing_is_lost_while_production_and_a_gatherer_are_away(
+    new_gatherer_database: Callable[[], str], own_server: EmbeddedPostgres
+) -> None:
+    """Gatherers go on writing; one is gone for good, one has its clock 2 s behind and then set right."""
+    own_server.create_database("production")
+    production = own_server.url("production")
+    await migrate_async(production, Home.PRODUCTION)
+    living = {"gatherer-1": new_gatherer_database(), "gatherer-2": new_gatherer_database()}
+    sources = {**living, "gatherer-3": "postgresql://nobody@127.0.0.1:1/none"}
+    port = own_server.port
+    async with deduplicating(sources, production, silence_seconds=2.0) as one:
+        await _write(living, 0, 500, skew_us=2_000_000)
+        await until_read(living, production)
+        own_server.stop()
+        await until(lambda: not one.health()["healthy"])
+        assert one.health()["role"] == "production does not answer"
+        written = await _write_for(OUTAGE_SECONDS, living)
+        own_server._asked_port = port
+        own_server.start()
+        await _write(living, written, 500, skew_us=0)
+        await until(lambda: bool(one.health()["healthy"]))
+        await until_read(living, production)
+        await until(lambda: one.health()["watermarks"]["orderbook_deltas"] is not None)
+        states = {name: part["state"] for name, part in one.health()["gatherers"].items() if "deltas" in name}
+        assert states.pop("gatherer-3/orderbook_deltas") == "gone: nobody waits for it"
+        assert all(state.startswith(("merging", "silent")) for state in states.values()), states
+    total = written + 500
+    assert await value(production, "SELECT count(*) FROM orderbook_deltas") == total
+    assert await value(production, "SELECT sum(rows_merged)::int FROM sync_cursors") == total
+    assert await value(production, "SELECT count(*) FROM merge_conflicts") == 0
+
+
+async def _write(sources: dict[str, str], first: int, count: int, skew_us: int) -> None:
+    """Both gatherers hear the same; the second's clock is so much behind."""
+    for number, (name, url) in enumerate(sources.items()):
+        late = skew_us * number
+        rows = [row._replace(received_at=T0 - late) for row in deltas(first, count, gatherer=number)]
+        await write(url, rows, heard=T0 + (first + count) * 1000)
+        assert name
+
+
+async def _write_for(seconds: float, sources: dict[str, str]) -> int:
+    """Write until the time is over; returns how many rows there are then."""
+    end = asyncio.get_running_loop().time() + seconds
+    written = 500
+    while asyncio.get_running_loop().time() < end:
+        await _write(sources, written, 200, skew_us=2_000_000)
+        written += 200
+        await asyncio.sleep(0.2)  # the pace of traffic, not a wait for anything
+    return written
+
+
+async def test_coverage_follows_the_watermark_by_itself(gatherer_database: str, production_database: str) -> None:
+    """The daemon computes an hour once everybody was merged beyond it, and says how many markets nobody heard."""
+    session = SessionRow(T0 + 60_000_000, "gatherer-1", "c", "orderbook_delta", "KXA", 1)
+    await write(
+        gatherer_database,
+        [session._replace(ended_at=T0 + 120_000_000, ended_by="disconnected")],
+        table=CAPTURE_SESSIONS,
+    )
+    await write(gatherer_database, deltas(0, 10), heard=T0 + 2 * _HOUR_US + 1)
+    async with deduplicating({"gatherer-1": gatherer_database}, production_database) as one:
+        async with asyncio.timeout(40):
+            while await value(production_database, "SELECT count(*) FROM coverage_hours") < 2:
+                await asyncio.sleep(0.05)
+        await until(lambda: _uncovered(one) == 1)
+    rows = await fetch(
+        production_database,
+        "SELECT extract(epoch FROM until_at - from_at)::int FROM uncovered_intervals ORDER BY from_at",
+    )
+    assert [row[0] for row in rows] == [3480, 3600]
+
+
+def _uncovered(one: Deduplicator) -> float | None:
+    name = "kalshi_deduplicator_uncovered_markets"
+    return one.metrics.registry.get_sample_value(name, {"channel": "orderbook_delta"})

@@ -1,0 +1,106 @@
+"""What the deduplicator says of itself."""
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, STREAM_TABLES, TRADES
+from kalshi_platform.database import export
+from kalshi_platform.deduplicator.merge import expect_gatherers
+from kalshi_platform.deduplicator.standby import Role
+from kalshi_platform.deduplicator.status import Status
+from kalshi_platform.deduplicator.sync import SyncLoop
+from kalshi_platform.service.metrics import DeduplicatorMetrics
+from kalshi_platform_tests.deduplicator.rows import sync_loops
+from kalshi_platform_tests.queries import fetch
+
+NOW = 1_795_220_000.0
+MARK = datetime.fromtimestamp(NOW - 1, UTC)
+SILENCE, PATIENCE = 60.0, 30.0
+
+
+def status_of(*names: str) -> tuple[Status, dict[str, list[SyncLoop]], DeduplicatorMetrics]:
+    """Loops that never ran, all of them heard of now."""
+    loops = sync_loops(dict.fromkeys(names, "postgresql://none"), "postgresql://none", *STREAM_TABLES, CAPTURE_SESSIONS)
+    metrics = DeduplicatorMetrics()
+    for loop in loops:
+        loop.state.last_heard = NOW
+    by_name = {name: [loop for loop in loops if loop.gatherer_id == name] for name in names}
+    return Status(loops, metrics, SILENCE, PATIENCE), by_name, metrics
+
+
+def works(loops: list[SyncLoop]) -> None:
+    """These are merged up to a second ago."""
+    for loop in loops:
+        loop.state.connected, loop.state.watermark = True, MARK
+
+
+def test_a_gatherer_that_was_never_merged_holds_the_watermark_back_for_a_while() -> None:
+    """Nobody knows how far it has heard; gone for good, it is waited for no longer."""
+    status, loops, _ = status_of("one", "two")
+    works(loops["one"])
+    assert status.watermarks(NOW)["trades"] is None
+    for loop in loops["one"]:
+        loop.state.last_heard = NOW + SILENCE + 1
+    assert status.watermarks(NOW + SILENCE + 1) == {table.name: MARK for table in STREAM_TABLES}
+    part = status.health(Role.ACTIVE, NOW + SILENCE + 1)["gatherers"]["two/trades"]
+    assert (part["state"], part["watermark"]) == ("gone: nobody waits for it", None)
+    assert status.health(Role.ACTIVE, NOW)["gatherers"]["two/trades"]["state"] == "unreachable"
+
+
+async def test_readers_of_the_cursors_wait_for_it_too(production_database: str) -> None:
+    """Dagster and maintenance see every gatherer that is configured, until it was silent for too long."""
+    connection = await asyncpg.connect(production_database)
+    await expect_gatherers(connection, ["one", "two"], ["trades", "trades"])
+    await connection.execute("UPDATE sync_cursors SET watermark = $1 WHERE gatherer_id = 'one'", MARK)
+    assert export.watermark(production_database, [TRADES], SILENCE) == {"trades": None}
+    await connection.execute(
+        "UPDATE sync_cursors SET updated_at = now() - $1::interval WHERE gatherer_id = 'two'", timedelta(minutes=2)
+    )
+    assert export.watermark(production_database, [TRADES], SILENCE) == {"trades": MARK}
+    await expect_gatherers(
+        connection, ["one", "two"], ["trades", "trades"]
+    )  # a restart waits anew, and forgets nothing
+    assert export.watermark(production_database, [TRADES], SILENCE) == {"trades": None}
+    await connection.close()
+    assert (await fetch(production_database, "SELECT max(watermark) FROM sync_cursors"))[0][0] == MARK
+
+
+def test_health_names_what_is_wrong() -> None:
+    """A table that nobody delivers, and a transaction that holds rows back; a standby is well without any."""
+    status, loops, _ = status_of("one")
+    assert len(status.health(Role.ACTIVE, NOW)["problems"]) == len(STREAM_TABLES) + 1
+    assert status.health(Role.STANDBY, NOW)["healthy"]
+    assert not status.health(Role.CUT_OFF, NOW)["healthy"]
+    works(loops["one"])
+    assert status.health(Role.ACTIVE, NOW)["healthy"]
+    loops["one"][0].state.horizon.saw(77, NOW - PATIENCE - 1)
+    health = status.health(Role.ACTIVE, NOW)
+    assert not health["healthy"]
+    assert health["problems"] == [
+        "a transaction at one has held back its rows for 31 s; find it in its pg_stat_activity (oldest xact_start) "
+        "and end it"
+    ]
+    assert health["gatherers"]["one/trades"]["state"] == "held back by a transaction at the gatherer"
+
+
+def test_gauges_tell_shares_rates_and_lags() -> None:
+    """Two of three rows were there already; a hundred rows came in ten seconds."""
+    status, loops, metrics = status_of("one", "two")
+    works(loops["one"])
+    status.publish(Role.ACTIVE, NOW - 10)
+    loops["one"][0].state.rows_read, loops["one"][0].state.rows_merged = 90, 30
+    loops["two"][0].state.rows_read = 10
+    loops["two"][0].state.horizon.saw(5, NOW - 7)
+    status.publish(Role.ACTIVE, NOW)
+
+    def gauge(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"kalshi_deduplicator_{name}", labels)
+
+    assert gauge("rows_per_second", table="trades") == 10
+    assert gauge("duplicate_share", table="trades") == 0.7
+    assert gauge("gatherers_connected") == 1
+    assert gauge("gatherer_lag_seconds", gatherer="one", table="trades") == 1
+    assert gauge("gatherer_lag_seconds", gatherer="two", table="trades") is None
+    assert (gauge("horizon_age_seconds", gatherer="one"), gauge("horizon_age_seconds", gatherer="two")) == (0, 7)
+    assert gauge("active") == 1
