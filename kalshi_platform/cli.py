@@ -17,7 +17,7 @@ import typer
 from kalshi_platform.cli_simulate import simulate
 from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, PlatformError
 from kalshi_platform.core.schema import Home
-from kalshi_platform.exchange.rest_filters import MarketStatus
+from kalshi_platform.exchange.rest.filters import MarketStatus
 
 if TYPE_CHECKING:
     from kalshi_platform.service.settings import Settings

@@ -15,7 +15,7 @@ from kalshi_platform.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from kalshi_platform.simulator import FaultOptions, SimulatorOptions
-    from kalshi_platform.simulator.rest_options import RestOptions
+    from kalshi_platform.simulator.rest.options import RestOptions
 
 T = TypeVar("T")
 
@@ -248,7 +248,7 @@ def _rest(
     tier: str, cost: int, cache_seconds: float, failures: Sequence[str], cutoff: str | None, *, omits: bool
 ) -> "RestOptions":
     """How REST behaves."""
-    from kalshi_platform.simulator.rest_options import RestOptions
+    from kalshi_platform.simulator.rest.options import RestOptions
 
     return RestOptions(
         tier=tier,

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import structlog
 
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.migrations import migrate
@@ -18,6 +19,13 @@ DatabaseFactory = Callable[[], str]
 """Makes another fresh migrated database and returns its URL; it is dropped when the test ends."""
 
 _numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that was run in this process has pointed its log at a stream that is closed by now."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from kalshi_platform.exchange.objects import EndpointCosts
+from kalshi_platform.exchange.rest.objects import EndpointCosts
 
 _HEADROOM = 0.2
 _API_PATH = "/trade-api/v2"

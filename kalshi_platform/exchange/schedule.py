@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.units import datetime_from_us, us_from_datetime, us_from_rfc3339
-from kalshi_platform.exchange.objects import Schedule
+from kalshi_platform.exchange.rest.objects import Schedule
 
 Pause = tuple[int, int]
 """Start and end in µs since 1970."""

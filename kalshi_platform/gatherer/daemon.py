@@ -24,7 +24,7 @@ from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.spool import Spool
 from kalshi_platform.database.upkeep import keep_up
-from kalshi_platform.exchange.rest import RestClient
+from kalshi_platform.exchange.rest.client import RestClient
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
 from kalshi_platform.gatherer.connection import Surroundings, handshakes

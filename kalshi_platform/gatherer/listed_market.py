@@ -11,7 +11,7 @@ from sys import intern
 
 import msgspec
 
-from kalshi_platform.exchange.objects import PriceRange
+from kalshi_platform.exchange.rest.objects import PriceRange
 
 GONE = frozenset({"finalized", "settled"})
 """What REST calls a market that is over."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kalshi_platform.core.messages import LifecycleBody
 from kalshi_platform.core.units import SECOND
-from kalshi_platform.exchange.objects import Market
+from kalshi_platform.exchange.rest.objects import Market
 from kalshi_platform.gatherer.listed_market import GONE, STATES, ListedMarket, State, contracts, grid, seconds
 from kalshi_platform.gatherer.timetable import Timetable
 

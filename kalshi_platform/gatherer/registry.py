@@ -14,11 +14,11 @@ import structlog
 from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable, FrameRejected
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
 from kalshi_platform.core.units import SECOND, us_from_rfc3339
-from kalshi_platform.exchange.objects import ExchangeStatus, Market
-from kalshi_platform.exchange.pages import PatientPages, Progress, Walk
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_filters import MarketFilters
-from kalshi_platform.exchange.rest_markets import chunks
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.filters import MarketFilters
+from kalshi_platform.exchange.rest.markets import chunks
+from kalshi_platform.exchange.rest.objects import ExchangeStatus, Market
+from kalshi_platform.exchange.rest.pages import PatientPages, Progress, Walk
 from kalshi_platform.exchange.schedule import Pause, pauses
 from kalshi_platform.exchange.staleness import Hours
 from kalshi_platform.gatherer.listing import Changes, Listing

@@ -16,9 +16,9 @@ from kalshi_platform.core.comparison import Difference, compare
 from kalshi_platform.core.errors import ExchangeError, FrameRejected
 from kalshi_platform.core.records import BookDifferenceRow, Row, Source, levels_of, snapshot_row
 from kalshi_platform.core.units import SECOND
-from kalshi_platform.exchange import objects
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_markets import chunks
+from kalshi_platform.exchange.rest import objects
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.markets import chunks
 from kalshi_platform.service.metrics import GathererMetrics
 
 BUDGET_SHARE = 0.5

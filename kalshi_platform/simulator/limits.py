@@ -3,7 +3,7 @@
 Protocol §2.2: continuous refill, no penalty, no word on when to come back. Kept out: what an answer to 429 looks like.
 """
 
-from kalshi_platform.simulator.rest_options import TIERS, RestOptions
+from kalshi_platform.simulator.rest.options import TIERS, RestOptions
 
 
 class KeyBucket:

@@ -1,7 +1,7 @@
 """A market, its event and its series: what the exchange lists, and how a market stands at the moment.
 
 A listing never changes, though a market may get another one; a market's state does, and only its exchange changes it.
-How either is written for REST is `rest_objects`' business, how they come into being `catalogue`'s.
+How either is written for REST is `objects`' business, how they come into being `catalogue`'s.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kalshi_platform.simulator.faults import FaultOptions
 from kalshi_platform.simulator.pauses import Pause
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

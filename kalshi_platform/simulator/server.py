@@ -25,7 +25,7 @@ from kalshi_platform.simulator.pulse import Pulse, Traffic
 from kalshi_platform.simulator.recorded_markets import RecordingIndex, open_tape
 from kalshi_platform.simulator.replay import Replay
 from kalshi_platform.simulator.requests import NOT_FOUND_BODY, BadRequestError, NotFoundError, answer, answer_bytes
-from kalshi_platform.simulator.rest import PREFIX, Rest
+from kalshi_platform.simulator.rest.routes import PREFIX, Rest
 from kalshi_platform.simulator.venue import Venue
 from kalshi_platform.simulator.websocket import KEY_ID, PATH, WebSocketEndpoint
 

@@ -15,12 +15,12 @@ import msgspec
 from rich.console import Console
 
 from kalshi_platform.core.errors import ConfigurationError, ExchangeUnavailable
-from kalshi_platform.exchange.objects import Market
-from kalshi_platform.exchange.pages import PatientPages, Progress, Walk
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_filters import MarketFilters, MarketStatus
-from kalshi_platform.exchange.rest_progress import walk_bar
-from kalshi_platform.exchange.rest_records import to_raw
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.filters import MarketFilters, MarketStatus
+from kalshi_platform.exchange.rest.objects import Market
+from kalshi_platform.exchange.rest.pages import PatientPages, Progress, Walk
+from kalshi_platform.exchange.rest.progress import walk_bar
+from kalshi_platform.exchange.rest.records import to_raw
 from kalshi_platform.exchange.signing import Signer, load_signer
 from kalshi_platform.service.retry import backoff
 from kalshi_platform.service.settings import Settings

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_transport import patience
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.transport import patience
 from kalshi_platform.exchange.signing import Signer, load_signer
 from kalshi_platform.simulator import Simulator, SimulatorOptions, running, write_key_pair
 from kalshi_platform.simulator.limits import KeyBucket
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 
 KEY_ID = "12345678-1234-1234-1234-123456789012"
 

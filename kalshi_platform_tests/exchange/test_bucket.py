@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kalshi_platform.exchange.bucket import Limit, TokenBucket, shared_bucket
-from kalshi_platform.exchange.objects import EndpointCost, EndpointCosts
+from kalshi_platform.exchange.rest.objects import EndpointCost, EndpointCosts
 
 
 class Clock:

@@ -3,7 +3,7 @@
 import pytest
 
 from kalshi_platform.core.errors import ExchangeUnavailable
-from kalshi_platform.exchange.pages import CursorRepeated, Page, Pages, PatientPages, Progress, Walk
+from kalshi_platform.exchange.rest.pages import CursorRepeated, Page, Pages, PatientPages, Progress, Walk
 
 
 def book_of(pages: dict[str | None, Page[int]], asked: list[str | None]):

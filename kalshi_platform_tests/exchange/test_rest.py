@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from kalshi_platform.core.errors import ExchangeRefused
-from kalshi_platform.exchange.objects import Event, ExchangeStatus, Market, Trade
-from kalshi_platform.exchange.pages import Walk
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_errors import NotFound, error_of
-from kalshi_platform.exchange.rest_filters import MarketFilters
-from kalshi_platform.exchange.rest_records import decode, to_record, to_records
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.errors import NotFound, error_of
+from kalshi_platform.exchange.rest.filters import MarketFilters
+from kalshi_platform.exchange.rest.objects import Event, ExchangeStatus, Market, Trade
+from kalshi_platform.exchange.rest.pages import Walk
+from kalshi_platform.exchange.rest.records import decode, to_record, to_records
 from kalshi_platform.exchange.signing import load_signer
 from kalshi_platform.simulator.market import FeeChange
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.exchange.rest_at_hand import exchange_at_hand
 
 GONE = {"fractional_trading_enabled", "liquidity_dollars", "response_price_units"}

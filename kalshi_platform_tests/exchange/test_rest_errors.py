@@ -3,7 +3,7 @@
 import pytest
 
 from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable
-from kalshi_platform.exchange.rest_errors import ErrorBody, NotFound, RateLimited, error_of, read_error
+from kalshi_platform.exchange.rest.errors import ErrorBody, NotFound, RateLimited, error_of, read_error
 
 VALIDATION = (
     b'{"msg":"Parameter validation failed for GetMarkets: Key: \'GetMarketsParams.Limit\' Error:Field validation '

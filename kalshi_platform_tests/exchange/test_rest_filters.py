@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kalshi_platform.exchange.rest_filters import MarketFilters
+from kalshi_platform.exchange.rest.filters import MarketFilters
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kalshi_platform.exchange.rest_candles import CandleEndpoints, Periods
-from kalshi_platform.exchange.rest_errors import NotFound, UnexpectedAnswer
+from kalshi_platform.exchange.rest.candles import CandleEndpoints, Periods
+from kalshi_platform.exchange.rest.errors import NotFound, UnexpectedAnswer
 from kalshi_platform.simulator.market import Status
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.exchange.rest_at_hand import AtHand, exchange_at_hand
 
 FRESH = RestOptions(tier="prestige", cache_seconds=0)

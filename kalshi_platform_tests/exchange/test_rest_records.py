@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalshi_platform.exchange.objects import Event, Market
-from kalshi_platform.exchange.rest_records import decode, to_raw, to_record, to_records
+from kalshi_platform.exchange.rest.objects import Event, Market
+from kalshi_platform.exchange.rest.records import decode, to_raw, to_record, to_records
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)

@@ -10,10 +10,10 @@ from aiohttp import web
 
 from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable
 from kalshi_platform.exchange.bucket import Limit, TokenBucket
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_errors import NotFound, RateLimited, UnexpectedAnswer
-from kalshi_platform.exchange.rest_filters import MarketFilters
-from kalshi_platform.exchange.rest_transport import patience
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.errors import NotFound, RateLimited, UnexpectedAnswer
+from kalshi_platform.exchange.rest.filters import MarketFilters
+from kalshi_platform.exchange.rest.transport import patience
 
 API = "/trade-api/v2"
 Answer = Callable[[web.Request], web.Response]

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from kalshi_platform.core.errors import ExchangeUnavailable
-from kalshi_platform.exchange.objects import Market
-from kalshi_platform.exchange.pages import Pages, Progress, Walk
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_filters import MarketFilters
-from kalshi_platform.exchange.rest_progress import walk_bar
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.filters import MarketFilters
+from kalshi_platform.exchange.rest.objects import Market
+from kalshi_platform.exchange.rest.pages import Pages, Progress, Walk
+from kalshi_platform.exchange.rest.progress import walk_bar
+from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.exchange.rest_at_hand import exchange_at_hand
 
 MARKETS = int(os.environ.get("KALSHI_TEST_WALK_MARKETS", "100000"))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kalshi_platform.core.units import us_from_datetime
-from kalshi_platform.exchange.objects import MaintenanceWindow, Schedule
+from kalshi_platform.exchange.rest.objects import MaintenanceWindow, Schedule
 from kalshi_platform.exchange.schedule import pauses
 from kalshi_platform.exchange.staleness import Hours, weekly_pause
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
 from kalshi_platform.core.units import MILLISECOND
 from kalshi_platform.exchange.bucket import Limit, TokenBucket
-from kalshi_platform.exchange.rest import RestClient
+from kalshi_platform.exchange.rest.client import RestClient
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.gatherer.registry import Followers, Registry
 from kalshi_platform.service.metrics import GathererMetrics
@@ -22,8 +22,8 @@ from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.market import Market, Status
 from kalshi_platform.simulator.pauses import plan_maintenance
-from kalshi_platform.simulator.rest import PREFIX, Rest
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
+from kalshi_platform.simulator.rest.routes import PREFIX, Rest
 from kalshi_platform_tests.gatherer.direct_line import Counted, Line
 
 WEDNESDAY_NOON = 1_795_021_200_000  # 2026-11-18 12:00 in New York; the weekly pause lies 15 hours ahead

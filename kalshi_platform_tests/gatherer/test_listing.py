@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kalshi_platform.core.messages import LifecycleBody
 from kalshi_platform.core.units import SECOND
-from kalshi_platform.exchange.objects import Market, PriceRange
+from kalshi_platform.exchange.rest.objects import Market, PriceRange
 from kalshi_platform.gatherer.listed_market import State, grid
 from kalshi_platform.gatherer.listing import (
     CLOSING_GRACE_S,

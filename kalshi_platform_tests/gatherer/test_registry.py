@@ -13,15 +13,15 @@ import pytest
 from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable
 from kalshi_platform.core.messages import LifecycleBody, LifecycleFrame
 from kalshi_platform.core.units import SECOND
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_transport import patience
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.transport import patience
 from kalshi_platform.exchange.signing import load_signer
 from kalshi_platform.gatherer.registry import STATUS_SECONDS, Followers, Registry
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.prices import STRUCTURES
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, keys, options, until
 
 

@@ -13,14 +13,14 @@ import pytest
 from kalshi_platform.core.book import OrderBook
 from kalshi_platform.core.records import BookDifferenceRow, Row, SnapshotRow
 from kalshi_platform.core.units import SECOND
-from kalshi_platform.exchange.rest import RestClient
-from kalshi_platform.exchange.rest_transport import patience
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.transport import patience
 from kalshi_platform.exchange.signing import load_signer
 from kalshi_platform.gatherer.daemon import Gatherer
 from kalshi_platform.gatherer.snapshot_poller import SnapshotPoller
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import Simulator, running
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, gatherer, gathering, keys, options, until
 from kalshi_platform_tests.queries import fetch, value
 

@@ -17,7 +17,7 @@ from kalshi_platform import simulator
 from kalshi_platform.cli import app
 from kalshi_platform.service import logs
 from kalshi_platform.simulator import Pause, SimulatorOptions
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 
 NOT_ON_THE_COMMAND_LINE = {"activity_skew", "tick_ms", "heartbeat_seconds", "recent_trades"}
 

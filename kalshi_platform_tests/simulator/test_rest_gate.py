@@ -10,8 +10,8 @@ import pytest
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.simulator.limits import KeyBucket
 from kalshi_platform.simulator.market import Status
-from kalshi_platform.simulator.rest_gate import Cache
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.gate import Cache
+from kalshi_platform.simulator.rest.options import RestOptions
 
 PREFIX = "/trade-api/v2"
 

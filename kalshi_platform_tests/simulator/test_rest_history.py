@@ -10,7 +10,7 @@ import aiohttp
 
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.simulator.market import Status
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 
 
 @asynccontextmanager

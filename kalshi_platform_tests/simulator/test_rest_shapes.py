@@ -11,7 +11,7 @@ import pytest
 
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.simulator.market import Status
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 RECORDED = SHARED / "rest_demo"

@@ -13,7 +13,7 @@ import pytest
 
 from kalshi_platform.simulator import Simulator, SimulatorOptions, running, write_key_pair
 from kalshi_platform.simulator.market import Status
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 
 KEY_ID = "key-1"
 

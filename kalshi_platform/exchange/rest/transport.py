@@ -16,10 +16,10 @@ import msgspec
 
 from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable
 from kalshi_platform.exchange.bucket import TokenBucket, shared_bucket
-from kalshi_platform.exchange.objects import AccountLimits, EndpointCosts
-from kalshi_platform.exchange.pages import Page, Pages, Walk
-from kalshi_platform.exchange.rest_errors import NotFound, RateLimited, UnexpectedAnswer, error_of
-from kalshi_platform.exchange.rest_records import Record, decode, to_record, to_records
+from kalshi_platform.exchange.rest.errors import NotFound, RateLimited, UnexpectedAnswer, error_of
+from kalshi_platform.exchange.rest.objects import AccountLimits, EndpointCosts
+from kalshi_platform.exchange.rest.pages import Page, Pages, Walk
+from kalshi_platform.exchange.rest.records import Record, decode, to_record, to_records
 from kalshi_platform.exchange.signing import Signer
 
 Value = str | int | bool | Sequence[str] | None

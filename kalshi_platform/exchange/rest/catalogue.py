@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from kalshi_platform.exchange.objects import Collection, Event, Market, Milestone, Series, SeriesFeeChange
-from kalshi_platform.exchange.pages import Pages, Walk
-from kalshi_platform.exchange.rest_records import to_record, to_records
-from kalshi_platform.exchange.rest_transport import Transport, read
+from kalshi_platform.exchange.rest.objects import Collection, Event, Market, Milestone, Series, SeriesFeeChange
+from kalshi_platform.exchange.rest.pages import Pages, Walk
+from kalshi_platform.exchange.rest.records import to_record, to_records
+from kalshi_platform.exchange.rest.transport import Transport, read
 
 _FROM_THE_START = Walk()
 

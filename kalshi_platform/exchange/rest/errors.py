@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from kalshi_platform.core.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable
-from kalshi_platform.exchange.rest_records import decode
+from kalshi_platform.exchange.rest.records import decode
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST = 200

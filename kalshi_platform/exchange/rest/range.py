@@ -2,17 +2,17 @@
 
 Live endpoints leave out in silence what is older than the cutoff (kalshi-pitfalls.md 39), and the cutoff moves forward
 while one walks. So the live side is asked first and the cutoff again afterwards: what left the live side meanwhile is
-on the other side by then. Kept out: the endpoints themselves (`rest_markets`).
+on the other side by then. Kept out: the endpoints themselves (`markets`).
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from datetime import datetime
 
-from kalshi_platform.exchange.objects import Market, Trade
-from kalshi_platform.exchange.pages import Progress, Walk
-from kalshi_platform.exchange.rest_filters import MarketFilters
-from kalshi_platform.exchange.rest_markets import MarketEndpoints
-from kalshi_platform.exchange.rest_transport import read
+from kalshi_platform.exchange.rest.filters import MarketFilters
+from kalshi_platform.exchange.rest.markets import MarketEndpoints
+from kalshi_platform.exchange.rest.objects import Market, Trade
+from kalshi_platform.exchange.rest.pages import Progress, Walk
+from kalshi_platform.exchange.rest.transport import read
 
 _OVERLAP_SECONDS = 2  # nothing says whether min_ts and max_ts include their second
 _CUTOFF_LEAP_SECONDS = 7 * 86_400  # more than the cutoff moves while one walks

@@ -1,13 +1,12 @@
 """What REST says besides the lists: fees and faces of events, what markets are about, tags.
 
-Kept out: the lists (`rest_listings`), and when a fee changes (`lifecycle`).
+Kept out: the lists (`listings`), and when a fee changes (`lifecycle`).
 """
 
 from itertools import islice
 
 from aiohttp import web
 
-from kalshi_platform.simulator import rest_objects
 from kalshi_platform.simulator.market import Event
 from kalshi_platform.simulator.requests import (
     NotFoundError,
@@ -17,7 +16,8 @@ from kalshi_platform.simulator.requests import (
     read_integer,
     read_limit,
 )
-from kalshi_platform.simulator.rest_state import RestState, take_page
+from kalshi_platform.simulator.rest import objects
+from kalshi_platform.simulator.rest.state import RestState, take_page
 
 _MOST_TARGETS = 2000
 _USUAL_TARGETS = 100
@@ -39,12 +39,12 @@ class LookupHandlers:
         found, cursor = take_page(
             changes, read_cursor(query), limit, lambda one: ticker in (None, "", one.event.ticker)
         )
-        return self._state.page("event_fee_changes", map(rest_objects.event_fee_change, found), cursor)
+        return self._state.page("event_fee_changes", map(objects.event_fee_change, found), cursor)
 
     async def event_metadata(self, request: web.Request) -> web.Response:
         """GET /events/{ticker}/metadata."""
         event = self._state.event(request)
-        return answer(rest_objects.event_metadata(event, self._state.live_markets(event)))
+        return answer(objects.event_metadata(event, self._state.live_markets(event)))
 
     async def structured_targets(self, request: web.Request) -> web.Response:
         """GET /structured_targets: one for each event; the size of a page is `page_size` here."""
@@ -75,5 +75,5 @@ class LookupHandlers:
         series = islice(self._catalogue.series.values(), _MOST_TARGETS)  # their categories repeat after a few
         return answer({"tags_by_categories": {one.category: [] for one in series}})
 
-    def _target(self, event: Event) -> rest_objects.Json:
-        return rest_objects.structured_target(event, self._state.category(event))
+    def _target(self, event: Event) -> objects.Json:
+        return objects.structured_target(event, self._state.category(event))

@@ -5,9 +5,9 @@ from aiohttp import web
 from kalshi_platform.simulator.auth import NO_SIGNATURE, RefusedError
 from kalshi_platform.simulator.prices import rfc3339_ms
 from kalshi_platform.simulator.requests import answer
-from kalshi_platform.simulator.rest_objects import Json
-from kalshi_platform.simulator.rest_options import TIERS
-from kalshi_platform.simulator.rest_state import RestState
+from kalshi_platform.simulator.rest.objects import Json
+from kalshi_platform.simulator.rest.options import TIERS
+from kalshi_platform.simulator.rest.state import RestState
 from kalshi_platform.simulator.websocket import KEY_ID
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from kalshi_platform.exchange import pages
+from kalshi_platform.exchange.rest import pages
 
 _COLUMNS = (
     SpinnerColumn(),

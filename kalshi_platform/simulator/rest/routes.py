@@ -1,21 +1,21 @@
 """The REST endpoints under /trade-api/v2 (protocol §2): which path leads to which handler, through which gate.
 
 Nothing here changes anything. Authentication and error bodies are put around these handlers by `server`; the handlers
-are in `rest_exchange`, `rest_listings`, `rest_lookups`, `rest_markets` and `rest_candles`.
+are in `exchange`, `listings`, `lookups`, `markets` and `candles`.
 """
 
 from collections.abc import Callable
 
 from aiohttp import web
 
-from kalshi_platform.simulator.rest_candles import CandleHandlers
-from kalshi_platform.simulator.rest_exchange import ExchangeHandlers
-from kalshi_platform.simulator.rest_gate import Gate, Handler
-from kalshi_platform.simulator.rest_listings import ListingHandlers
-from kalshi_platform.simulator.rest_lookups import LookupHandlers
-from kalshi_platform.simulator.rest_markets import MarketHandlers
-from kalshi_platform.simulator.rest_options import RestOptions
-from kalshi_platform.simulator.rest_state import RestState
+from kalshi_platform.simulator.rest.candles import CandleHandlers
+from kalshi_platform.simulator.rest.exchange import ExchangeHandlers
+from kalshi_platform.simulator.rest.gate import Gate, Handler
+from kalshi_platform.simulator.rest.listings import ListingHandlers
+from kalshi_platform.simulator.rest.lookups import LookupHandlers
+from kalshi_platform.simulator.rest.markets import MarketHandlers
+from kalshi_platform.simulator.rest.options import RestOptions
+from kalshi_platform.simulator.rest.state import RestState
 from kalshi_platform.simulator.venue import Venue
 
 PREFIX = "/trade-api/v2"

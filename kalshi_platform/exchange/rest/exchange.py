@@ -1,7 +1,7 @@
 """The endpoints about the exchange itself and the account that asks."""
 
-from kalshi_platform.exchange.objects import AccountLimits, EndpointCosts, ExchangeStatus, Schedule
-from kalshi_platform.exchange.rest_transport import Transport
+from kalshi_platform.exchange.rest.objects import AccountLimits, EndpointCosts, ExchangeStatus, Schedule
+from kalshi_platform.exchange.rest.transport import Transport
 
 
 class ExchangeEndpoints:

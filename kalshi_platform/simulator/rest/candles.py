@@ -12,8 +12,8 @@ from aiohttp import web
 from kalshi_platform.simulator.market import Market
 from kalshi_platform.simulator.prices import PRICE_TEXT, size_text
 from kalshi_platform.simulator.requests import answer, invalid_parameter, read_flag, read_integer, read_names
-from kalshi_platform.simulator.rest_objects import Json
-from kalshi_platform.simulator.rest_state import RestState, find
+from kalshi_platform.simulator.rest.objects import Json
+from kalshi_platform.simulator.rest.state import RestState, find
 from kalshi_platform.simulator.trade_tape import TapeEntry
 
 _PERIODS = (1, 60, 1440)

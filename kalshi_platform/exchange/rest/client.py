@@ -1,7 +1,7 @@
 """The REST client: every endpoint that a data platform needs, typed, paid for, patient.
 
-Here belongs how the parts are put together; the endpoints are in `rest_exchange`, `rest_catalogue`, `rest_lookups`,
-`rest_markets` and `rest_candles`, both sides of the historical cutoff at once in `rest_range`. Kept out: storage of
+Here belongs how the parts are put together; the endpoints are in `exchange`, `catalogue`, `lookups`,
+`markets` and `candles`, both sides of the historical cutoff at once in `range`. Kept out: storage of
 what comes back.
 """
 
@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Self
 
 from kalshi_platform.exchange.bucket import TokenBucket
-from kalshi_platform.exchange.rest_candles import CandleEndpoints
-from kalshi_platform.exchange.rest_catalogue import CatalogueEndpoints
-from kalshi_platform.exchange.rest_exchange import ExchangeEndpoints
-from kalshi_platform.exchange.rest_lookups import LookupEndpoints
-from kalshi_platform.exchange.rest_markets import MarketEndpoints
-from kalshi_platform.exchange.rest_range import RangeEndpoints
-from kalshi_platform.exchange.rest_transport import Transport, Waits, patience
+from kalshi_platform.exchange.rest.candles import CandleEndpoints
+from kalshi_platform.exchange.rest.catalogue import CatalogueEndpoints
+from kalshi_platform.exchange.rest.exchange import ExchangeEndpoints
+from kalshi_platform.exchange.rest.lookups import LookupEndpoints
+from kalshi_platform.exchange.rest.markets import MarketEndpoints
+from kalshi_platform.exchange.rest.range import RangeEndpoints
+from kalshi_platform.exchange.rest.transport import Transport, Waits, patience
 from kalshi_platform.exchange.signing import Signer
 
 

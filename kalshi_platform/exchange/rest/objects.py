@@ -8,7 +8,7 @@ Only what names an object is required, since fields come and go. Kept out: endpo
 from decimal import Decimal
 from typing import Any
 
-from kalshi_platform.exchange.rest_records import Record
+from kalshi_platform.exchange.rest.records import Record
 
 Level = tuple[str, str]
 """Price and size, as text."""

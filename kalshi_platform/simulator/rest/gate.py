@@ -10,7 +10,7 @@ from aiohttp import web
 
 from kalshi_platform.simulator.limits import Limits
 from kalshi_platform.simulator.requests import TOO_MANY_REQUESTS, answer, answer_bytes
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform.simulator.websocket import KEY_ID
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]

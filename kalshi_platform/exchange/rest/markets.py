@@ -1,17 +1,17 @@
 """The endpoints of markets on both sides of the historical cutoff: listings, books, trades.
 
-One method an endpoint, as the exchange has it; `rest_range` asks both sides at once.
+One method an endpoint, as the exchange has it; `range` asks both sides at once.
 """
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from kalshi_platform.exchange.objects import Cutoff, Level, Market, OrderBook, Trade
-from kalshi_platform.exchange.pages import Pages, Walk
-from kalshi_platform.exchange.rest_filters import MarketFilters
-from kalshi_platform.exchange.rest_records import to_record
-from kalshi_platform.exchange.rest_transport import Transport, Value, read
+from kalshi_platform.exchange.rest.filters import MarketFilters
+from kalshi_platform.exchange.rest.objects import Cutoff, Level, Market, OrderBook, Trade
+from kalshi_platform.exchange.rest.pages import Pages, Walk
+from kalshi_platform.exchange.rest.records import to_record
+from kalshi_platform.exchange.rest.transport import Transport, Value, read
 
 T = TypeVar("T")
 

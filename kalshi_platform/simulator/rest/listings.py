@@ -5,7 +5,6 @@ from itertools import islice
 
 from aiohttp import web
 
-from kalshi_platform.simulator import rest_objects
 from kalshi_platform.simulator.invention import COMBO_COLLECTION, COMBO_SERIES
 from kalshi_platform.simulator.market import Event
 from kalshi_platform.simulator.requests import (
@@ -18,8 +17,9 @@ from kalshi_platform.simulator.requests import (
     read_limit,
     read_names,
 )
-from kalshi_platform.simulator.rest_filters import statuses
-from kalshi_platform.simulator.rest_state import RestState, find, take_page
+from kalshi_platform.simulator.rest import objects
+from kalshi_platform.simulator.rest.filters import statuses
+from kalshi_platform.simulator.rest.state import RestState, find, take_page
 
 
 class ListingHandlers:
@@ -34,7 +34,7 @@ class ListingHandlers:
         query = request.query
         category, since = query.get("category"), read_integer(query, "min_updated_ts", 0) * 1000
         found = [
-            rest_objects.series(one)
+            objects.series(one)
             for one in self._catalogue.series.values()
             if category in (None, "", one.category) and one.created_ms >= since
         ]
@@ -42,14 +42,14 @@ class ListingHandlers:
 
     async def series(self, request: web.Request) -> web.Response:
         """GET /series/{ticker}."""
-        return answer({"series": rest_objects.series(find(self._catalogue.series, request))})
+        return answer({"series": objects.series(find(self._catalogue.series, request))})
 
     async def series_fee_changes(self, request: web.Request) -> web.Response:
         """GET /series/fee_changes: one for each series, all of them past, so nothing unless history is asked for."""
         ticker = request.query.get("series_ticker")
         past = read_flag(request.query, "show_historical")
         found = [one for one in self._catalogue.series.values() if past and ticker in (None, "", one.ticker)]
-        return answer({"series_fee_change_arr": [rest_objects.fee_change(one) for one in found]})
+        return answer({"series_fee_change_arr": [objects.fee_change(one) for one in found]})
 
     async def events(self, request: web.Request) -> web.Response:
         """GET /events: without combos."""
@@ -89,7 +89,7 @@ class ListingHandlers:
         event = self._state.event(request)
         if read_flag(request.query, "with_nested_markets"):
             return answer({"event": self._body(event, nested=True)})
-        beside = [rest_objects.market(market) for market in self._state.live_markets(event)]
+        beside = [objects.market(market) for market in self._state.live_markets(event)]
         return answer({"event": self._body(event, nested=False), "markets": beside})
 
     async def milestones(self, request: web.Request) -> web.Response:
@@ -137,12 +137,12 @@ class ListingHandlers:
     def _named(self, ticker: str) -> list[Event]:
         return [self._catalogue.events[ticker]] if ticker in self._catalogue.events else []
 
-    def _body(self, event: Event, *, nested: bool) -> rest_objects.Json:
+    def _body(self, event: Event, *, nested: bool) -> objects.Json:
         state = self._state
-        return rest_objects.event(event, state.category(event), state.live_markets(event) if nested else None)
+        return objects.event(event, state.category(event), state.live_markets(event) if nested else None)
 
-    def _milestone(self, event: Event) -> rest_objects.Json:
-        return rest_objects.milestone(event, self._state.category(event))
+    def _milestone(self, event: Event) -> objects.Json:
+        return objects.milestone(event, self._state.category(event))
 
-    def _collection(self) -> rest_objects.Json:
-        return rest_objects.collection(COMBO_COLLECTION, COMBO_SERIES, list(islice(self._catalogue.events_in_order, 5)))
+    def _collection(self) -> objects.Json:
+        return objects.collection(COMBO_COLLECTION, COMBO_SERIES, list(islice(self._catalogue.events_in_order, 5)))

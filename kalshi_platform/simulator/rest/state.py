@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kalshi_platform.simulator.market import Event, Market, Status
 from kalshi_platform.simulator.requests import NotFoundError, answer, write_cursor
-from kalshi_platform.simulator.rest_options import RestOptions
+from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform.simulator.trade_tape import TapeEntry
 from kalshi_platform.simulator.venue import Venue
 

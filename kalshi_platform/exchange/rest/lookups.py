@@ -1,11 +1,11 @@
 """The endpoints that say more about what is listed: fees and faces of events, what markets are about, tags.
 
-Kept out: the lists themselves (`rest_catalogue`).
+Kept out: the lists themselves (`catalogue`).
 """
 
-from kalshi_platform.exchange.objects import EventFeeChange, EventMetadata, StructuredTarget
-from kalshi_platform.exchange.pages import Pages, Walk
-from kalshi_platform.exchange.rest_transport import Transport, Value, read
+from kalshi_platform.exchange.rest.objects import EventFeeChange, EventMetadata, StructuredTarget
+from kalshi_platform.exchange.rest.pages import Pages, Walk
+from kalshi_platform.exchange.rest.transport import Transport, Value, read
 
 _FROM_THE_START = Walk()
 _FEE_CHANGES_A_PAGE = 1000

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from kalshi_platform.simulator import rest_objects
 from kalshi_platform.simulator.market import Market
 from kalshi_platform.simulator.prices import rfc3339_ms
 from kalshi_platform.simulator.requests import (
@@ -15,8 +14,9 @@ from kalshi_platform.simulator.requests import (
     read_integer,
     read_limit,
 )
-from kalshi_platform.simulator.rest_filters import candidates, check_historical, market_test
-from kalshi_platform.simulator.rest_state import RestState, take_few, take_page
+from kalshi_platform.simulator.rest import objects
+from kalshi_platform.simulator.rest.filters import candidates, check_historical, market_test
+from kalshi_platform.simulator.rest.state import RestState, take_few, take_page
 from kalshi_platform.simulator.trade_tape import TapeEntry
 
 _MAX_BOOKS = 100
@@ -40,11 +40,11 @@ class MarketHandlers:
 
     async def market(self, request: web.Request) -> web.Response:
         """GET /markets/{ticker}."""
-        return answer({"market": rest_objects.market(self._state.market(request))})
+        return answer({"market": objects.market(self._state.market(request))})
 
     async def historical_market(self, request: web.Request) -> web.Response:
         """GET /historical/markets/{ticker}."""
-        return answer({"market": rest_objects.market(self._state.market(request, archived=True))})
+        return answer({"market": objects.market(self._state.market(request, archived=True))})
 
     async def orderbook(self, request: web.Request) -> web.Response:
         """GET /markets/{ticker}/orderbook."""
@@ -52,7 +52,7 @@ class MarketHandlers:
         depth = read_integer(request.query, "depth", 0)
         if not 0 <= depth <= _MAX_DEPTH:
             raise invalid_parameter(f"depth must lie in 0..{_MAX_DEPTH}")
-        return answer({"orderbook_fp": rest_objects.orderbook(market.book, depth)})
+        return answer({"orderbook_fp": objects.orderbook(market.book, depth)})
 
     async def orderbooks(self, request: web.Request) -> web.Response:
         """GET /markets/orderbooks: up to a hundred tickers, each its own parameter; unknown ones are left out."""
@@ -61,7 +61,7 @@ class MarketHandlers:
             raise invalid_parameter(f"tickers must name 1..{_MAX_BOOKS} markets")
         markets = self._state.catalogue.markets
         found = [markets[ticker] for ticker in tickers if ticker in markets]
-        books = [{"ticker": one.ticker, "orderbook_fp": rest_objects.orderbook(one.book, 0)} for one in found]
+        books = [{"ticker": one.ticker, "orderbook_fp": objects.orderbook(one.book, 0)} for one in found]
         return answer({"orderbooks": books})
 
     async def trades(self, request: web.Request) -> web.Response:
@@ -87,7 +87,7 @@ class MarketHandlers:
             return state.is_archived(market) is archived and passes(market)
 
         found, cursor = take_page(candidates(state.catalogue, query), read_cursor(query), limit, matches)
-        return state.page("markets", map(rest_objects.market, found), cursor)
+        return state.page("markets", map(objects.market, found), cursor)
 
     def _trades(self, request: web.Request, is_here: Callable[[TapeEntry], bool]) -> web.Response:
         """Both time bounds include their second's beginning; a `limit` of 0 is the usual one."""
@@ -107,4 +107,4 @@ class MarketHandlers:
 
         found, is_more = take_few(filter(matches, self._state.tape.before(read_cursor(query))), limit)
         cursor = found[-1].serial if is_more else None
-        return self._state.page("trades", map(rest_objects.trade, found), cursor)
+        return self._state.page("trades", map(objects.trade, found), cursor)

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from kalshi_platform.exchange.objects import Candle
-from kalshi_platform.exchange.rest_errors import NotFound, UnexpectedAnswer
-from kalshi_platform.exchange.rest_markets import chunks
-from kalshi_platform.exchange.rest_records import to_records
-from kalshi_platform.exchange.rest_transport import Transport, Value, read
+from kalshi_platform.exchange.rest.errors import NotFound, UnexpectedAnswer
+from kalshi_platform.exchange.rest.markets import chunks
+from kalshi_platform.exchange.rest.objects import Candle
+from kalshi_platform.exchange.rest.records import to_records
+from kalshi_platform.exchange.rest.transport import Transport, Value, read
 
 _CANDLES_PER_CALL = 5_000
 _CANDLES_PER_BATCH = 10_000
