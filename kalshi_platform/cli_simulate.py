@@ -51,7 +51,7 @@ def simulate(
     close_market_seconds: Annotated[
         float, typer.Option(min=0, help="Between markets that close before their time.", rich_help_panel=_LIFE)
     ] = 45,
-    new_combo_seconds: Annotated[float, typer.Option(min=0, help="Between new combos.", rich_help_panel=_LIFE)] = 60,
+    new_combo_seconds: Annotated[float, typer.Option(min=0, help="Between new combos.", rich_help_panel=_LIFE)] = 0,
     change_market_seconds: Annotated[
         float,
         typer.Option(

@@ -41,8 +41,8 @@ POLICIES: Mapping[str, FlushPolicy] = {
 }
 """Batches of the source documents, the defaults of the settings."""
 
-DEFAULT_POLICY = FlushPolicy(100, 0.25)
-"""For tables that have no setting."""
+DEFAULT_POLICY = FlushPolicy(5000, 0.25)
+"""For tables that have no setting: quiet ones, until a million markets begin at once."""
 
 
 class RowQueue:

@@ -55,3 +55,8 @@ class RestClient(
     def bucket(self) -> TokenBucket:
         """Where this client's requests are paid for."""
         return self._transport.bucket
+
+    @property
+    def clock_ahead(self) -> float | None:
+        """Seconds by which this machine's clock is ahead of the exchange's, to the second; None before any answer."""
+        return self._transport.clock_ahead

@@ -4,7 +4,9 @@ Here belongs what all endpoints share. Kept out: which endpoints there are.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from random import Random
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -30,6 +32,7 @@ Kind = TypeVar("Kind", bound=Record)
 Answer = TypeVar("Answer")
 
 _MOST_REDIRECTS = 3
+_HALF_SECOND = 0.5  # an answer's date is cut to the second
 _STATUS_PATH = "/exchange/status"
 _DOWN = frozenset({500, 503, 504})
 
@@ -71,6 +74,7 @@ class Transport:
         self._waits = waits
         self._sleep = sleep
         self._feeding = asyncio.Lock()
+        self.clock_ahead: float | None = None
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -165,10 +169,19 @@ class Transport:
                 response = await self._client.get(url, headers=self._headers(url))
             except httpx.TransportError as error:
                 raise ExchangeUnavailable(f"GET {path}: {error or type(error).__name__}") from error
+            self._compare_clocks(response)
             if not response.has_redirect_location:
                 return response
             url = self._redirected(url, response.headers["location"])
         raise ExchangeRefused(f"GET {path} is redirected again and again")
+
+    def _compare_clocks(self, response: httpx.Response) -> None:
+        """Note how far this machine's clock is ahead, to the second; an answer out of a cache is as old as it says."""
+        try:
+            said = parsedate_to_datetime(response.headers["date"]).timestamp() + float(response.headers.get("age", 0))
+        except (KeyError, ValueError):
+            return
+        self.clock_ahead = time.time() - response.elapsed.total_seconds() / 2 - (said + _HALF_SECOND)
 
     def _redirected(self, url: httpx.URL, location: str) -> httpx.URL:
         """Where a redirect leads; a signature is never carried to another host, nor filters lost on the way."""

@@ -24,6 +24,7 @@ from kalshi_platform.exchange.socket import Socket, SocketOptions, open_socket
 from kalshi_platform.exchange.staleness import Hours
 from kalshi_platform.gatherer.coverage import Coverage
 from kalshi_platform.gatherer.router import Router
+from kalshi_platform.service.lifecycle import leaves
 from kalshi_platform.service.metrics import GathererMetrics
 
 SWEEP_SECONDS = 0.25
@@ -157,7 +158,7 @@ class Connection:
             ExchangeRefused: Where the next would end the same way.
             ConfigurationError: Likewise.
         """
-        causes = list(_leaves(error))
+        causes = leaves(error)
         for cause in causes:
             if isinstance(cause, ExchangeRefused | ConfigurationError):
                 raise cause
@@ -218,11 +219,3 @@ class Connection:
 async def _send(socket: Socket, session: Session) -> None:
     for command in session.take_commands():
         await socket.send(command)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    else:
-        yield error

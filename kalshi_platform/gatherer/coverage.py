@@ -74,7 +74,7 @@ class Coverage:
         add: Takes rows.
 
     Attributes:
-        last_us: When the last frame came; 0 before the first.
+        last_us: When the last frame came, or was stamped by the exchange, whichever is earlier; 0 before the first.
         broken_us: When the socket last broke; 0 where it never did.
     """
 

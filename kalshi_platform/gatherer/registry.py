@@ -27,6 +27,9 @@ from kalshi_platform.service.metrics import GathererMetrics
 STATUS_SECONDS = 15.0
 """How often the exchange is asked whether it is open: sooner than silence is an alarm."""
 
+WORST_CLOCK_SECONDS = 5.0
+"""A clock that is further off is an error: the exchange refuses signatures from 30 s on."""
+
 _OVERDUE_SECONDS = 2.0
 _SCHEDULE_US = 3_600 * SECOND
 _TURN_SECONDS = 1.0
@@ -158,12 +161,23 @@ class Registry:
             wait = STATUS_SECONDS
             try:
                 wait = await self.look()
+                self._look_at_the_clock()
             except ExchangeUnavailable as error:
                 _log.warning("the exchange does not say whether it is open", error=str(error))
                 self._is_open.set()  # nor that it is closed: then its list is worth a try
             except ExchangeRefused as error:
                 self._bear(error)
             await self._sleep(wait)
+
+    def _look_at_the_clock(self) -> None:
+        """Stamps of receipt and signatures depend on this machine's clock."""
+        ahead = self._rest.clock_ahead
+        if ahead is None:
+            return
+        self._metrics.clock_ahead.set(ahead)
+        if abs(ahead) > WORST_CLOCK_SECONDS:
+            word = "ahead of" if ahead > 0 else "behind"
+            _log.error(f"this machine's clock is {abs(ahead):.0f} s {word} the exchange's: set it by NTP")
 
     async def _reconcile(self) -> None:
         waits = self._retry_waits()

@@ -112,7 +112,8 @@ class Router:
                 events = self._session.receive(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
-        self._coverage.last_us = received_us
+        # what is missed after this frame is stamped later than it, and perhaps before it came
+        self._coverage.last_us = received_us - self.lag_ms(received_us // MILLISECOND) * MILLISECOND
 
     def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.

@@ -154,6 +154,11 @@ class GathererMetrics:
             "kalshi_gatherer_exchange_active", "1 while the exchange says that it trades.", registry=self.registry
         )
         self.exchange_active.set(1)
+        self.clock_ahead = Gauge(
+            "kalshi_gatherer_clock_ahead_seconds",
+            "How far this machine's clock is ahead of the exchange's, to the second.",
+            registry=self.registry,
+        )
         self.homeless = Counter(
             "kalshi_gatherer_markets_without_room",
             "Markets that no connection had room for.",

@@ -179,16 +179,16 @@ class Hub:
                 continue
             if connection.congested:
                 ended.append((subscription, _OVERFLOW))
-            elif connection in self._mishaps:
+                continue
+            if connection in self._mishaps:
                 is_intact, error = self._mishaps[connection].deliver(subscription, kind, tail, ticker)
                 if error:
                     ended.append((subscription, error))
                 if not is_intact:
                     continue
-                recipients += 1
             else:
                 connection.send(subscription.envelope(kind, tail))
-                recipients += 1
+            recipients += 1
             if to is not None:
                 to.append(f"[{connection.number},{subscription.sid},{subscription.seq}]")
         for subscription, error in ended:

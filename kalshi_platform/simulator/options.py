@@ -97,7 +97,7 @@ class SimulatorOptions:
     close_market_seconds: float = 45.0
     """Average time between two closing markets, at the asked rate; 0 is never."""
 
-    new_combo_seconds: float = 60.0
+    new_combo_seconds: float = 0.0
     """Average time between two new combos (`KXMVE…`), at the asked rate; 0 is never."""
 
     change_market_seconds: float = 30.0

@@ -197,8 +197,8 @@ async def test_while_the_database_is_away_rows_go_to_the_spool_and_come_back_in_
     written = [record["seq"] for record in await fetch(gatherer_database, _ORDER)]
     assert written == list(range(31_001))
     drained = await value(gatherer_database, "SELECT max(ingest_xid)::text FROM orderbook_deltas WHERE seq <= 30000")
-    claimed = "SELECT ingest_xid::text FROM ingest_batches WHERE heard_until IS NOT NULL ORDER BY ingest_xid"
-    later = [int(one["ingest_xid"]) for one in (await fetch(gatherer_database, claimed))[before:]]
+    claimed = "SELECT ingest_xid::text::bigint AS xid FROM ingest_batches WHERE heard_until IS NOT NULL ORDER BY 1"
+    later = [one["xid"] for one in (await fetch(gatherer_database, claimed))[before:]]
     assert all(xid > int(drained) for xid in later), (drained, later, before)
 
 

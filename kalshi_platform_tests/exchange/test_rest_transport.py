@@ -1,7 +1,9 @@
 """One request and all that may become of it, against a server that says what it is told to."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 
 import pytest
 from aiohttp import web
@@ -147,3 +149,25 @@ async def test_nobody_at_home() -> None:
     async with RestClient(f"http://127.0.0.1:1{API}", waits=waits) as client:
         with pytest.raises(ExchangeUnavailable, match="GET /exchange/status"):
             await client.status()
+
+
+@pytest.mark.parametrize(("ahead", "age"), [(0, 0), (-40, 0), (40, 0), (0, 15)])
+async def test_the_clocks_are_compared(ahead: int, age: int) -> None:
+    """Every answer says what time it is there; one out of a cache says how old it is."""
+    said = formatdate(time.time() - ahead - age, usegmt=True)
+    headers = {"Date": said, "Age": str(age)} if age else {"Date": said}
+    async with serving(lambda _: web.Response(text=UP, headers=headers, content_type="application/json")) as (
+        _,
+        client,
+    ):
+        assert client.clock_ahead is None
+        await client.status()
+        assert client.clock_ahead == pytest.approx(ahead, abs=1.5)
+
+
+async def test_an_answer_without_a_date_says_nothing_of_the_clock() -> None:
+    """Nor does one with nonsense."""
+    answer = web.Response(text=UP, headers={"Date": "soon"}, content_type="application/json")
+    async with serving(lambda _: answer) as (_, client):
+        await client.status()
+        assert client.clock_ahead is None

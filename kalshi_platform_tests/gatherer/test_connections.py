@@ -26,6 +26,8 @@ from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, keys, now_us
 class Rows:
     """A sink that keeps what it gets and always has room."""
 
+    has_room = True
+
     def __init__(self) -> None:
         self.kept: list[Row] = []
 

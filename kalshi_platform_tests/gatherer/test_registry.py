@@ -307,7 +307,7 @@ async def test_a_refusal_ends_the_start_and_nothing_later(tmp_path: Path) -> Non
     async with scene(tmp_path, reconcile=0.05) as one:
         keys_known = one.simulator.rest.gate
         async with running_registry(one):
-            await until(lambda: len(one.room.followed) == 30)
+            await until(lambda: one.registry.has_walked)
             keys_known.failures |= dict.fromkeys(range(keys_known.requests + 1, keys_known.requests + 6), 401)
             refused = keys_known.requests + 6
             await until(lambda: keys_known.requests > refused)

@@ -103,13 +103,13 @@ async def test_a_gap_is_recorded_distrusted_and_healed(gatherer_database: str) -
 
 
 async def test_a_hole_begins_with_the_last_frame_before_it(gatherer_database: str) -> None:
-    """Whatever kind of frame that was; a session that breaks off ends there as well."""
+    """By its stamp where that is earlier than its coming; a session that breaks off ends there as well."""
     bench = Bench(gatherer_database)
     bench.snapshot("A")
     bench.snapshot("B")
     for seconds, skip in ((1, 0), (3, 2), (4, 0)):
         bench.now = NOW + seconds * 1_000_000
-        bench.delta("A", skip=skip)
+        bench.delta("A", skip=skip, ts_ms=bench.now // 1000 - 250)
     bench.coverage.disconnected(NOW + 9_000_000)
     await bench.write()
     gaps = await fetch(
@@ -117,9 +117,9 @@ async def test_a_hole_begins_with_the_last_frame_before_it(gatherer_database: st
         "SELECT cause, from_at, detected_at FROM capture_gaps WHERE channel = 'orderbook_delta' ORDER BY detected_at",
     )
     seconds = [(cause, *(round(us_from_datetime(at) - NOW) / 1e6 for at in times)) for cause, *times in gaps]
-    assert seconds == [("sequence", 1, 3), ("disconnected", 4, 9)]
+    assert seconds == [("sequence", 0.75, 3), ("disconnected", 3.75, 9)]
     ends = await fetch(gatherer_database, "SELECT ended_at FROM capture_sessions WHERE ended_by = 'disconnected'")
-    assert {us_from_datetime(end) - NOW for (end,) in ends} == {4_000_000}
+    assert {us_from_datetime(end) - NOW for (end,) in ends} == {3_750_000}
 
 
 async def test_a_lost_snapshot_is_asked_for_again(gatherer_database: str) -> None:

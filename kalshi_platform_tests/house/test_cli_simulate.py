@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from kalshi_platform import simulator
 from kalshi_platform.cli import app
+from kalshi_platform.service import logs
 from kalshi_platform.simulator import Pause, SimulatorOptions
 from kalshi_platform.simulator.rest_options import RestOptions
 
@@ -25,6 +26,7 @@ def _chosen(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> S
     """The options that a command line means."""
     caught: list[SimulatorOptions] = []
     monkeypatch.setattr(simulator, "run", caught.append)
+    monkeypatch.setattr(logs, "configure_logs", lambda _: None)  # it would keep the runner's stderr for ever
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(app, ["simulate", *arguments])
     assert result.exit_code == 0, result.output

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kalshi_platform.core.units import us_from_datetime
+from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import FaultKind, FaultOptions, running
 from kalshi_platform.tools.verify import Judge
 from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, gathering, keys, options, until
@@ -21,8 +22,8 @@ from kalshi_platform_tests.queries import fetch, value
 FAULTS = int(os.environ.get("KALSHI_TEST_FAULTS", "200"))
 """How many; a thousand take two minutes."""
 
-MARGIN_US = 400_000
-"""The exchange's stamps are held against the gatherer's clock at the socket: so late may a frame have come."""
+LEAST_MARGIN_US = 400_000
+"""The exchange's stamps are held against the gatherer's clock at the socket: so much they differ on a quiet machine."""
 
 SILENT_END_US = 5_000_000
 """A number that is missing shows with the next one: what goes wrong in the last moments nobody can see."""
@@ -37,7 +38,9 @@ _CHANNELS = {
 
 @dataclass(frozen=True)
 class Record:
-    """What the gatherer wrote down of holes and sessions; times in µs."""
+    """What the gatherer wrote down of holes and sessions, and how late frames came at the most; times in µs."""
+
+    margin_us: int
 
     gaps: list[dict[str, Any]]
     sessions: list[dict[str, Any]]
@@ -47,7 +50,7 @@ class Record:
         channel, at = _CHANNELS[fault["type"]], fault["ts_ms"] * 1000
         homes = self.homes(channel, fault["ticker"])
         on_it = [gap for gap in self.gaps if gap["channel"] == channel and gap["connection"] in homes]
-        return any(_has_number(gap, fault) or _lasts(gap, at) for gap in on_it)
+        return any(_has_number(gap, fault, self.margin_us) or _lasts(gap, at, self.margin_us) for gap in on_it)
 
     def homes(self, channel: str, ticker: str) -> set[str]:
         """The connections that heard a market, or the channel where it has no list of markets."""
@@ -61,31 +64,43 @@ class Record:
             one["connection"]
             for one in self.sessions
             if (one["channel"], one["ticker"]) == (channel, name)
-            and one["started_at"] + MARGIN_US <= at_us <= (one["ended_at"] or at_us) - MARGIN_US
+            and one["started_at"] + self.margin_us <= at_us <= (one["ended_at"] or at_us) - self.margin_us
         }
         return bool(homes) and not any(
             gap["connection"] in homes
             and gap["ticker"] in ("", ticker)
-            and gap["from_at"] - MARGIN_US <= at_us <= (gap["until_at"] or at_us) + MARGIN_US
+            and gap["from_at"] - self.margin_us <= at_us <= (gap["until_at"] or at_us) + self.margin_us
             for gap in self.gaps
         )
 
 
-def _has_number(gap: dict[str, Any], fault: dict[str, Any]) -> bool:
-    is_near = gap["from_at"] - MARGIN_US <= fault["ts_ms"] * 1000 <= gap["detected_at"] + SILENT_END_US
+def _has_number(gap: dict[str, Any], fault: dict[str, Any], margin_us: int) -> bool:
+    is_near = gap["from_at"] - margin_us <= fault["ts_ms"] * 1000 <= gap["detected_at"] + SILENT_END_US
     return is_near and gap["sid"] == fault["sid"] and gap["expected_seq"] <= fault["seq"] < gap["seen_seq"]
 
 
-def _lasts(gap: dict[str, Any], at_us: int) -> bool:
+def _lasts(gap: dict[str, Any], at_us: int, margin_us: int) -> bool:
     """Whether a hole of everything (not of single numbers) was open at this time."""
-    is_open = gap["from_at"] - MARGIN_US <= at_us <= (gap["until_at"] or at_us) + MARGIN_US
+    is_open = gap["from_at"] - margin_us <= at_us <= (gap["until_at"] or at_us) + margin_us
     return is_open and gap["cause"] != "sequence"
 
 
-async def record(database: str) -> Record:
+def latest_us(metrics: GathererMetrics) -> int:
+    """How late a frame came at the most, by the gatherer's own histogram."""
+    (family,) = metrics.lag.collect()
+    buckets = [
+        (float(sample.labels["le"]), sample.value)
+        for sample in family.samples
+        if sample.name.endswith("_bucket") and sample.labels["stage"] == "received"
+    ]
+    all_of_them = max(count for _, count in buckets)
+    return round(min(bound for bound, count in buckets if count == all_of_them) * 1e6)
+
+
+async def record(database: str, latest: int) -> Record:
     """What stands in the database."""
     found = [await fetch(database, f"SELECT * FROM {table}") for table in ("capture_gaps", "capture_sessions")]  # noqa: S608
-    return Record(*([_in_us(row) for row in rows] for rows in found))
+    return Record(LEAST_MARGIN_US + latest, *([_in_us(row) for row in rows] for rows in found))
 
 
 def _in_us(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +128,7 @@ async def test_whatever_is_missing_is_named(tmp_path: Path, gatherer_database: s
             await until(lambda: len(faults(ledger)) >= FAULTS, seconds=600)
             simulator.stop_traffic()
             await until(lambda: not one.health()["queued"]["orderbook_deltas"])
-    known = await record(gatherer_database)
+    known = await record(gatherer_database, latest_us(one.metrics))
     check_that_faults_are_named(known, faults(ledger))
     missing = await check_that_the_rest_is_there(known, ledger, gatherer_database)
     await check_that_planted_losses_are_found(known, ledger, gatherer_database, missing)
@@ -129,9 +144,10 @@ def check_that_faults_are_named(known: Record, planted: list[dict[str, Any]]) ->
     ]  # fmt: skip
     unnamed = [fault for fault in withheld if not known.names(fault)]
     _log.info("%d faults, %d messages withheld, %d of them not named", len(planted), len(withheld), len(unnamed))
+    _log.info("frames came at most %.1f s late", (known.margin_us - LEAST_MARGIN_US) / 1e6)
     _log.info("holes: %s", Counter((gap["cause"], gap["healed_by"]) for gap in known.gaps))
     assert len(withheld) > FAULTS // 4
-    assert not unnamed, unnamed[:5]
+    assert not unnamed, "\n".join(map(json.dumps, unnamed[:5]))
 
 
 async def check_that_the_rest_is_there(known: Record, ledger: Path, database: str) -> int:
@@ -151,7 +167,7 @@ async def check_that_planted_losses_are_found(known: Record, ledger: Path, datab
     ]  # fmt: skip
     kept = await value(database, "SELECT count(*) FROM orderbook_deltas")
     _log.info("%d of %d deltas are in covered time", len(covered), kept)
-    assert len(covered) > kept // 10
+    assert len(covered) > 100
     for row in covered[:20]:
         await fetch(
             database,

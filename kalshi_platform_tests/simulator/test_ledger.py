@@ -9,11 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from kalshi_platform.simulator import Fault, FaultKind, FaultOptions, running
+from kalshi_platform.simulator import Fault, FaultKind, FaultOptions, SimulatorOptions, running
 from kalshi_platform.simulator.account import Handed
+from kalshi_platform.simulator.connection import Connection
+from kalshi_platform.simulator.exchange import Exchange
+from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.ledger_file import SCHEMA
 from kalshi_platform.simulator.order_flow import Delta
+from kalshi_platform.simulator.session import Session
 
 LOSSY = (FaultKind.DROP, FaultKind.REORDER, FaultKind.DUPLICATE, FaultKind.GARBAGE, FaultKind.HALF)
 
@@ -148,6 +152,50 @@ def _holes(sid: int, numbers: list[int]) -> list[tuple[int, int, int]]:
             holes.append((sid, latest + 1, number))
         latest = max(latest, number)
     return holes
+
+
+class Unread:
+    """A socket from which nobody reads."""
+
+    unread = 0
+
+    def get_write_buffer_size(self) -> int:
+        """What is left."""
+        return self.unread
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.unread += len(data)
+
+
+def test_who_does_not_read_is_not_in_the_account(tmp_path: Path) -> None:
+    """The message that ends a subscription by error 25 was handed to nobody; those before it were."""
+    path = tmp_path / "ledger.ndjson"
+    hub, ledger = Hub(lambda: 1_000), Ledger(path)
+    exchange = Exchange(SimulatorOptions(markets=1, new_market_seconds=0, change_market_seconds=0), hub, ledger)
+    exchange.open(1_000)
+    (ticker,) = exchange.catalogue.markets
+    session = Session(Connection(Unread(), 5_000, 1), hub, exchange)  # type: ignore[arg-type]
+    hub.admit(session)
+    command = {"id": 1, "cmd": "subscribe", "params": {"channels": ["orderbook_delta"], "market_tickers": [ticker]}}
+    session.handle(json.dumps(command))
+    for n in range(200):
+        exchange.step(1_001 + n)
+        hub.flush()
+    ledger.end(2_000)
+    lines = lines_of(path)
+    deltas = [line for line in lines if line["kind"] == "delta"]
+    heard = [line for line in deltas if line["recipients"]]
+    assert 0 < len(heard) < len(deltas)
+    assert heard == deltas[: len(heard)]
+    assert [line["to"] for line in heard] == [[[1, 1, 2 + n]] for n in range(len(heard))]
+    assert all(line["to"] == [] for line in deltas[len(heard) :])
+    (ended,) = [line for line in lines if line["kind"] == "ended"]
+    assert ended["seq"] == 1 + len(heard)
 
 
 async def test_a_cut_connection_is_in_the_account(options: Any, client: Any, tmp_path: Path) -> None:
