@@ -24,7 +24,11 @@ async def test_compression(options: Any, signer: Any, fold: Any, forgets: bool) 
         counts = []
         for extension in ([factory], None):
             async with connect(
-                simulator.ws_url, additional_headers=signer.headers(), compression=None, extensions=extension
+                simulator.ws_url,
+                additional_headers=signer.headers(),
+                compression=None,
+                extensions=extension,
+                close_timeout=0.1,
             ) as socket:
                 await socket.send(json.dumps(command))
                 async with asyncio.timeout(10):
@@ -100,6 +104,8 @@ async def test_combos_may_be_there_from_the_start(options: Any, client: Any) -> 
         assert len((await get("/events/multivariate"))["events"]) == 3
         await me.ask("subscribe", channels=["orderbook_delta"], market_tickers=combos)
         await me.until(lambda message: message["type"] == "orderbook_delta")
+        simulator.stop_traffic()
+        await me.settle()
 
 
 async def test_rest_knows_what_a_market_is_called_now(options: Any, client: Any, signer: Any) -> None:

@@ -1,12 +1,14 @@
 """When the exchange trades nothing."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from kalshi_platform.simulator import Pause, parse_pause, running
+from kalshi_platform.simulator import HandClock, Pause, parse_pause, running
 from kalshi_platform.simulator.pauses import maintenance
 
 
@@ -38,11 +40,23 @@ def test_a_pause_is_read() -> None:
             parse_pause(wrong)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, ten seconds at most."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 async def test_a_planned_pause_drops_sockets_and_ends(options: Any, client: Any) -> None:
     """Traffic stops, every connection is closed with 1001, a new one is welcome, and traffic goes on."""
-    async with running(options(rate=2000.0, pauses=(Pause(0.3, 0.6, drops_sockets=True),))) as simulator:
+    clock = HandClock(1_795_021_200_000)
+    chosen = options(rate=500.0, pauses=(Pause(30.0, 60.0, drops_sockets=True),))
+    async with running(chosen, clock) as simulator:
         async with client(simulator.ws_url) as me:
             await me.ask("subscribe", channels=["trade"])
+            for _ in range(3):
+                clock.advance(10.0)
+                await until(lambda: simulator.exchange.now_ms == clock.now_ms())
             with pytest.raises(ConnectionClosed):
                 await me.until(lambda _: False)
             assert me.socket.close_code == 1001
@@ -51,6 +65,12 @@ async def test_a_planned_pause_drops_sockets_and_ends(options: Any, client: Any)
         assert at_rest > 0
         async with client(simulator.ws_url) as me:
             await me.ask("subscribe", channels=["trade"])
+            clock.advance(59.0)
+            await until(lambda: simulator.exchange.now_ms == clock.now_ms())
             assert simulator.ledger.deltas == at_rest
+            clock.advance(1.0)
+            await until(lambda: not simulator.exchange.is_paused)
+            clock.advance(5.0)
             await me.until(lambda message: message["type"] == "trade")
-        assert not simulator.exchange.is_paused
+            simulator.stop_traffic()
+            await me.settle()

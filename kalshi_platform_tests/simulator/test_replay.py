@@ -84,20 +84,28 @@ async def test_history_is_heard_as_it_was(options: Any, client: Any, small_tape:
     assert lines[-1]["kind"] == "end"
 
 
-async def test_a_late_subscriber_gets_the_book_of_the_tapes_place(options: Any, client: Any, small_tape: Path) -> None:
+async def test_a_late_subscriber_gets_the_book_of_the_tapes_place(
+    options: Any, client: Any, small_tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between two moments of the tape: the first book is that of the moment, on the yes scale where asked for."""
-    async with running(options(replay=small_tape, replay_speed=4.0, replay_wait_seconds=inf)) as simulator:
+    async with (
+        running(options(replay=small_tape, replay_speed=inf, replay_wait_seconds=inf)) as simulator,
+        client(simulator.ws_url) as me,
+        client(simulator.ws_url) as other,
+    ):
         replay = simulator.replay
         assert replay is not None
+        monkeypatch.setattr(simulator.hub, "has_room", lambda _: replay.played < 4)
         replay.begin()
         await until(lambda: replay.played == 4)
-        async with client(simulator.ws_url) as me, client(simulator.ws_url) as other:
-            await me.ask("subscribe", channels=["orderbook_delta"], market_tickers=["KXA-1"])
-            await other.ask("subscribe", channels=["orderbook_delta"], market_tickers=["KXA-1"], use_yes_price=True)
-            assert (await me.receive())["msg"]["yes_dollars_fp"] == [["0.4000", "7.50"]]
-            await other.receive()
-            assert (await me.receive())["msg"]["price_dollars"] == "0.3000"
-            assert (await other.receive())["msg"]["price_dollars"] == "0.7000"
+        await me.ask("subscribe", channels=["orderbook_delta"], market_tickers=["KXA-1"])
+        await other.ask("subscribe", channels=["orderbook_delta"], market_tickers=["KXA-1"], use_yes_price=True)
+        assert (await me.receive())["msg"]["yes_dollars_fp"] == [["0.4000", "7.50"]]
+        await other.receive()
+        assert replay.played == 4
+        monkeypatch.undo()
+        assert (await me.receive())["msg"]["price_dollars"] == "0.3000"
+        assert (await other.receive())["msg"]["price_dollars"] == "0.7000"
 
 
 async def test_the_tape_keeps_its_time(options: Any, small_tape: Path) -> None:
