@@ -31,7 +31,7 @@ WITH merged AS (
     SELECT k.ticker, k.first_at, k.last_at, k.left_at FROM known AS k
     UNION ALL  -- a channel of every market, one of which has holes of its own
     SELECT DISTINCT h.ticker, k.first_at, k.last_at, k.left_at FROM holes AS h, known AS k
-    WHERE k.ticker = '' AND h.ticker <> '' AND h.ticker NOT IN (SELECT known.ticker FROM known)
+    WHERE k.ticker = '' AND h.ticker <> '' AND NOT EXISTS (SELECT FROM known AS o WHERE o.ticker = h.ticker)
 ), expected AS (
     SELECT t.ticker, tstzmultirange(tstzrange(since, until)) * tstzmultirange(tstzrange(begins, greatest(begins, ends)))
            AS span

@@ -137,7 +137,22 @@ async def test_deduplicator_merges_and_moves_cursors(empty_database: str) -> Non
         async with dedup.transaction():
             assert await insert_new(dedup, TRADES, Home.PRODUCTION, []) == 0
         await can_read_all(dedup, Home.PRODUCTION)
-        await refused(dedup, *NEVER, "DELETE FROM sync_cursors")
+        await dedup.execute(INSERT_GAP)
+        await dedup.execute("UPDATE capture_gaps SET until_at = now(), healed_by = 'snapshots'")
+        await dedup.execute("UPDATE capture_sessions SET ended_at = now(), ended_by = 'stopped'")
+        await dedup.execute("UPDATE coverage_hours SET is_stale = true")
+        await dedup.execute("DELETE FROM uncovered_intervals")
+        assert await dedup.fetch("SELECT * FROM kalshi_coverage('trade', now(), now())") == []
+        await refused(
+            dedup,
+            *NEVER,
+            "DELETE FROM sync_cursors",
+            "UPDATE capture_gaps SET from_at = now()",
+            "DELETE FROM capture_sessions",
+            "DELETE FROM merge_conflicts",
+            "UPDATE merge_conflicts SET kept = '{}'",
+            "DELETE FROM coverage_hours",
+        )
 
 
 async def test_export_only_reads(empty_database: str) -> None:

@@ -117,6 +117,7 @@ async def _write_for(seconds: float, sources: dict[str, str]) -> int:
     return written
 
 
+@pytest.mark.slow
 async def test_coverage_follows_the_watermark_by_itself(gatherer_database: str, production_database: str) -> None:
     """The daemon computes an hour once everybody was merged beyond it, and says how many markets nobody heard."""
     session = SessionRow(T0 + 60_000_000, "gatherer-1", "c", "orderbook_delta", "KXA", 1)
