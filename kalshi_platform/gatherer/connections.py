@@ -83,7 +83,7 @@ class ConnectionManager:
             has_moved_on = self._placement.home(move.ticker) != move.new
             if has_moved_on or self._books[move.new].book(move.ticker) is not None:
                 if self._placement.home(move.ticker) != move.old:
-                    self._books[move.old].delete_markets([move.ticker])
+                    self._books[move.old].delete_markets([move.ticker], live_on=True)
             else:
                 still_moving.append(move)
         self._moves = still_moving

@@ -141,11 +141,11 @@ class Router:
             self._asked_ms = now_ms
         self._report_alarms()
 
-    def retire(self, tickers: Sequence[str], now_us: int) -> None:
-        """These markets are not followed any more."""
+    def retire(self, tickers: Sequence[str], now_us: int, *, live_on: bool = False) -> None:
+        """These markets are not followed any more, or elsewhere where they live on."""
         self._coverage.left(Channel.ORDERBOOK, tickers, now_us)
         for ticker in tickers:
-            self._capture.retire(ticker)
+            self._capture.retire(ticker, lives_on=live_on)
 
     def book(self, ticker: str) -> OrderBook | None:
         """A market's book; None where it is unknown or in doubt."""
@@ -298,7 +298,7 @@ class Router:
             self._coverage.listening(Channel.ORDERBOOK, ticker, now_us)
             self._heal(now_us)
         else:
-            self._capture.retire(ticker)
+            self._capture.retire(ticker, lives_on=True)
 
     def _reject(self, raw: bytes, rejection: FrameRejected, received_us: int) -> None:
         self._metrics.rejected.labels(rejection.reason.value).inc()
