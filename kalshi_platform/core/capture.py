@@ -138,16 +138,23 @@ class Capture:
             market.due = None
         self._due_markets.clear()
 
-    def retire(self, ticker: str) -> None:
+    def retire(self, ticker: str, *, lives_on: bool = False) -> None:
         """Forget a market that is no longer subscribed, once the checkpoint of its end stands and nothing may follow.
 
         Changes may be on their way yet, and must not take a number that is taken.
+
+        Args:
+            ticker: The market.
+            lives_on: Whether it changes on, unheard here: then its book is over, and no checkpoint may show it.
         """
         market = self._markets.get(ticker)
         if market is not None:
             market.is_leaving = True
             self._leaving.add(ticker)
             self._untrusted.discard(ticker)
+            if lives_on:
+                market.valid_from = market.due = None
+                self._due_markets.discard(ticker)
 
     def record(self, frame: Frame, received_us: int, *, is_late: bool = False) -> Sequence[Row]:
         """The rows of one frame; frames that carry no market data have none.

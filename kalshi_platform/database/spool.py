@@ -40,10 +40,13 @@ _CREATE = (
 )
 _CREATE_INDEX = "CREATE INDEX IF NOT EXISTS batches_of_a_table ON batches (table_name, id, row_count)"
 _PUT = "INSERT INTO batches (kept_at, table_name, layout, row_count, data) VALUES (?, ?, ?, ?, ?)"
-_SIZES = "SELECT id, row_count FROM batches WHERE table_name = ? ORDER BY id LIMIT ?"
-_HEAD = "SELECT id, kept_at, layout, row_count, data FROM batches WHERE table_name = ? AND id <= ? ORDER BY id"
+_SIZES = "SELECT id, row_count FROM batches WHERE table_name = ? AND id > ? ORDER BY id LIMIT ?"
+_HEAD = (
+    "SELECT id, kept_at, layout, row_count, data FROM batches WHERE table_name = ? AND id > ? AND id <= ? ORDER BY id"
+)
 _DELETE = "DELETE FROM batches WHERE table_name = ? AND id <= ?"
 _LEFT = "SELECT table_name, sum(row_count), min(kept_at) FROM batches GROUP BY table_name"
+_LAST = "SELECT table_name, max(id) FROM batches GROUP BY table_name"
 _MOST_BATCHES = 100  # read at once, however small they are
 
 T = TypeVar("T")
@@ -77,6 +80,8 @@ class Spool:
         self._rows: dict[str, int] = {}
         self._oldest: dict[str, float] = {}
         self._filled: dict[str, asyncio.Event] = {}
+        self._removed: dict[str, int] = {}
+        self._is_littered = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._database: sqlite3.Connection | None = None
 
@@ -129,9 +134,18 @@ class Spool:
         return batches
 
     async def remove(self, table: str, batches: Sequence[SpooledBatch]) -> None:
-        """Forget these first batches of a table: they are in the database."""
-        last = max(one.number for one in batches)
-        await self._do(lambda: self._write(_DELETE, (table, last)))
+        """Forget these first batches of a table: they are in the database.
+
+        A full disk does not even let anything be deleted. What is forgotten stays on it then, until the next time, or
+        until all is forgotten and the file goes; a process that dies before leaves it to the next, whose rows the
+        database knows by their keys.
+        """
+        last = self._removed[table] = max(one.number for one in batches)
+        try:
+            await self._do(lambda: self._write(_DELETE, (table, last)))
+        except SpoolError as error:
+            self._is_littered = True
+            _log.warning("cannot delete from the spool what is written", table=table, error=str(error))
         self._rows[table] = max(0, self.rows(table) - sum(one.row_count for one in batches))
         if not self._rows[table]:
             self.filled(table).clear()
@@ -142,13 +156,13 @@ class Spool:
     def _read(self, table: str, most_rows: int) -> Sequence[SpooledBatch]:
         with _plain_words(self.path):
             database = self._connected()
-            last, so_far = 0, 0
-            for number, rows in database.execute(_SIZES, (table, _MOST_BATCHES)):
+            last, so_far, removed = 0, 0, self._removed.get(table, 0)
+            for number, rows in database.execute(_SIZES, (table, removed, _MOST_BATCHES)):
                 so_far += rows
                 if last and so_far > most_rows:
                     break
                 last = number
-            return [SpooledBatch(*one) for one in database.execute(_HEAD, (table, last))]
+            return [SpooledBatch(*one) for one in database.execute(_HEAD, (table, removed, last))]
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Work in the spool's own thread, where waiting for the disk holds nobody up."""
@@ -163,17 +177,43 @@ class Spool:
 
     def _shrink(self) -> None:
         """Give the disk back once everything is in the database."""
+        if self._is_littered:
+            with suppress(SpoolError):  # the next put tries again
+                self._start_afresh()
+            return
         with suppress(sqlite3.Error):  # it can wait
             database = self._connected()
             database.execute("VACUUM")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._measure(database)
 
+    def _start_afresh(self) -> None:
+        """A file that could not be emptied is replaced, once nothing in it is needed any more."""
+        if self._database is not None and self._holds_more():
+            return
+        self._close()
+        for suffix in ("", "-wal"):
+            self.path.with_name(_FILE + suffix).unlink(missing_ok=True)
+        self._removed.clear()
+        try:
+            self._open()
+        except ConfigurationError as error:
+            raise SpoolError(str(error)) from error
+        self._is_littered = False
+
+    def _holds_more(self) -> bool:
+        """Whether the file holds a batch that was not removed; one may just have been put."""
+        with _plain_words(self.path):
+            last = dict(self._connected().execute(_LAST))
+        return any(number > self._removed.get(table, 0) for table, number in last.items())
+
     def _measure(self, database: sqlite3.Connection) -> None:
         pages, free = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
         self.size = (pages - free) * _PAGE
 
     def _connected(self) -> sqlite3.Connection:
+        if self._database is None and self._is_littered:
+            self._start_afresh()
         if self._database is None:
             raise SpoolError(f"the spool {self.path} is not open")
         return self._database

@@ -67,7 +67,7 @@ class Markets:
 
     def are_whole(self, untrusted: Set[str]) -> bool:
         """Whether every wanted market was asked for, its book has come, and it is not among those."""
-        return not self.bookless and untrusted.isdisjoint(self.wanted) and not self.missing
+        return not self.bookless and not any(ticker in self.wanted for ticker in untrusted) and not self.missing
 
     def begin(self) -> tuple[str, ...]:
         """The markets that a new subscription names."""

@@ -98,13 +98,13 @@ class Connection:
         if self._session is not None:
             self._session.add_markets(tickers)
 
-    def delete_markets(self, tickers: Sequence[str]) -> None:
-        """Follow these order books no more."""
+    def delete_markets(self, tickers: Sequence[str], *, live_on: bool = False) -> None:
+        """Follow these order books no more, or no more here where they live on."""
         for ticker in tickers:
             self._tickers.pop(ticker, None)
         if self._session is not None and self.router is not None:
             self._session.delete_markets(tickers)
-            self.router.retire(tickers, self._around.now_us())
+            self.router.retire(tickers, self._around.now_us(), live_on=live_on)
 
     def request_snapshots(self, tickers: Sequence[str]) -> None:
         """Ask for fresh books of these markets, where a subscription serves them."""

@@ -5,6 +5,7 @@ Kept out: what one connection does (connection), and which place a market gets (
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import structlog
 
@@ -38,6 +39,7 @@ class ConnectionManager:
         self._books = [one for one in self.connections if one.channel is Channel.ORDERBOOK]
         self._placement = Placement(len(self._books), most_markets)
         self._moves: list[Move] = []
+        self._waiting: dict[str, None] = {}
 
     async def run(self) -> None:
         """Keep every connection alive until cancelled."""
@@ -61,6 +63,7 @@ class ConnectionManager:
         """Follow these order books no more."""
         leaving: dict[int, list[str]] = {}
         for ticker in tickers:
+            self._waiting.pop(ticker, None)
             place = self._placement.remove(ticker)
             if place is not None:
                 leaving.setdefault(place, []).append(ticker)
@@ -77,15 +80,20 @@ class ConnectionManager:
         return len(moves)
 
     def finish_moves(self) -> None:
-        """Where the new connection has the book, the old one leaves: until then both are heard, which harms nothing."""
+        """Where the new connection has the book, the old one leaves: until then both are heard, which harms nothing.
+
+        The new one may be another by then, or one that is still looked for.
+        """
         still_moving = []
         for move in self._moves:
-            has_moved_on = self._placement.home(move.ticker) != move.new
-            if has_moved_on or self._books[move.new].book(move.ticker) is not None:
-                if self._placement.home(move.ticker) != move.old:
-                    self._books[move.old].delete_markets([move.ticker])
-            else:
+            old, home = self._books[move.old], self._home(move.ticker)
+            is_awaited = move.ticker in self._waiting if home is None else home.book(move.ticker) is None
+            if home is old:
+                continue
+            if is_awaited:
                 still_moving.append(move)
+            else:
+                old.delete_markets([move.ticker], live_on=home is not None)
         self._moves = still_moving
 
     # what is known
@@ -137,11 +145,17 @@ class ConnectionManager:
                 self.even_out()
 
     def _take_in(self) -> None:
-        """Markets that the exchange would not have on one connection go to others."""
+        """Markets that the exchange would not have on one connection go to others, once those have room."""
         for place, connection in enumerate(self._books):
             crowded = connection.take_crowded_out()
             if crowded:
-                self._settle(*self._placement.crowd_out(place, crowded))
+                homeless = self._settle(*self._placement.crowd_out(place, crowded))
+                self._waiting.update(dict.fromkeys(homeless))
+        lucky = list(islice(self._waiting, self._placement.room)) if self._waiting else []
+        if lucky:
+            for ticker in lucky:
+                del self._waiting[ticker]
+            self._settle(*self._placement.place(lucky))
 
     def _settle(self, shares: Mapping[int, Sequence[str]], homeless: Sequence[str]) -> Sequence[str]:
         for place, share in shares.items():

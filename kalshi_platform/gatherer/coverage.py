@@ -75,6 +75,7 @@ class Coverage:
 
     Attributes:
         last_us: When the last frame came, or was stamped by the exchange, whichever is earlier; 0 before the first.
+        data_us: Likewise of the last frame that was no reply to a command.
         broken_us: When the socket last broke; 0 where it never did.
     """
 
@@ -85,6 +86,7 @@ class Coverage:
         self._heard: dict[str, _Heard] = {}
         self._holes: dict[tuple[object, ...], GapRow] = {}
         self.last_us = 0
+        self.data_us = 0
         self.broken_us = 0
 
     @property
@@ -120,14 +122,16 @@ class Coverage:
     def missed(self, hole: Hole, now_us: int) -> GapRow | None:
         """Something was missed between the last frame and now; None where an open hole says so already.
 
-        A market whose frames cannot be read has one hole until it is whole, not one for every frame.
+        A market whose frames cannot be read has one hole until it is whole, not one for every frame. Of a subscription
+        that fell silent the last data count: the exchange answers commands all the same.
         """
         key = (hole.cause, hole.channel, hole.sid, hole.ticker, hole.seen)
         if key in self._holes:
             return None
+        last_us = self.data_us if hole.cause is Cause.SILENT else self.last_us
         row = self._holes[key] = GapRow(
             now_us, self._gatherer_id, self.connection, hole.sid, hole.channel, hole.ticker, hole.cause,
-            hole.expected, hole.seen, hole.markets, min(self.last_us or now_us, now_us),
+            hole.expected, hole.seen, hole.markets, min(last_us or now_us, now_us),
         )  # fmt: skip
         self._add(row)
         return row

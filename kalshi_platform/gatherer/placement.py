@@ -48,6 +48,11 @@ class Placement:
         """Every market that has a place, in the order in which they got one."""
         return self._home.keys()
 
+    @property
+    def room(self) -> int:
+        """Markets for which there is a place yet."""
+        return sum(max(0, most - count) for count, most in zip(self._counts, self._limits, strict=True))
+
     def home(self, ticker: str) -> int | None:
         """A market's place; None where it has none."""
         return self._home.get(ticker)

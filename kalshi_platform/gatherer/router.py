@@ -96,6 +96,7 @@ class Router:
 
     def feed(self, raw: bytes, received_us: int) -> None:
         """Take one frame as it came."""
+        is_data = False
         try:
             frame = decode(raw)
         except FrameRejected as rejection:
@@ -107,13 +108,16 @@ class Router:
             self._note_sending(frame, received_us)
             if type(frame) is DeltaFrame and self._session.takes_next(frame, received_us):
                 self._record_change(frame, raw, received_us)
-                events = []
+                is_data, events = True, []
             else:
                 events = self._session.receive(frame, received_us)
+                is_data = any(isinstance(event, Heard) for event in events)
         for event in events:
             self._handle(event, raw, received_us)
         # what is missed after this frame is stamped later than it, and perhaps before it came
         self._coverage.last_us = received_us - self.lag_ms(received_us // MILLISECOND) * MILLISECOND
+        if is_data:
+            self._coverage.data_us = self._coverage.last_us
 
     def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.
@@ -141,11 +145,11 @@ class Router:
             self._asked_ms = now_ms
         self._report_alarms()
 
-    def retire(self, tickers: Sequence[str], now_us: int) -> None:
-        """These markets are not followed any more."""
+    def retire(self, tickers: Sequence[str], now_us: int, *, live_on: bool = False) -> None:
+        """These markets are not followed any more, or elsewhere where they live on."""
         self._coverage.left(Channel.ORDERBOOK, tickers, now_us)
         for ticker in tickers:
-            self._capture.retire(ticker)
+            self._capture.retire(ticker, lives_on=live_on)
 
     def book(self, ticker: str) -> OrderBook | None:
         """A market's book; None where it is unknown or in doubt."""
@@ -227,7 +231,8 @@ class Router:
             "subscription ended", connection=self._name, channel=ended.channel, sid=ended.sid,
             code=ended.code, text=ended.text,
         )  # fmt: skip
-        touched = self._coverage.ended(ended.channel, End.ENDED)
+        heard_until = self._coverage.data_us if cause is Cause.SILENT else None
+        touched = self._coverage.ended(ended.channel, End.ENDED, heard_until)
         if touched:
             self._note_hole(Hole(cause, ended.channel, ended.sid, markets=touched), now_us)
         if ended.channel == Channel.ORDERBOOK:
@@ -298,7 +303,7 @@ class Router:
             self._coverage.listening(Channel.ORDERBOOK, ticker, now_us)
             self._heal(now_us)
         else:
-            self._capture.retire(ticker)
+            self._capture.retire(ticker, lives_on=True)
 
     def _reject(self, raw: bytes, rejection: FrameRejected, received_us: int) -> None:
         self._metrics.rejected.labels(rejection.reason.value).inc()

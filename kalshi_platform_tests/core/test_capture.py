@@ -124,6 +124,18 @@ def test_a_market_that_leaves_is_forgotten_after_the_checkpoint_of_its_end() -> 
     capture.retire("KXA")
 
 
+def test_a_market_that_lives_on_elsewhere_is_not_checkpointed_where_it_left() -> None:
+    """What changes there is not heard here any more: the old book at the next boundary would be a wrong one."""
+    capture = Capture("g", checkpoint_ms=1000)
+    record(capture, snapshot(1, T0 + 100))
+    capture.retire("KXA", lives_on=True)
+    assert record(capture, delta(2, T0 + 300))
+    assert capture.checkpoints(T0 + 9000, NOW) == []
+    assert capture.checkpoints(T0 + 9000, NOW) == []
+    assert capture.book("KXA") is None
+    assert not capture.untrusted
+
+
 def test_a_change_after_the_end_of_a_leaving_market_harms_nobody() -> None:
     """What is still on its way when the market is left makes a row and no trouble."""
     capture = Capture("g", checkpoint_ms=1000)

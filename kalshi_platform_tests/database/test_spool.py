@@ -3,12 +3,14 @@
 import asyncio
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,52 @@ async def test_the_disk_is_given_back_once_everything_has_left(tmp_path: Path) -
         await _all(spool)
         assert spool.path.stat().st_size < 1_000_000
         assert sum(one.stat().st_size for one in spool.path.parent.iterdir()) < 1_000_000
+
+
+async def _fill(spool: Spool) -> int:
+    """Put batches until none fits any more; returns how many did."""
+    for number in range(1000):
+        try:
+            await _put(spool, number, size=20_000)
+        except SpoolError:
+            return number
+    raise AssertionError("the disk has no end")
+
+
+@contextmanager
+def _full_disk(most_bytes: int) -> Iterator[None]:
+    """No file can grow any further."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_full_disk_keeps_nobody_from_taking_everything_out(tmp_path: Path) -> None:
+    """Nothing can be deleted then; what is out is out all the same, and in the end the disk is given back."""
+    async with Spool(tmp_path, ROOMY) as spool:
+        with _full_disk(2 * 2**20):
+            number = await _fill(spool)
+            await spool.remove("trades", await spool.head("trades", 100))
+            assert await _all(spool) == list(range(10, number))
+            assert spool.rows("trades") == 0
+            await _put(spool, 1, 2, 3)
+            assert await _all(spool) == [1, 2, 3]
+        assert sum(one.stat().st_size for one in spool.path.parent.iterdir()) < 1_000_000
+
+
+async def test_a_file_that_could_not_be_emptied_stays_while_other_rows_are_in_it(tmp_path: Path) -> None:
+    """Even those that are just being put when the last one before them leaves."""
+    async with Spool(tmp_path, ROOMY) as spool:
+        with _full_disk(2 * 2**20):
+            await _fill(spool)
+            while spool.rows("trades") > 10:
+                await spool.remove("trades", await spool.head("trades", 10))
+        last = await spool.head("trades", 10)
+        await asyncio.gather(spool.remove("trades", last), _put(spool, 7, table="tickers"))
+        assert await _all(spool, "tickers") == [7]
 
 
 async def test_a_second_process_is_sent_away(tmp_path: Path) -> None:

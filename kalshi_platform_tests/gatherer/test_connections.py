@@ -148,3 +148,20 @@ async def test_markets_that_the_exchange_has_no_room_for_go_to_other_connections
         homes = Counter(one.connection for one in bench.rows.sessions() if one.ended_by is None)
     assert max(homes.values()) == 20
     assert bench.counted("kalshi_gatherer_markets_without_room_total") == 0
+
+
+async def test_markets_for_which_no_connection_had_room_are_taken_in_once_one_has(tmp_path: Path) -> None:
+    """The registry believes that they are followed: nobody else offers them again."""
+    private, public = keys(tmp_path)
+    calm = options(tmp_path, public, markets=50, new_market_seconds=0, close_market_seconds=0, subscription_markets=20)
+    async with running(calm) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 2})
+        tickers = await listed(simulator)
+        async with at_work(bench):
+            assert not bench.manager.follow(tickers)
+            await until(lambda: len(bench.manager.followed()) == 40)
+            await until(lambda: all(bench.manager.live_book(one) is not None for one in bench.manager.followed()))
+            bench.manager.leave(list(bench.manager.followed())[:10])
+            left = set(tickers) - {one.ticker for one in bench.rows.sessions()}
+            assert len(left) == 10
+            await until(lambda: left <= {one.ticker for one in bench.rows.sessions()})

@@ -8,7 +8,7 @@ from typing import Any
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.messages import LifecycleFrame
 from kalshi_platform.core.schema import Table
-from kalshi_platform.core.units import us_from_datetime
+from kalshi_platform.core.units import SECOND, us_from_datetime
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.writer import WriterRow
 from kalshi_platform.exchange.session import Channel, Session
@@ -179,6 +179,32 @@ async def test_a_new_subscription_begins_anew(gatherer_database: str) -> None:
     assert bench.capture.book("A") is None
     bench.feed(type="orderbook_snapshot", sid=2, seq=1, msg={"market_ticker": "A"})
     assert bench.capture.book("A") is not None
+
+
+async def test_what_fell_silent_was_heard_until_its_last_data(gatherer_database: str) -> None:
+    """That the exchange still answered commands says nothing of the subscription: sessions claim no such time."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    bench.router.sweep(0, bench.now, 0)
+    for _ in range(55):  # in a minute the exchange is asked what it serves
+        bench.now += SECOND
+        bench.delta("A", ts_ms=bench.now // 1000)
+    silent_from, is_over = bench.now, False
+    while not is_over:
+        bench.now += SECOND
+        bench.router.sweep(0, bench.now, 0)
+        for command in bench.commands():
+            if command["cmd"] == "list_subscriptions":
+                listed = [{"channel": "orderbook_delta", "sid": 1}, {"channel": "market_lifecycle_v2", "sid": 7}]
+                bench.feed(id=command["id"], type="ok", msg=listed)
+            elif command["cmd"] == "unsubscribe":
+                bench.feed(id=command["id"], type="unsubscribed", sid=1, seq=bench.seq + 1)
+                is_over = True
+    await bench.write()
+    (session,) = await fetch(gatherer_database, "SELECT ended_at FROM capture_sessions WHERE ticker = 'A'")
+    (gap,) = await fetch(gatherer_database, "SELECT cause, from_at FROM capture_gaps")
+    assert us_from_datetime(session["ended_at"]) == silent_from
+    assert (gap["cause"], us_from_datetime(gap["from_at"])) == ("silent", silent_from)
 
 
 async def test_lifecycle_frames_are_handed_on(gatherer_database: str) -> None:
