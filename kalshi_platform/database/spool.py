@@ -208,8 +208,11 @@ class Spool:
         return any(number > self._removed.get(table, 0) for table, number in last.items())
 
     def _measure(self, database: sqlite3.Connection) -> None:
-        pages, free = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
-        self.size = (pages - free) * _PAGE
+        with suppress(sqlite3.Error):  # a figure for people: what was kept is kept whether it can be had or not
+            pages, free = (
+                database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count")
+            )
+            self.size = (pages - free) * _PAGE
 
     def _connected(self) -> sqlite3.Connection:
         if self._database is None and self._is_littered:
@@ -243,6 +246,8 @@ class Spool:
                 database.execute(_CREATE)
                 database.execute(_CREATE_INDEX)
             database.execute(f"PRAGMA max_page_count={self._most_bytes // _PAGE}")
+            self._rows.clear()  # of a damaged file, which may have been counted in part
+            self._oldest.clear()
             for table, rows, oldest in database.execute(_LEFT):
                 self._rows[table], self._oldest[table] = rows, oldest
             self._measure(database)

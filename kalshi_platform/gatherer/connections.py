@@ -60,7 +60,14 @@ class ConnectionManager:
         return self._settle(*self._placement.place(tickers))
 
     def leave(self, tickers: Iterable[str]) -> None:
-        """Follow these order books no more."""
+        """Follow these order books no more: the markets are over."""
+        self._leave(tickers, live_on=False)
+
+    def displace(self, tickers: Iterable[str]) -> None:
+        """Follow these order books no more, although they go on changing."""
+        self._leave(tickers, live_on=True)
+
+    def _leave(self, tickers: Iterable[str], *, live_on: bool) -> None:
         leaving: dict[int, list[str]] = {}
         for ticker in tickers:
             self._waiting.pop(ticker, None)
@@ -68,7 +75,7 @@ class ConnectionManager:
             if place is not None:
                 leaving.setdefault(place, []).append(ticker)
         for place, share in leaving.items():
-            self._books[place].delete_markets(share)
+            self._books[place].delete_markets(share, live_on=live_on)
         self._count_markets()
 
     def even_out(self) -> int:

@@ -93,7 +93,9 @@ class Gatherer:
         )
         self._registry = Registry(
             self._rest,
-            Followers(self._manager.follow, self._manager.leave, self._manager.request_snapshots),
+            Followers(
+                self._manager.follow, self._manager.leave, self._manager.displace, self._manager.request_snapshots
+            ),
             self.metrics,
             _retry_waits,
             _now_us,

@@ -33,11 +33,19 @@ _MESSAGES_KEPT_US = 900 * SECOND
 
 
 class Changes(NamedTuple):
-    """What follows: markets to follow, the most active first; markets to leave; markets that trade on another grid."""
+    """What follows.
+
+    Attributes:
+        follow: Markets to follow, the most active first.
+        leave: Markets that are over.
+        restructured: Markets that trade on another grid.
+        displaced: Markets to leave although they go on, because busier ones need their room.
+    """
 
     follow: Sequence[str] = ()
     leave: Sequence[str] = ()
     restructured: Sequence[str] = ()
+    displaced: Sequence[str] = ()
 
 
 class Listing:
@@ -167,15 +175,15 @@ class Listing:
         """
         homeless, self._homeless = self._homeless, set()
         waiting = self._by_activity(ticker for ticker in homeless if ticker in self._markets)
-        leave = []
+        displaced = []
         for busy, quiet in zip(waiting, reversed(self.followed() if waiting else []), strict=False):
             if self.activity(busy) <= 2 * self.activity(quiet):
                 break
-            leave.append(quiet)
+            displaced.append(quiet)
         self._mark(waiting, is_followed=True)
-        self._mark(leave, is_followed=False)
-        self._homeless.update(leave)
-        return Changes(waiting, leave)
+        self._mark(displaced, is_followed=False)
+        self._homeless.update(displaced)
+        return Changes(waiting, displaced=displaced)
 
     def _mark(self, tickers: Iterable[str], *, is_followed: bool) -> None:
         for ticker in tickers:

@@ -49,12 +49,14 @@ class Followers:
 
     Attributes:
         follow: Called with tickers that have come; returns those that it has no room for, which are offered again.
-        leave: Called with tickers that have gone.
+        leave: Called with tickers that are over.
+        displace: Called with tickers that go on, and are followed no more.
         renew: Called with tickers whose books are to be asked for anew.
     """
 
     follow: Callable[[Iterable[str]], Sequence[str]]
     leave: Callable[[Iterable[str]], None]
+    displace: Callable[[Iterable[str]], None]
     renew: Callable[[Sequence[str]], None] = lambda _: None
 
 
@@ -244,6 +246,8 @@ class Registry:
     def _publish(self, changes: Changes) -> None:
         if changes.leave:
             self._followers.leave(changes.leave)
+        if changes.displaced:
+            self._followers.displace(changes.displaced)
         if changes.follow:
             self.listing.homeless(self._followers.follow(changes.follow))
         if changes.restructured:

@@ -12,7 +12,7 @@ import httpx
 
 from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
-from kalshi_platform.core.records import DeltaRow, Row, SessionRow
+from kalshi_platform.core.records import DeltaRow, Row, SessionRow, SnapshotRow
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
@@ -54,13 +54,20 @@ class Rows:
 class Bench:
     """A connection manager at work against a simulator."""
 
-    def __init__(self, simulator: Simulator, private: Path, counts: dict[Channel, int], most: int = 7500) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        private: Path,
+        counts: dict[Channel, int],
+        most: int = 7500,
+        checkpoint_ms: int = 3_600_000,
+    ) -> None:
         self.rows, self.metrics = Rows(), GathererMetrics()
         self.heard: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None] = lambda _: None
         signer = load_signer(KEY_ID, private, lambda: now_us() // 1000)
         around = Surroundings(
             url=simulator.ws_url, signer=signer, sink=cast("Sink", self.rows), metrics=self.metrics, gatherer_id="g",
-            checkpoint_ms=3_600_000, settle_ms=500, now_us=now_us, retry_waits=lambda: repeat(0.02),
+            checkpoint_ms=checkpoint_ms, settle_ms=100, now_us=now_us, retry_waits=lambda: repeat(0.02),
             on_lifecycle=self._hear,
         )  # fmt: skip
         self.manager = ConnectionManager(counts, most, around)
@@ -165,3 +172,25 @@ async def test_markets_for_which_no_connection_had_room_are_taken_in_once_one_ha
             left = set(tickers) - {one.ticker for one in bench.rows.sessions()}
             assert len(left) == 10
             await until(lambda: left <= {one.ticker for one in bench.rows.sessions()})
+
+
+async def test_a_displaced_market_is_not_checkpointed_any_more(tmp_path: Path) -> None:
+    """It changes on, unheard: its book here would be a wrong one, under the key of the right one."""
+    private, public = keys(tmp_path)
+    calm = options(tmp_path, public, markets=6, new_market_seconds=0, close_market_seconds=0)
+    async with running(calm) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 1}, checkpoint_ms=500)
+        listed_tickers = await listed(simulator)
+        bench.manager.follow(listed_tickers)
+
+        def checkpoints(ticker: str) -> list[int]:
+            rows = [row for row in bench.rows.kept if isinstance(row, SnapshotRow) and row.source == "checkpoint"]
+            return [row.snapshot_ts for row in rows if row.ticker == ticker]
+
+        async with at_work(bench):
+            first, second = listed_tickers[:2]
+            await until(lambda: checkpoints(first) and checkpoints(second))
+            displaced_us = now_us()
+            bench.manager.displace([first])
+            await until(lambda: checkpoints(second)[-1] > displaced_us + 1_500_000)
+    assert max(checkpoints(first)) <= displaced_us

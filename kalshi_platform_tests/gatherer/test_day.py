@@ -196,7 +196,7 @@ async def a_day() -> AsyncIterator[Day]:
     plenty = TokenBucket(Limit(rate=1e6, capacity=1e6))
     try:
         async with RestClient(f"http://{host}:{port}{PREFIX}", bucket=plenty) as client:
-            followers = Followers(day.follow, day.leave, day.renew)
+            followers = Followers(day.follow, day.leave, day.leave, day.renew)
             day.registry = Registry(
                 client, followers, day.metrics, lambda: repeat(0.0), lambda: day.now_us, include_multivariate=False
             )

@@ -189,11 +189,11 @@ def test_the_busy_get_the_room_of_the_quiet() -> None:
     listing.take(rows[2:], NOW, NOW)
     listing.homeless(["BUSY", "SOSO"])
     assert listing.take(rows, NOW, NOW).follow == []
-    assert listing.offers() == Changes(["BUSY", "SOSO"], ["Q1"])
+    assert listing.offers() == Changes(["BUSY", "SOSO"], displaced=["Q1"])
     listing.homeless(["SOSO"])
     assert listing.followed() == ["BUSY", "Q2"]
-    assert listing.offers() == Changes(["SOSO", "Q1"], []), "SOSO trades less than twice what Q2 does"
-    assert listing.offers() == Changes([], [])
+    assert listing.offers() == Changes(["SOSO", "Q1"], displaced=[]), "SOSO trades less than twice what Q2 does"
+    assert listing.offers() == Changes([], displaced=[])
 
 
 def test_a_market_costs_few_bytes() -> None:

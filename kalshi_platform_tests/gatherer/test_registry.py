@@ -52,7 +52,7 @@ class Room:
     @property
     def followers(self) -> Followers:
         """As the registry wants them."""
-        return Followers(self.follow, self.leave, self.renewed.extend)
+        return Followers(self.follow, self.leave, self.leave, self.renewed.extend)
 
 
 @dataclass
