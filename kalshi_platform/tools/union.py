@@ -22,18 +22,22 @@ def compare_union(
     return [_compare(table, gatherer_urls, production_url, start, end) for table in STREAM_TABLES]
 
 
+_STREAMS = [table.name for table in STREAM_TABLES]
+
+
 def rows_written(gatherer_url: str) -> int:
-    """Rows that a gatherer recorded in its batches, all tables."""
-    return _number(gatherer_url, "SELECT coalesce(sum(row_count), 0) FROM ingest_batches")
+    """Rows that a gatherer recorded in its batches of the stream tables."""
+    sql = "SELECT coalesce(sum(row_count), 0) FROM ingest_batches WHERE table_name = ANY($1)"
+    return _number(gatherer_url, sql, _STREAMS)
 
 
 def rows_read(production_url: str, gatherer: str) -> int:
-    """Rows that production has read from a gatherer, all tables."""
-    sql = "SELECT coalesce(sum(rows_read), 0) FROM sync_cursors WHERE gatherer_id = $1"
-    return _number(production_url, sql, gatherer)
+    """Rows of the stream tables that production has read from a gatherer."""
+    sql = "SELECT coalesce(sum(rows_read), 0) FROM sync_cursors WHERE table_name = ANY($1) AND gatherer_id = $2"
+    return _number(production_url, sql, _STREAMS, gatherer)
 
 
-def _number(url: str, sql: str, *arguments: str) -> int:
+def _number(url: str, sql: str, *arguments: object) -> int:
     async def ask() -> int:
         connection = await asyncpg.connect(url)
         try:

@@ -19,7 +19,7 @@ from kalshi_platform.tools.verify import Judge
 from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, gathering, keys, options, until
 from kalshi_platform_tests.queries import fetch, value
 
-FAULTS = int(os.environ.get("KALSHI_TEST_FAULTS", "200"))
+FAULTS = int(os.environ.get("KALSHI_TEST_FAULTS", "120"))
 """How many; a thousand take two minutes."""
 
 LEAST_MARGIN_US = 400_000
