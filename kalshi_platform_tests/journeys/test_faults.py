@@ -17,7 +17,7 @@ from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import FaultKind, FaultOptions, running
 from kalshi_platform.tools.verify import Judge
 from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, gathering, keys, options, until
-from kalshi_platform_tests.queries import fetch, value
+from kalshi_platform_tests.queries import fetch
 
 FAULTS = int(os.environ.get("KALSHI_TEST_FAULTS", "120"))
 """How many; a thousand take two minutes."""
@@ -29,6 +29,8 @@ SILENT_END_US = 5_000_000
 """A number that is missing shows with the next one: what goes wrong in the last moments nobody can see."""
 
 _log = logging.getLogger(__name__)
+
+_SOME_DELTAS = "SELECT exchange_ts, ticker FROM orderbook_deltas ORDER BY random() LIMIT 2000"
 
 _CHANNELS = {
     "orderbook_delta": "orderbook_delta", "orderbook_snapshot": "orderbook_delta", "trade": "trade",
@@ -114,6 +116,7 @@ def faults(ledger: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_whatever_is_missing_is_named(tmp_path: Path, gatherer_database: str) -> None:
     """Faults of every kind on twenty connections: each hole has its row, and no other row is missing."""
     private, public = keys(tmp_path)
@@ -162,12 +165,11 @@ async def check_that_the_rest_is_there(known: Record, ledger: Path, database: st
 async def check_that_planted_losses_are_found(known: Record, ledger: Path, database: str, before: int) -> None:
     """The check can fail: rows taken away where the record claims to have heard everything are noticed."""
     covered = [
-        row for row in await fetch(database, "SELECT exchange_ts, ticker FROM orderbook_deltas ORDER BY random()")
+        row for row in await fetch(database, _SOME_DELTAS)
         if known.covers("orderbook_delta", row["ticker"], us_from_datetime(row["exchange_ts"]))
     ]  # fmt: skip
-    kept = await value(database, "SELECT count(*) FROM orderbook_deltas")
-    _log.info("%d of %d deltas are in covered time", len(covered), kept)
-    assert len(covered) > 100
+    _log.info("%d of 2,000 deltas by lot are in covered time", len(covered))
+    assert len(covered) > 20
     for row in covered[:20]:
         await fetch(
             database,
