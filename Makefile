@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/kalshi-platform demo $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.installed

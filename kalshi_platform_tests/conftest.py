@@ -13,6 +13,7 @@ import structlog
 
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.migrations import migrate
+from kalshi_platform.exchange import bucket
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 
 DatabaseFactory = Callable[[], str]
@@ -26,6 +27,12 @@ def _logs_as_they_were() -> Iterator[None]:
     """A command that was run in this process has pointed its log at a stream that is closed by now."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _buckets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that comes again belongs to another exchange: what the last one said of its limits is forgotten."""
+    monkeypatch.setattr(bucket, "_buckets", {})
 
 
 @pytest.fixture(scope="session")
