@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kalshi_platform import simulator
-from kalshi_platform.cli import app
+from kalshi_platform.cli.app import app
 from kalshi_platform.service import logs
 from kalshi_platform.simulator import Pause, SimulatorOptions
 from kalshi_platform.simulator.rest.options import RestOptions

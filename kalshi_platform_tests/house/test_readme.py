@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer.main import get_command
 
-from kalshi_platform.cli import app
+from kalshi_platform.cli.app import app
 from kalshi_platform.core.schema import TABLES
 from kalshi_platform.service.metrics import DeduplicatorMetrics, GathererMetrics
 

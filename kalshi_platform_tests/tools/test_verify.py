@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from kalshi_platform.cli import app
+from kalshi_platform.cli.app import app
 from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.records import DeltaRow, SnapshotRow, TickerRow, TradeRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, STREAM_TABLES, TICKERS, TRADES, Home

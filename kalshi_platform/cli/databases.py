@@ -1,0 +1,80 @@
+"""`migrate`, `maintain` and `verify`: what is done to a database, and what is asked of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.core.schema import Home
+
+KindOfDatabase = Annotated[Home, typer.Argument(help="Which kind of database.")]
+OwnersUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="KALSHI_MIGRATE_URL",
+        show_envvar=True,
+        help="Its URL, as an owner of the schema; the setting of that database unless given.",
+    ),
+]
+
+
+def migrate(
+    home: KindOfDatabase,
+    url: OwnersUrl = None,
+    revision: Annotated[str, typer.Option(help="Where to go.")] = "head",
+) -> None:
+    """Bring a gatherer's or the production database up to this version's schema."""
+    from kalshi_platform.database.migrations import migrate as migrate_database
+    from kalshi_platform.service.settings import load_settings
+
+    if home is Home.BOTH:
+        raise ConfigurationError("choose gatherer or production: a database is one of them")
+    target = url or load_settings().required(f"{home.value}_database_url")
+    migrate_database(target, home, revision)
+    typer.echo(f"the {home.value} database is at {revision}")
+
+
+def maintain(
+    home: KindOfDatabase,
+    url: OwnersUrl = None,
+    every: Annotated[float, typer.Option(min=0, help="Seconds between passes; 0 is one pass.")] = 0,
+) -> None:
+    """Care for a database: partitions ahead, care for closed ones, proofs of the lake, retention.
+
+    A partition is dropped only where every hour of it is proven to be in the lake, by files that are read again.
+    """
+    from kalshi_platform.service.lifecycle import run_daemon
+    from kalshi_platform.service.settings import load_settings
+    from kalshi_platform.tools.maintenance_loop import maintain_until
+
+    if home is Home.BOTH:
+        raise ConfigurationError("choose gatherer or production: a database is one of them")
+    settings = load_settings()
+    target = url or settings.required(f"{home.value}_database_url")
+    raise typer.Exit(run_daemon(lambda stop: maintain_until(stop, home, target, settings, every, typer.echo)))
+
+
+def verify(
+    ledger: Annotated[Path, typer.Argument(help="The simulator's ledger.")],
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATABASE_URL",
+            envvar="KALSHI_PRODUCTION_DATABASE_URL",
+            show_envvar=True,
+            help="The production database; an address with a password is better in the variable.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write every finding there: .parquet, .ndjson or .jsonl by its ending.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Compare a simulator's ledger with production: names every missing, doubled or invented row."""
+    from kalshi_platform.tools.verify_command import verify as compare
+
+    if url is None:
+        raise ConfigurationError("say which database: set KALSHI_PRODUCTION_DATABASE_URL or name its address")
+    if not compare(ledger, url, output, as_json=as_json):
+        raise typer.Exit(1)
