@@ -4,14 +4,15 @@ Here belongs what stands in `lake_proofs`. Kept out: looking at files (the lake'
 (`retention`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 
 from kalshi_platform.core.schema import Table
 
+_HOUR = timedelta(hours=1)
 _KNOWN = """
 SELECT window_start, window_end, row_count, sha256, path, dropped_at FROM lake_proofs
 WHERE table_name = $1 AND window_start < $3 AND window_end > $2 ORDER BY window_start
@@ -44,6 +45,10 @@ class Proof:
     path: str
     dropped_at: datetime | None = None
 
+    def covers(self, hour: datetime) -> bool:
+        """Whether its window holds the whole hour that begins then."""
+        return self.window_start <= hour and hour + _HOUR <= self.window_end
+
 
 async def proofs_between(connection: asyncpg.Connection, table: Table, start: datetime, end: datetime) -> list[Proof]:
     """The proofs of a table that touch start <= time < end, earliest first."""
@@ -65,11 +70,25 @@ async def note_dropped(connection: asyncpg.Connection, table: Table, start: date
     await connection.execute(_DROPPED, table.name, start, end)
 
 
-def unproven_hours(proofs: Sequence[Proof], counts: dict[datetime, int]) -> list[datetime]:
-    """The hours with rows that no proof covers exactly, by start and by number of rows."""
-    proven = {proof.window_start: proof.row_count for proof in proofs if _is_hour(proof)}
-    return [hour for hour, rows in counts.items() if rows and proven.get(hour) != rows]
+def unproven_hours(
+    proofs: Sequence[Proof], counts: Mapping[datetime, int], start: datetime, end: datetime
+) -> list[datetime]:
+    """The hours with rows that no proof covers exactly.
 
+    A proof counts only where its whole window lies in start <= time < end, of which the rows are known, and holds as
+    many rows.
 
-def _is_hour(proof: Proof) -> bool:
-    return (proof.window_end - proof.window_start).total_seconds() == 3600
+    Args:
+        proofs: What is proven.
+        counts: Rows of each hour, by its start, as counted now.
+        start: Start of what was counted.
+        end: End of what was counted.
+    """
+    exact = [
+        proof
+        for proof in proofs
+        if start <= proof.window_start
+        and proof.window_end <= end
+        and proof.row_count == sum(rows for hour, rows in counts.items() if proof.covers(hour))
+    ]
+    return [hour for hour, rows in counts.items() if rows and not any(proof.covers(hour) for proof in exact)]

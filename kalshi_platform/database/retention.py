@@ -80,7 +80,7 @@ async def drop_proven(connection: asyncpg.Connection, partition: Partition, faul
         return Verdict(partition.name, 0, _some(faults))
 
     async def objection(counts: Mapping[datetime, int]) -> str:
-        return _unproven(unproven_hours(proofs, dict(counts)))
+        return _unproven(unproven_hours(proofs, counts, partition.start, partition.end))
 
     async def note() -> None:
         await note_dropped(connection, partition.table, partition.start, partition.end)
@@ -119,8 +119,7 @@ async def drop_merged(
         cursor = await production.fetchrow(_CURSOR, gatherer_id, partition.table.name, source)
         if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
             return f"production has not merged all of it from {gatherer_id}"
-        proven = {proof.window_start for proof in proofs}
-        return _unproven([hour for hour in counts if hour not in proven])
+        return _unproven([hour for hour in counts if not any(proof.covers(hour) for proof in proofs)])
 
     async def forget() -> None:
         await connection.execute(_FORGET_BATCHES, partition.table.name, partition.end)

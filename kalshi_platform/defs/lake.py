@@ -1,27 +1,33 @@
-"""The lake's raw layer: each stream table as one Parquet file an hour, exactly as production has it.
+"""The lake's raw layer: each stream table as one Parquet file an hour or a day, exactly as production has it.
 
 - Add here: assets that are files of the lake.
 - Keep out: how a file is written (`kalshi_platform.lake`) and whether it is whole (`checks`).
-- An hour is asked for when `closed_hours` reports it, however long ago it was, and again when it is reported again.
+- A partition is asked for when `closed_hours` reports it, however long ago it was, and again when it is reported
+  again: a day that is going on is written anew as far as each closed hour goes.
 - Dagster's word: assets, https://docs.dagster.io/guides/build/assets
 """
 
 import warnings
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from kalshi_platform.core.errors import ConfigurationError, IntegrityError
 from kalshi_platform.core.schema import STREAM_TABLES, Table
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, lake_columns, partition_metadata
-from kalshi_platform.defs.partitions import HOURLY, hour_of
+from kalshi_platform.defs.partitions import partitions_of, window_of
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 from kalshi_platform.defs.tables import OWNER, production_key
+from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.schema import SCHEMA_VERSION
 from kalshi_platform.lake.writer import PartitionFacts, write_partition
 
 PRODUCTION_READS = "production_reads"
 """The pool of runs that read production; its limit stands in dagster.yaml."""
 
+_EACH = {Period.HOUR: "an hour", Period.DAY: "a day"}
 _REPORTED_HOURS = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
 _RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
@@ -35,38 +41,49 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
     @dg.asset(
         key=raw_key(table),
         deps=[production_key(table)],
-        description=f"{table.comment} One Parquet file an hour, sorted by ticker and time, in dollars and contracts.",
+        description=f"{table.comment} One Parquet file {_EACH[RAW[table.name].period]}, sorted by ticker and time, in "
+        "dollars and contracts.",
         metadata={COLUMN_SCHEMA: lake_columns(table)},
         group_name="raw",
         owners=[OWNER],
         kinds={"parquet"},
         code_version=str(SCHEMA_VERSION),
-        partitions_def=HOURLY,
+        partitions_def=partitions_of(table),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=24),
         automation_condition=_REPORTED_HOURS,
         pool=PRODUCTION_READS,
         retry_policy=_RETRIES,
     )
     def raw(context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder) -> None:
-        """Writes every hour of the run, and says of each what was written."""
+        """Writes every partition of the run, and says of each what was written."""
         for partition_key in context.partition_keys:
-            facts = _exported_hour(table, partition_key, production, lake)
+            facts = _exported(table, partition_key, production, lake)
             context.add_asset_metadata(partition_metadata(table, facts), partition_key=partition_key)
             context.log.info(f"{partition_key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
 
     return raw
 
 
-def _exported_hour(
-    table: Table, partition_key: str, production: ProductionDatabase, folder: LakeFolder
-) -> PartitionFacts:
-    start, end = hour_of(partition_key)
+def _exported(table: Table, partition_key: str, production: ProductionDatabase, folder: LakeFolder) -> PartitionFacts:
+    start, end = window_of(table, partition_key)
     try:
+        lake = folder.lake()
+        until = _known_until(table, start, end, production, lake)
         production.refuse_dropped(table, start, end)
-        with production.read_window(table, start, end) as batches:
-            return write_partition(folder.lake(), table, start, batches)
+        with production.read_window(table, start, until) as batches:
+            return write_partition(lake, RAW[table.name], start, batches, until)
     except (ConfigurationError, IntegrityError) as error:  # the next try would fare no better
         raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from error
+
+
+def _known_until(table: Table, start: datetime, end: datetime, production: ProductionDatabase, lake: Lake) -> datetime:
+    """How far a window is complete; only a day that is going on ends before its end, and never before its file does."""
+    if RAW[table.name].period is Period.HOUR:
+        return end
+    mark = production.watermark([table])[table.name] or datetime.now(UTC)
+    footer = read_footer(lake, RAW[table.name], start)
+    written = footer.window_end if footer else start
+    return min(end, max(written, Period.HOUR.floor(mark)))
 
 
 with warnings.catch_warnings():

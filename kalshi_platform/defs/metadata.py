@@ -39,7 +39,7 @@ def partition_metadata(table: Table, facts: PartitionFacts) -> Mapping[str, dg.M
         COLUMN_SCHEMA: dg.MetadataValue.table_schema(lake_columns(table)),
         "bytes": dg.MetadataValue.int(facts.bytes),
         "sha256": dg.MetadataValue.text(facts.sha256),
-        "path": dg.MetadataValue.path(str(facts.path)),
+        "path": dg.MetadataValue.path(facts.path),
         "schema_version": dg.MetadataValue.int(SCHEMA_VERSION),
     }
     if facts.min_ts is not None and facts.max_ts is not None:

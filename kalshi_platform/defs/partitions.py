@@ -10,21 +10,32 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from kalshi_platform.core.schema import Table
+from kalshi_platform.lake.datasets import RAW, Period
+
 HOURLY = dg.HourlyPartitionsDefinition(start_date="2026-08-01-00:00", timezone="UTC")
 """Every hour since the first one that anybody has recorded with today's fields."""
+
+DAILY = dg.DailyPartitionsDefinition(start_date="2026-08-01", timezone="UTC", end_offset=1)
+"""Every day, the one that is still going on included: its file grows with each closed hour."""
 
 HOUR = timedelta(hours=1)
 
 
-def hour_of(partition_key: str) -> tuple[datetime, datetime]:
-    """Start and end of the hour that a partition key names."""
-    window = HOURLY.time_window_for_partition_key(partition_key)
+def partitions_of(table: Table) -> dg.TimeWindowPartitionsDefinition:
+    """How a stream table is cut: as its files are."""
+    return HOURLY if RAW[table.name].period is Period.HOUR else DAILY
+
+
+def window_of(table: Table, partition_key: str) -> tuple[datetime, datetime]:
+    """Start and end of the hour or day that a partition key of a stream table names."""
+    window = partitions_of(table).time_window_for_partition_key(partition_key)
     return window.start, window.end
 
 
-def key_of(hour_start: datetime) -> str:
-    """The partition key of an hour."""
-    return hour_start.astimezone(UTC).strftime(HOURLY.fmt)
+def key_at(table: Table, moment: datetime) -> str:
+    """The key of the partition of a stream table that a moment lies in."""
+    return RAW[table.name].period.floor(moment).strftime(partitions_of(table).fmt)
 
 
 def hours_closed(first: datetime, mark: datetime, most: int) -> list[datetime]:

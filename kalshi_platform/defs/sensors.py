@@ -14,7 +14,7 @@ import dagster as dg
 
 from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.schema import STREAM_TABLES, Table
-from kalshi_platform.defs.partitions import HOUR, hours_closed, key_of
+from kalshi_platform.defs.partitions import HOUR, hours_closed, key_at
 from kalshi_platform.defs.resources import ProductionDatabase
 from kalshi_platform.defs.tables import production_key
 
@@ -39,9 +39,11 @@ def closed_hours(
     cursor: dict[str, str] = json.loads(context.cursor or "{}")
     reports: list[dg.AssetMaterialization] = []
     for table in STREAM_TABLES:
-        for hour in _closed(table, marks[table.name], cursor.get(table.name), production):
-            reports.append(_report(table, hour))
-            cursor[table.name] = (hour + HOUR).isoformat()
+        hours = _closed(table, marks[table.name], cursor.get(table.name), production)
+        keys = dict.fromkeys(key_at(table, hour) for hour in hours)  # a day once, however many of its hours closed
+        reports += [_report(table, key) for key in keys]
+        if hours:
+            cursor[table.name] = (hours[-1] + HOUR).isoformat()
     if not reports:
         return dg.SkipReason(f"no further hour has closed; watermarks: {_shown(marks)}")
     return dg.SensorResult(asset_events=reports, cursor=json.dumps(cursor))
@@ -57,8 +59,10 @@ def _closed(
     return [] if first is None else hours_closed(first, mark, _MOST_PER_TICK)
 
 
-def _report(table: Table, hour: datetime) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(production_key(table), partition=key_of(hour), description="All gatherers merged.")
+def _report(table: Table, partition_key: str) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        production_key(table), partition=partition_key, description="All gatherers merged, as far as hours closed."
+    )
 
 
 def _shown(marks: Mapping[str, datetime | None]) -> str:

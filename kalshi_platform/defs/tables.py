@@ -2,7 +2,8 @@
 
 - Add here: tables that a daemon fills and assets read.
 - Keep out: anything that Dagster makes itself.
-- An hour of a stream table is reported as materialized by the sensor `closed_hours`, once it is complete.
+- The hour of a stream table, or its day so far, is reported as materialized by the sensor `closed_hours`, once an hour
+  is complete.
 - Dagster's word: external assets, https://docs.dagster.io/guides/build/assets/external-assets
 """
 
@@ -10,7 +11,7 @@ import dagster as dg
 
 from kalshi_platform.core.schema import Home, Table, tables_of
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, production_columns
-from kalshi_platform.defs.partitions import HOURLY
+from kalshi_platform.defs.partitions import partitions_of
 
 OWNER = "team:market-data"
 
@@ -28,7 +29,7 @@ def _external(table: Table) -> dg.AssetSpec:
         group_name="production",
         owners=[OWNER],
         kinds={"postgres", "table"},
-        partitions_def=HOURLY if table.time_column else None,
+        partitions_def=partitions_of(table) if table.time_column else None,
     )
 
 

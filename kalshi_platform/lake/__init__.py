@@ -1,20 +1,28 @@
 """The lake: the record as Parquet, read with DuckDB.
 
-Read `layout` (where things lie), `schema` (what a row is), then `writer` and `reader`, and `books` for the book of a
-market at any instant. Kept out: PostgreSQL, Dagster, and anything that decides *when* a partition is written.
+Read `datasets` (what there is), `layout` (where it lies), `schema` (what a row is), then `writer` and `reader`, and
+`books` for the book of a market at any instant. Kept out: PostgreSQL, Dagster, and anything that decides *when* a
+partition is written.
 """
 
 from kalshi_platform.lake.books import Book, BookUnknown, book_at, books_at
-from kalshi_platform.lake.layout import Lake, Layer
+from kalshi_platform.lake.datasets import AGGREGATES, DATASETS, PROCESSED, RAW, Dataset, Layer, Period
+from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import PartitionFacts, write_partition
 
 __all__ = [
+    "AGGREGATES",
+    "DATASETS",
+    "PROCESSED",
+    "RAW",
     "Book",
     "BookUnknown",
+    "Dataset",
     "Lake",
     "Layer",
     "PartitionFacts",
+    "Period",
     "book_at",
     "books_at",
     "connect",

@@ -7,7 +7,7 @@ unknown. Kept out: live books (`core.book`).
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 import duckdb
@@ -16,6 +16,7 @@ from kalshi_platform.core.book import NegativeLevel
 from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS
 from kalshi_platform.core.units import datetime_from_us
+from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import root_of
@@ -23,7 +24,8 @@ from kalshi_platform.lake.reader import root_of
 Levels = tuple[tuple[Decimal, Decimal], ...]
 """Price in dollars and size in contracts of each level, by ascending price."""
 
-_HOURS = """date BETWEEN CAST($since AS DATE) AND CAST($at AS DATE)
+_DAYS = "date BETWEEN CAST($since AS DATE) AND CAST($at AS DATE)"
+_HOURS = f"""{_DAYS}
       AND (date > CAST($since AS DATE) OR hour >= hour($since)) AND (date < CAST($at AS DATE) OR hour <= hour($at))"""
 """The files that can hold rows of a window: repeats what the times say, so that DuckDB leaves out the others."""
 
@@ -32,7 +34,7 @@ WITH checkpoint AS (
     SELECT ticker, snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes
     FROM orderbook_snapshots
     WHERE source = 'checkpoint' AND {{market}} AND snapshot_ts BETWEEN $since AND $at
-      AND {_HOURS}
+      AND {_DAYS}
     QUALIFY row_number() OVER (PARTITION BY ticker ORDER BY snapshot_ts DESC) = 1
 ), change AS (
     SELECT ticker, true AS side, unnest(yes_prices) AS price, unnest(yes_sizes) AS size FROM checkpoint
@@ -126,7 +128,7 @@ def books_at(connection: duckdb.DuckDBPyConnection, when: datetime) -> duckdb.Du
     earliest = _earliest_last_checkpoint(connection, when) or when
     since = _unbroken_since(lake, earliest, when)
     if since is None:
-        raise BookUnknown(_missing(_hour(when)))
+        raise BookUnknown(_missing(Period.HOUR.floor(when)))
     return connection.sql(BOOKS_SQL, params={"since": since, "at": when})
 
 
@@ -144,14 +146,14 @@ def _earliest_last_checkpoint(
 def _require_hours(lake: Lake, checkpoint: datetime, when: datetime) -> None:
     since = _unbroken_since(lake, checkpoint, when)
     if since is None:
-        raise BookUnknown(_missing(_hour(when)))
+        raise BookUnknown(_missing(Period.HOUR.floor(when)))
     if since > checkpoint:
         raise BookUnknown(_missing(since - HOUR))
 
 
 def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime | None:
     """The hour from which on the lake has every delta up to `when`; the search ends at the hour of `earliest`."""
-    hour = _hour(when)
+    hour = Period.HOUR.floor(when)
     if not _reaches(lake, hour, when):
         return None
     while hour > earliest and _reaches(lake, hour - HOUR, hour - datetime.resolution):
@@ -161,16 +163,12 @@ def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime 
 
 def _reaches(lake: Lake, hour: datetime, moment: datetime) -> bool:
     """Whether the lake has the deltas of an hour up to and including `moment`."""
-    footer = read_footer(lake, ORDERBOOK_DELTAS, hour)
+    footer = read_footer(lake, RAW[ORDERBOOK_DELTAS.name], hour)
     return footer is not None and moment < footer.window_end
 
 
 def _missing(hour: datetime) -> str:
     return f"the lake lacks deltas of the hour from {hour.isoformat()}"
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def _levels(prices: list[Decimal], sizes: list[Decimal]) -> Levels:

@@ -12,7 +12,7 @@ _ANY_INT64 = pa.decimal128(19, 0)
 
 
 def to_decimals(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows of integers in the shape of a lake schema; columns that are not decimal there pass as they are.
+    """Rows of integers in the shape of a lake schema; decimals, texts of decimals and all else keep their value.
 
     Raises:
         IntegrityError: Where a value has more digits than its column can hold, or a value is missing.
@@ -31,11 +31,11 @@ def _column(values: pa.Array, field: pa.Field) -> pa.Array:
 
 
 def _converted(values: pa.Array, target: pa.DataType) -> pa.Array:
-    if pa.types.is_decimal(target):
+    if pa.types.is_list(target):
+        return pa.ListArray.from_arrays(values.offsets, _converted(values.values, target.value_type), type=target)
+    if pa.types.is_decimal(target) and pa.types.is_integer(values.type):
         return _moved_point(values, target)
-    if pa.types.is_list(target) and pa.types.is_decimal(target.value_type):
-        return pa.ListArray.from_arrays(values.offsets, _moved_point(values.values, target.value_type), type=target)
-    return values
+    return values.cast(target)
 
 
 def _moved_point(values: pa.Array, target: pa.Decimal128Type) -> pa.Array:

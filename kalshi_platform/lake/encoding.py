@@ -6,42 +6,42 @@ row, delta-encoded times and `seq` 4.45, delta-encoded decimals as well 6.44. Ke
 
 from typing import Any
 
-from kalshi_platform.core.schema import ORDERBOOK_SNAPSHOTS, Column, ColumnType, Table
-from kalshi_platform.lake.schema import lake_columns
+import pyarrow as pa
+
+from kalshi_platform.core.schema import ORDERBOOK_SNAPSHOTS
+from kalshi_platform.lake.datasets import Dataset
 
 _ROW_GROUP = 250_000  # ecosystem.md part 2 E3: one ticker's hour in 11 ms, where 5 M rows a group take 127 ms
 _ROW_GROUPS = {ORDERBOOK_SNAPSHOTS.name: 10_000}  # whole books: a row is as large as some hundred deltas
-_CLIMBING = (ColumnType.TIMESTAMP, ColumnType.INT64)
-_FEW_VALUES = (ColumnType.TEXT, ColumnType.INT32)
 
 
-def row_group_rows(table: Table) -> int:
-    """Rows in each row group of a table's files."""
-    return _ROW_GROUPS.get(table.name, _ROW_GROUP)
+def row_group_rows(dataset: Dataset) -> int:
+    """Rows in each row group of a dataset's files."""
+    return _ROW_GROUPS.get(dataset.name, _ROW_GROUP)
 
 
-def writer_options(table: Table) -> dict[str, Any]:
-    """Arguments of `pyarrow.parquet.ParquetWriter` for a table."""
-    columns = lake_columns(table)
+def writer_options(dataset: Dataset) -> dict[str, Any]:
+    """Arguments of `pyarrow.parquet.ParquetWriter` for a dataset."""
     return {
         "compression": "zstd",
         "compression_level": 3,
         "store_decimal_as_integer": True,
-        "use_dictionary": [_leaf(column) for column in columns if _repeats(column)],
-        "column_encoding": {column.name: "DELTA_BINARY_PACKED" for column in columns if _climbs(column)},
+        "use_dictionary": [_leaf(field) for field in dataset.schema if _repeats(field.type)],
+        "column_encoding": {field.name: "DELTA_BINARY_PACKED" for field in dataset.schema if _climbs(field.type)},
     }
 
 
-def _climbs(column: Column) -> bool:
+def _climbs(arrow: pa.DataType) -> bool:
     """Times and counters, which mostly grow from row to row."""
-    return column.unit is None and column.type in _CLIMBING
+    return bool(pa.types.is_timestamp(arrow) or pa.types.is_int64(arrow))
 
 
-def _repeats(column: Column) -> bool:
+def _repeats(arrow: pa.DataType) -> bool:
     """Names, prices and sizes, of which there are few different ones."""
-    return column.unit is not None or column.type in _FEW_VALUES
+    if pa.types.is_list(arrow):
+        return _repeats(arrow.value_type)
+    return bool(pa.types.is_string(arrow) or pa.types.is_int32(arrow) or pa.types.is_decimal(arrow))
 
 
-def _leaf(column: Column) -> str:
-    lists = (ColumnType.INT32_LIST, ColumnType.INT64_LIST)
-    return f"{column.name}.list.element" if column.type in lists else column.name
+def _leaf(field: pa.Field) -> str:
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)

@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kalshi_platform.core.errors import IntegrityError
-from kalshi_platform.core.schema import Column, Table
+from kalshi_platform.lake.datasets import Dataset
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
-from kalshi_platform.lake.schema import lake_columns
 
 _CHUNK = 2**20
 _LOW_BITS = 2**32 - 1
@@ -46,49 +45,48 @@ class FileFacts:
         tally: What its rows add up to; every page was read for it.
     """
 
-    path: Path
+    path: str
     sha256: str
     window_start: datetime
     window_end: datetime
     tally: Tally
 
 
-def tally(table: Table, batches: Iterable[pa.RecordBatch], origin: datetime) -> Tally:
-    """Add up rows of a stream table, as they come from production or from the lake.
+def tally(dataset: Dataset, batches: Iterable[pa.RecordBatch], origin: datetime) -> Tally:
+    """Add up rows of a stream, as they come from production or from the lake.
 
     Args:
-        table: Whose rows they are.
+        dataset: Whose rows they are.
         batches: With the lake's columns; prices and sizes as integers or as decimals.
         origin: Times are counted from here, which keeps sums small.
     """
-    columns = lake_columns(table)
-    rows, sums = 0, [0] * len(columns)
+    rows, sums = 0, [0] * len(dataset.schema)
     for batch in batches:
         rows += batch.num_rows
-        for index, column in enumerate(columns):
-            sums[index] += _sum(column, batch.column(column.name), origin)
+        for index, field in enumerate(dataset.schema):
+            sums[index] += _sum(field.type, batch.column(field.name), origin)
     return Tally(rows, tuple(sums))
 
 
-def read_again(lake: Lake, table: Table, hour_start: datetime) -> FileFacts:
+def read_again(lake: Lake, dataset: Dataset, start: datetime) -> FileFacts:
     """Read every byte and every page of one file.
 
     Raises:
         IntegrityError: Where there is no such file, or it cannot be read to its end.
     """
-    path = lake.partition_path(table, hour_start)
+    path = lake.path(dataset, start)
     try:
-        footer = read_footer(lake, table, hour_start)
+        footer = read_footer(lake, dataset, start)
         if footer is None:
             raise IntegrityError(f"{path} is missing")
         with pq.ParquetFile(path) as file:
-            found = tally(table, file.iter_batches(), footer.window_start)
+            found = tally(dataset, file.iter_batches(), footer.window_start)
         return FileFacts(path, _sha256(path), footer.window_start, footer.window_end, found)
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
 
 
-def fault_of(path: Path, rows: int, sha256: str) -> str:
+def fault_of(path: str, rows: int, sha256: str) -> str:
     """What is wrong with a file that is known to hold so many rows in exactly these bytes; empty where nothing is."""
     try:
         if _sha256(path) != sha256:
@@ -101,20 +99,21 @@ def fault_of(path: Path, rows: int, sha256: str) -> str:
     return "" if found == rows else f"{path} holds {found} rows, not the {rows} that were proven"
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: str) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 
 
-def _sum(column: Column, values: pa.Array, origin: datetime) -> int:
+def _sum(meant: pa.DataType, values: pa.Array, origin: datetime) -> int:
+    """The sum of a column whose type in the lake is `meant`; units of the last digit where that is decimal."""
     if pa.types.is_list(values.type):
-        return _sum(column, values.flatten(), origin)
-    if column.unit is not None:
+        return _sum(meant.value_type, values.flatten(), origin)
+    if pa.types.is_decimal(meant):
         total = pc.sum(values if pa.types.is_decimal(values.type) else values.cast(_WIDE)).as_py()
-        scale = column.unit.value if pa.types.is_decimal(values.type) else 0
+        scale = meant.scale if pa.types.is_decimal(values.type) else 0
         return int(Decimal(total or 0).scaleb(scale))
     return pc.sum(_as_int64(values, origin)).as_py() or 0
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from kalshi_platform.core.errors import IntegrityError
-from kalshi_platform.core.schema import Table
+from kalshi_platform.lake.datasets import Dataset
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.schema import SCHEMA_VERSION
 
@@ -22,9 +23,9 @@ class Footer:
     """Provenance of one file.
 
     Attributes:
-        table: Table whose rows it holds.
+        table: Name of the dataset whose rows it holds.
         window_start: Earliest moment whose rows it holds.
-        window_end: First moment whose rows it does not hold; before the hour's end where the hour was still open.
+        window_end: First moment whose rows it does not hold; before the period's end where it was still open.
         source_rows: Rows read from the source, all of which are in the file.
         schema_version: `SCHEMA_VERSION` of the writer.
     """
@@ -42,17 +43,17 @@ class Footer:
         return {f"kalshi_platform.{key}": str(facts[key]) for key in _KEYS}
 
 
-def read_footer(lake: Lake, table: Table, hour_start: datetime) -> Footer | None:
+def read_footer(lake: Lake, dataset: Dataset, start: datetime) -> Footer | None:
     """The footer of one partition; None where the lake has no such file.
 
     Raises:
         IntegrityError: Where the file is not one of ours, or holds other than the rows it was given.
     """
-    path = lake.partition_path(table, hour_start)
-    if not path.exists():
+    path = lake.path(dataset, start)
+    if lake.filesystem.get_file_info(path).type is not fs.FileType.File:
         return None
     metadata = pq.read_metadata(path, filesystem=lake.filesystem)
-    footer = _parsed(metadata.metadata or {}, str(path))
+    footer = _parsed(metadata.metadata or {}, path)
     if footer.source_rows != metadata.num_rows:
         raise IntegrityError(f"{path} holds {metadata.num_rows} rows and says {footer.source_rows}")
     return footer

@@ -1,28 +1,22 @@
 """Where things lie in the lake: one root, three layers, hive partitions by day and hour.
 
-Here belong paths and the listing of what is there. Written against `pyarrow.fs`, so that a bucket can stand where a
-folder stands now. Kept out: what is inside a file, and how it gets there.
+Here belong paths and the listing of what is there. Kept out: what is inside a file, and how it gets there.
 """
 
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from glob import escape
 from pathlib import Path
 
 from pyarrow import fs
 
 from kalshi_platform.core.errors import ConfigurationError
-from kalshi_platform.core.schema import Table
+from kalshi_platform.lake.datasets import Dataset, Layer, Period
+
+__all__ = ["HOUR", "Lake", "Layer"]
 
 HOUR = timedelta(hours=1)
-
-
-class Layer(StrEnum):
-    """The layers of the lake."""
-
-    RAW = "raw"  # as exported, with provenance
-    PROCESSED = "processed"  # enriched with event and series
-    AGGREGATES = "aggregates"
+_HOUR_FOLDER = "date=%Y-%m-%d/hour=%H"
+_DAY_FOLDER = "date=%Y-%m-%d"
 
 
 class Lake:
@@ -37,46 +31,50 @@ class Lake:
         self.filesystem: fs.FileSystem = fs.LocalFileSystem()
 
     def __repr__(self) -> str:
-        return f"Lake({str(self.root)!r})"
+        return f"Lake({self.root!r})"
 
-    def table_folder(self, table: Table, layer: Layer = Layer.RAW) -> Path:
-        """The folder that holds all partitions of a table."""
-        return self.root / layer / table.name
+    def folder(self, dataset: Dataset) -> str:
+        """What holds all partitions of a dataset."""
+        return f"{self.root}/{dataset.layer}/{dataset.name}"
 
-    def partition_path(self, table: Table, hour_start: datetime, layer: Layer = Layer.RAW) -> Path:
-        """The one file of one table and hour."""
-        hour = whole_hour(hour_start)
-        return self.table_folder(table, layer) / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}" / f"{table.name}.parquet"
+    def path(self, dataset: Dataset, start: datetime) -> str:
+        """The one file of a dataset and the hour or day that begins at `start`.
 
-    def partition_glob(self, table: Table, layer: Layer = Layer.RAW) -> str:
-        """A pattern that finds every partition of a table; files being written do not match it."""
-        return f"{escape(str(self.table_folder(table, layer)))}/date=*/hour=*/{table.name}.parquet"
+        Raises:
+            ValueError: Where `start` is not the start of one.
+        """
+        partition = dataset.period.start(start).strftime(_pattern(dataset.period))
+        return f"{self.folder(dataset)}/{partition}/{dataset.name}.parquet"
 
-    def hours(self, table: Table, layer: Layer = Layer.RAW) -> list[datetime]:
-        """The hours of a table that are in the lake, earliest first."""
-        selector = fs.FileSelector(str(self.table_folder(table, layer)), allow_not_found=True, recursive=True)
-        files = (Path(info.path) for info in self.filesystem.get_file_info(selector))
-        return sorted(_hour_of(file) for file in files if file.name == f"{table.name}.parquet")
+    def glob(self, dataset: Dataset) -> str:
+        """A pattern that finds every partition of a dataset; files being written do not match it."""
+        partitions = "date=*/hour=*" if dataset.period is Period.HOUR else "date=*"
+        return f"{escape(self.folder(dataset))}/{partitions}/{dataset.name}.parquet"
 
-
-def whole_hour(moment: datetime) -> datetime:
-    """`moment` in UTC, which must be the start of an hour.
-
-    Raises:
-        ValueError: Where it names no time zone or lies inside an hour.
-    """
-    if moment.tzinfo is None or moment.replace(minute=0, second=0, microsecond=0) != moment:
-        raise ValueError(f"{moment.isoformat()} is not the start of an hour with a time zone")
-    return moment.astimezone(UTC)
+    def starts(self, dataset: Dataset) -> list[datetime]:
+        """The starts of the partitions that are in the lake, earliest first."""
+        folder = self.folder(dataset)
+        selector = fs.FileSelector(folder, allow_not_found=True, recursive=True)
+        files = [info.path for info in self.filesystem.get_file_info(selector)]
+        found = (_start(file.removeprefix(f"{folder}/"), dataset) for file in files)
+        return sorted(start for start in found if start is not None)
 
 
-def _hour_of(file: Path) -> datetime:
-    day, hour = file.parent.parent.name, file.parent.name
-    return datetime.strptime(f"{day} {hour}", "date=%Y-%m-%d hour=%H").replace(tzinfo=UTC)
+def _start(file: str, dataset: Dataset) -> datetime | None:
+    """The start of the partition that a file is; None for a file that is none."""
+    try:
+        pattern = f"{_pattern(dataset.period)}/{dataset.name}.parquet"
+        return datetime.strptime(file, pattern).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
-def _folder(root: str) -> Path:
+def _pattern(period: Period) -> str:
+    return _HOUR_FOLDER if period is Period.HOUR else _DAY_FOLDER
+
+
+def _folder(root: str) -> str:
     path = root.removeprefix("file://")
     if "://" in path or not path:
         raise ConfigurationError(f"the lake must be a folder, not {root!r}: set KALSHI_LAKE_URL to a path")
-    return Path(path).expanduser().absolute()
+    return str(Path(path).expanduser().absolute())

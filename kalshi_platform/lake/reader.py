@@ -1,6 +1,7 @@
 """Reading the lake: a DuckDB connection with every table as a view.
 
-A view has the table's columns in dollars and contracts, then `date` and `hour`, by which DuckDB leaves out files: put
+A view has the table's columns in dollars and contracts, then `date` (and `hour`, where a file holds
+an hour), by which DuckDB leaves out files: put
 `date` into every query over a large lake. Kept out: questions about books (`books`).
 """
 
@@ -9,9 +10,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from kalshi_platform.core.schema import STREAM_TABLES, Table
+from kalshi_platform.core.schema import STREAM_TABLES
+from kalshi_platform.lake.datasets import RAW, Dataset, Period
 from kalshi_platform.lake.layout import Lake
-from kalshi_platform.lake.schema import lake_schema
 
 ROOT_VARIABLE = "kalshi_lake_root"
 
@@ -25,9 +26,9 @@ def connect(root: str | Path | Lake) -> duckdb.DuckDBPyConnection:
     lake = root if isinstance(root, Lake) else Lake(root)
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"SET VARIABLE {ROOT_VARIABLE} = {_quoted(str(lake.root))}")
+    connection.execute(f"SET VARIABLE {ROOT_VARIABLE} = {_quoted(lake.root)}")
     for table in STREAM_TABLES:
-        connection.execute(f"CREATE VIEW {table.name} AS {_rows(connection, lake, table)}")
+        connection.execute(f"CREATE VIEW {table.name} AS {_rows(connection, lake, RAW[table.name])}")
     return connection
 
 
@@ -37,13 +38,15 @@ def root_of(connection: duckdb.DuckDBPyConnection) -> Lake:
     return Lake(rows[0][0])
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> str:
-    """The query behind a table's view."""
-    fields = [*lake_schema(table), pa.field("date", pa.date32()), pa.field("hour", pa.int32())]
-    pattern = _quoted(lake.partition_glob(table))
+def _rows(connection: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset) -> str:
+    """The query behind a dataset's view."""
+    partitions = {"date": pa.date32()} | ({"hour": pa.int32()} if dataset.period is Period.HOUR else {})
+    fields = [*dataset.schema, *(pa.field(name, arrow) for name, arrow in partitions.items())]
+    pattern = _quoted(lake.glob(dataset))
     if connection.execute(f"SELECT count(*) FROM glob({pattern})").fetchall() != [(0,)]:  # noqa: S608 - quoted above
-        partitions = "hive_partitioning = true, hive_types = {'date': DATE, 'hour': INTEGER}"
-        return f"SELECT {', '.join(f.name for f in fields)} FROM read_parquet({pattern}, {partitions})"  # noqa: S608
+        types = ", ".join(f"'{name}': {_sql_type(arrow)}" for name, arrow in partitions.items())
+        hive = f"hive_partitioning = true, hive_types = {{{types}}}"
+        return f"SELECT {', '.join(f.name for f in fields)} FROM read_parquet({pattern}, {hive})"  # noqa: S608
     return f"SELECT {', '.join(f'CAST(NULL AS {_sql_type(f.type)}) AS {f.name}' for f in fields)} WHERE false"
 
 

@@ -1,8 +1,11 @@
 """The Parquet schemas, derived from `core.schema`: dollars and contracts as DECIMAL, times in UTC.
 
-A table has two Arrow schemas: as it comes from the database (integers) and as people read it (decimals). Kept out:
-turning one into the other (`decimals`) and how columns are encoded in a file (`encoding`).
+Rows come from the database as integers and are read by people as decimals. Kept out: turning one into the other
+(`decimals`), how columns are encoded in a file (`encoding`), and which datasets there are (`datasets`).
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -19,6 +22,8 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.INT32: pa.int32(),
     ColumnType.INT64: pa.int64(),
     ColumnType.UUID: pa.string(),
+    ColumnType.JSON: pa.string(),
+    ColumnType.DECIMAL: pa.decimal128(38, 18),  # the shortest text of any double above 0.1 fits
     ColumnType.INT32_LIST: pa.list_(pa.int32()),
     ColumnType.INT64_LIST: pa.list_(pa.int64()),
 }
@@ -28,6 +33,26 @@ DECIMALS: dict[Unit, pa.Decimal128Type] = {
     Unit.SIZE: pa.decimal128(18, Unit.SIZE.value),
 }
 """What an integer of each unit becomes in the lake."""
+
+PRICE, SIZE = DECIMALS[Unit.PRICE], DECIMALS[Unit.SIZE]
+AMOUNT = pa.decimal128(38, Unit.PRICE.value + Unit.SIZE.value)
+"""Dollars of prices times sizes, exact."""
+TEXT, TIME, WHOLE = pa.string(), pa.timestamp("us", tz="UTC"), pa.int64()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Type and meaning of a column that no table of the platform has."""
+
+    type: pa.DataType
+    comment: str
+    nullable: bool = False
+
+
+_EVENT_AND_SERIES = {
+    "event_ticker": Facts(TEXT, "Event that the market belongs to; empty where nobody knows.", nullable=True),
+    "series_ticker": Facts(TEXT, "Series that the event belongs to; empty where nobody knows.", nullable=True),
+}
 
 _UNIT_FOR_PEOPLE = (
     ("micro-dollars", "dollars"),
@@ -42,13 +67,28 @@ def lake_columns(table: Table) -> tuple[Column, ...]:
 
 
 def source_schema(table: Table) -> pa.Schema:
-    """A table as it is read from the database: prices and sizes are integers, and no promise of values yet."""
+    """A stream table as it is read from the database: prices and sizes are integers, no promise of values yet."""
     return pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in lake_columns(table)])
 
 
 def lake_schema(table: Table) -> pa.Schema:
     """A table as people read it: prices in dollars, sizes in contracts, each column with its comment."""
     return pa.schema([_lake_field(column) for column in lake_columns(table)], metadata={"comment": table.comment})
+
+
+def enriched_schema(table: Table) -> pa.Schema:
+    """A stream table as people read it, with event and series behind its own columns."""
+    own = lake_schema(table)
+    return pa.schema([*own, *_fields(_EVENT_AND_SERIES)], metadata=own.metadata)
+
+
+def schema_of(columns: Mapping[str, Facts], comment: str) -> pa.Schema:
+    """The schema of something that is reckoned."""
+    return pa.schema(_fields(columns), metadata={"comment": comment})
+
+
+def _fields(columns: Mapping[str, Facts]) -> list[pa.Field]:
+    return [pa.field(name, of.type, of.nullable, {"comment": of.comment}) for name, of in columns.items()]
 
 
 def comment_for_people(column: Column) -> str:

@@ -6,26 +6,18 @@ end. Kept out: what the rows mean and how they are written.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kalshi_platform.core.schema import Table
-
 _READ_ROWS = 16_384
 
 
-def sort_keys(table: Table) -> list[str]:
-    """The order of a table's rows in the lake: ticker, time, position if there is one, then the rest of the key."""
-    first = ["ticker", str(table.time_column), *(c.name for c in table.columns if c.name == "position")]
-    return first + [name for name in table.key if name not in first]
-
-
 def sorted_tables(
-    batches: Iterable[pa.RecordBatch], schema: pa.Schema, keys: list[str], spill: Path, run_bytes: int
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, keys: Sequence[str], spill: Path, run_bytes: int
 ) -> Iterator[pa.Table]:
     """All rows in the order of `keys`, of which the first is the ticker, in pieces of about one run.
 
@@ -41,10 +33,10 @@ def sorted_tables(
     latest: pa.Table | None = None
     for rows in _gathered(batches, schema, run_bytes):
         if latest is not None:
-            runs.append(_Run(latest, spill / f"{len(runs)}.arrow"))
+            runs.append(_Run(latest, keys[0], spill / f"{len(runs)}.arrow"))
         latest = rows.sort_by(order)
     if latest is not None and runs:
-        runs.append(_Run(latest, spill / f"{len(runs)}.arrow"))
+        runs.append(_Run(latest, keys[0], spill / f"{len(runs)}.arrow"))
         latest = None
         yield from (pa.concat_tables(parts).sort_by(order) for parts in _ranges(runs))
     elif latest is not None:
@@ -69,8 +61,8 @@ def _gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, run_bytes: i
 class _Run:
     """Sorted rows on disk, and how far into them each ticker reaches."""
 
-    def __init__(self, rows: pa.Table, path: Path) -> None:
-        tickers = pc.run_end_encode(rows["ticker"].combine_chunks())
+    def __init__(self, rows: pa.Table, key: str, path: Path) -> None:
+        tickers = pc.run_end_encode(rows[key].combine_chunks())
         self.tickers: list[str] = tickers.values.to_pylist()
         self.ends: list[int] = tickers.run_ends.to_pylist()
         self._taken = 0

@@ -23,6 +23,7 @@ from kalshi_platform.core.schema import STREAM_TABLES
 from kalshi_platform.core.units import MILLISECOND, SECOND, datetime_from_us, us_from_datetime
 from kalshi_platform.database.export import read_window, watermark
 from kalshi_platform.lake.books import book_at
+from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
@@ -190,17 +191,18 @@ class Demo:
         raise PlatformError(f"{complaint} within {_MERGE_PATIENCE:.0f} s; see the logs in {self.stack.folder / 'logs'}")
 
     def _export(self, start: datetime, end: datetime) -> dict[str, int]:
-        """Every hour that [start, end] touches, each table, to Parquet; returns rows by file."""
+        """Every hour or day that [start, end] touches, each table, to Parquet; returns rows by file."""
         lake, url = Lake(str(self.stack.lake)), self.stack.production_url()
         files: dict[str, int] = {}
-        hour = start.replace(minute=0, second=0, microsecond=0)
-        while hour <= end:
-            until = min(hour + _HOUR, end + _CHECKPOINT_ITSELF)
-            for table in STREAM_TABLES:
-                with read_window(url, table, hour, until) as batches:
-                    facts = write_partition(lake, table, hour, batches, until)
-                files[str(facts.path)] = facts.rows
-            hour += _HOUR
+        for table in STREAM_TABLES:
+            dataset = RAW[table.name]
+            begin = dataset.period.floor(start)
+            while begin <= end:
+                until = min(dataset.end(begin), end + _CHECKPOINT_ITSELF)
+                with read_window(url, table, begin, until) as batches:
+                    facts = write_partition(lake, dataset, begin, batches, until)
+                files[facts.path] = facts.rows
+                begin = dataset.end(begin)
         self.console.print(f"exported {sum(files.values()):,} rows to {self.stack.lake}")
         return files
 

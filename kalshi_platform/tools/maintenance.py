@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import asyncpg
 
@@ -25,8 +24,9 @@ from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.partitions import ensure_ahead
 from kalshi_platform.database.proofs import Proof, proofs_between, record_proof
 from kalshi_platform.database.retention import Verdict, drop_merged, drop_proven, due_partitions
+from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.evidence import FileFacts, fault_of, read_again, tally
-from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.layout import Lake
 
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
 _EVER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -41,8 +41,8 @@ class Report:
         warning: What an administrator should change; empty where nothing.
         compressed: Tables whose compression by TimescaleDB was set anew.
         closed: Partitions that were finished.
-        proven: Hours of the lake that were found to hold what production holds, as "table hour".
-        disputed: Hours that do not, with the difference.
+        proven: Files of the lake that were found to hold what production holds, as "table hour" or "table day".
+        disputed: Files that do not, with the difference.
         verdicts: What became of each partition older than its policy.
     """
 
@@ -75,7 +75,7 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
         report.closed = await close_partitions(connection, STREAM_TABLES, marks)
         for table in STREAM_TABLES:
             if (mark := marks[table.name]) is not None:
-                await _prove_new_hours(connection, url, lake, table, mark, report)
+                await _prove_new(connection, url, lake, table, mark, report)
         for table in STREAM_TABLES:
             await _drop_due(connection, url, lake, table, now, report)
     return report
@@ -109,13 +109,13 @@ async def _drop_due(
     connection: asyncpg.Connection, url: str, lake: Lake, table: Table, now: datetime, report: Report
 ) -> None:
     for partition in await due_partitions(connection, [table], now):
-        await _prove_changed_hours(connection, url, lake, table, (partition.start, partition.end), report)
+        await _prove_changed(connection, url, lake, table, (partition.start, partition.end), report)
         report.verdicts.append(await drop_proven(connection, partition, _file_fault))
         if report.verdicts[-1].is_in_use:
             break
 
 
-async def prove_hour(connection: asyncpg.Connection, url: str, lake: Lake, table: Table, hour_start: datetime) -> str:
+async def prove(connection: asyncpg.Connection, url: str, lake: Lake, table: Table, start: datetime) -> str:
     """Compare one file with production, row by row of every column's sum; note it where they agree.
 
     Args:
@@ -123,30 +123,30 @@ async def prove_hour(connection: asyncpg.Connection, url: str, lake: Lake, table
         url: The same database, for reading it as Arrow.
         lake: Where the file is.
         table: Whose rows.
-        hour_start: Which hour.
+        start: Of which hour or day.
 
     Returns:
         Why it is not proven; empty where it is.
     """
     try:
-        facts, difference = await asyncio.to_thread(_compared, url, lake, table, hour_start)
+        facts, difference = await asyncio.to_thread(_compared, url, lake, table, start)
     except IntegrityError as error:
         return str(error)
     if difference:
         return difference
-    end = hour_start + HOUR
-    proof = Proof(hour_start, end, facts.tally.rows, facts.sha256, str(facts.path))
+    proof = Proof(start, RAW[table.name].end(start), facts.tally.rows, facts.sha256, facts.path)
     if not await record_proof(connection, table, proof):
         return f"{facts.path} was proven before its rows were dropped, and has been written anew since"
     return ""
 
 
-def _compared(url: str, lake: Lake, table: Table, hour_start: datetime) -> tuple[FileFacts, str]:
-    facts = read_again(lake, table, hour_start)
-    if (facts.window_start, facts.window_end) != (hour_start, hour_start + HOUR):
-        return facts, f"{facts.path} does not hold its whole hour"
-    with export.read_window(url, table, hour_start, hour_start + HOUR) as batches:
-        found = tally(table, batches, hour_start)
+def _compared(url: str, lake: Lake, table: Table, start: datetime) -> tuple[FileFacts, str]:
+    dataset = RAW[table.name]
+    facts, end = read_again(lake, dataset, start), dataset.end(start)
+    if (facts.window_start, facts.window_end) != (start, end):
+        return facts, f"{facts.path} does not hold its whole {dataset.period.name.lower()}"
+    with export.read_window(url, table, start, end) as batches:
+        found = tally(dataset, batches, start)
     if found == facts.tally:
         return facts, ""
     if found.rows != facts.tally.rows:
@@ -154,17 +154,17 @@ def _compared(url: str, lake: Lake, table: Table, hour_start: datetime) -> tuple
     return facts, f"{facts.path} holds other values than production"
 
 
-async def _prove_new_hours(
+async def _prove_new(
     connection: asyncpg.Connection, url: str, lake: Lake, table: Table, mark: datetime, report: Report
 ) -> None:
-    """Prove the files of hours that are complete and that nobody has looked at yet."""
+    """Prove the files of hours and days that are complete and that nobody has looked at yet."""
     known = {proof.window_start for proof in await proofs_between(connection, table, *_EVER)}
-    for hour in lake.hours(table):
-        if hour + HOUR <= mark and hour not in known:
-            _note(report, table, hour, await prove_hour(connection, url, lake, table, hour))
+    for start in lake.starts(RAW[table.name]):
+        if RAW[table.name].end(start) <= mark and start not in known:
+            _note(report, table, start, await prove(connection, url, lake, table, start))
 
 
-async def _prove_changed_hours(
+async def _prove_changed(
     connection: asyncpg.Connection,
     url: str,
     lake: Lake,
@@ -172,14 +172,15 @@ async def _prove_changed_hours(
     window: tuple[datetime, datetime],
     report: Report,
 ) -> None:
-    """An hour that was exported again, because rows came late, is proven anew while production can still say."""
+    """A file that was exported again, because rows came late, is proven anew while production can still say."""
     for proof in await proofs_between(connection, table, *window):
         if proof.dropped_at is None and _file_fault(proof):
-            _note(report, table, proof.window_start, await prove_hour(connection, url, lake, table, proof.window_start))
+            _note(report, table, proof.window_start, await prove(connection, url, lake, table, proof.window_start))
 
 
-def _note(report: Report, table: Table, hour: datetime, difference: str) -> None:
-    name = f"{table.name} {hour.astimezone(UTC):%Y-%m-%d %H:00}"
+def _note(report: Report, table: Table, start: datetime, difference: str) -> None:
+    shown = "%Y-%m-%d" if RAW[table.name].period is Period.DAY else "%Y-%m-%d %H:00"
+    name = f"{table.name} {start.astimezone(UTC):{shown}}"
     if difference:
         report.disputed.append(f"{name}: {difference}")
     else:
@@ -187,7 +188,7 @@ def _note(report: Report, table: Table, hour: datetime, difference: str) -> None
 
 
 def _file_fault(proof: Proof) -> str:
-    return fault_of(Path(proof.path), proof.row_count, proof.sha256)
+    return fault_of(proof.path, proof.row_count, proof.sha256)
 
 
 async def _alone(connection: asyncpg.Connection) -> None:

@@ -18,6 +18,7 @@ from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.database.tables import metadata
 from kalshi_platform.database.urls import sqlalchemy_url
 from kalshi_platform.lake import connect
+from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.schema import lake_schema
 from kalshi_platform.lake.writer import write_partition
@@ -117,7 +118,7 @@ async def test_extreme_rows_are_the_same_in_all_three(production_database: str, 
 
     lake = Lake(tmp_path / "lake")
     with read_window(production_database, table, NOON, NOON + HOUR) as batches:
-        assert write_partition(lake, table, NOON, batches).rows == 3
+        assert write_partition(lake, RAW[table.name], RAW[table.name].period.floor(NOON), batches).rows == 3
     names = ", ".join(column.name for column in table.columns_of(Home.PRODUCTION))
     found = connect(lake).sql(f"SELECT {names} FROM {table.name} ORDER BY {table.time_column}").fetchall()  # noqa: S608
     assert [tuple(UUID(v) if n == "trade_id" else v for n, v in zip(names.split(", "), row, strict=True))

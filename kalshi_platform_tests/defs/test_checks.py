@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
@@ -11,6 +12,7 @@ from kalshi_platform.core.schema import ORDERBOOK_DELTAS
 from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
 from kalshi_platform.defs.resources import ProductionDatabase
+from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
 
 KEY = "2026-11-20-12:00"
@@ -66,7 +68,7 @@ def test_an_hour_as_exported_passes(export: Export) -> None:
     assert evaluation.passed
     assert evaluation.blocking
     facts = {name: entry.value for name, entry in evaluation.metadata.items()}
-    assert facts == {"hours": 1, "hours_wrong": 0, "production_rows": 2, "parquet_rows": 2}
+    assert facts == {"partitions": 1, "partitions_wrong": 0, "production_rows": 2, "parquet_rows": 2}
 
 
 def test_rows_that_arrive_after_the_export_fail_it(export: Export, fill: Any, delta: Any) -> None:
@@ -80,25 +82,25 @@ def test_rows_that_arrive_after_the_export_fail_it(export: Export, fill: Any, de
 
 def test_a_missing_file_fails_it(export: Export, lake: Lake) -> None:
     """Of several hours, the one without a file is named; even an hour without rows must have one."""
-    path = lake.partition_path(ORDERBOOK_DELTAS, datetime(2026, 11, 20, 13, tzinfo=UTC))
+    path = Path(lake.path(RAW[ORDERBOOK_DELTAS.name], datetime(2026, 11, 20, 13, tzinfo=UTC)))
     evaluation = export(lambda: path.unlink(missing_ok=True), tags=RANGE)
     assert evaluation.description == "2026-11-20-13:00: production has 0 rows, Parquet has no file"
-    assert evaluation.metadata["hours"].value == 3
+    assert evaluation.metadata["partitions"].value == 3
 
 
 def test_many_wrong_hours_are_counted_and_the_first_named(export: Export, lake: Lake) -> None:
     """A message stays readable."""
     day = RANGE | {"dagster/asset_partition_range_end": "2026-11-21-00:00"}
-    folder = lake.table_folder(ORDERBOOK_DELTAS)
+    folder = lake.folder(RAW[ORDERBOOK_DELTAS.name])
     description = export(lambda: rmtree(folder, ignore_errors=True), tags=day).description
     assert description is not None
     assert description.count("has no file") == 10
-    assert description.endswith(" … and 4 more hours")
+    assert description.endswith(" … and 3 more")  # the first was looked at before they vanished
 
 
 def test_without_partitions_it_looks_at_the_latest_files(export: Export, fill: Any, delta: Any) -> None:
     """Started from the check's own page, it compares what is in the lake."""
     export(partition_key=KEY)
-    assert export.check_alone().metadata["hours"].value == 1
+    assert export.check_alone().metadata["partitions"].value == 1
     fill(ORDERBOOK_DELTAS, delta(2))
     assert not export.check_alone().passed

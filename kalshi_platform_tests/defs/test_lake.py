@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,9 @@ from kalshi_platform.core.schema import (
 )
 from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
+from kalshi_platform.defs.partitions import key_at
+from kalshi_platform.lake.datasets import RAW
+from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import connect
 
@@ -81,7 +85,7 @@ def test_trades_tickers_and_snapshots_are_exact_too(export: Export, fill: Any, l
     book |= {"yes_sizes": [100, 250], "no_prices": [], "no_sizes": [], "best_yes_bid": 560_000, "received_at": NOON}
     for table, row in ((TRADES, trade), (TICKERS, ticker), (ORDERBOOK_SNAPSHOTS, book)):
         fill(table, row)
-        assert export(table, partition_key=KEY).success
+        assert export(table, partition_key=key_at(table, NOON)).success
     connection = connect(lake)
     trades = connection.execute("SELECT trade_id, price, size, taker_side, is_block_trade FROM trades").fetchall()
     assert trades == [(str(UUID(int=7)), Decimal("0.999999"), Decimal("0.01"), None, True)]
@@ -110,20 +114,37 @@ def test_a_run_of_several_hours_tells_of_each(export: Export, fill: Any, delta: 
         "2026-11-20-11:00": 0, "2026-11-20-12:00": 2, "2026-11-20-13:00": 1,
     }  # fmt: skip
     for start, of in zip((NOON + timedelta(hours=n) for n in (-1, 0, 1)), facts.values(), strict=True):
-        path = lake.partition_path(ORDERBOOK_DELTAS, start)
-        assert of["path"] == str(path)
-        assert of["bytes"] == path.stat().st_size
+        path = lake.path(RAW[ORDERBOOK_DELTAS.name], start)
+        assert of["path"] == path
+        assert of["bytes"] == Path(path).stat().st_size
         assert of["dagster/column_schema"].columns
     (check,) = result.get_asset_check_evaluations()
     assert check.passed
-    assert check.metadata["hours"].value == 3
+    assert check.metadata["partitions"].value == 3
 
 
 @pytest.mark.parametrize("table", STREAM_TABLES, ids=lambda table: table.name)
 def test_an_hour_of_silence_is_exported(export: Export, lake: Lake, table: Table) -> None:
     """Production without a row, or without the day's partition, still gives a file."""
-    assert export(table, partition_key=KEY).success
-    assert lake.hours(table) == [NOON]
+    assert export(table, partition_key=key_at(table, NOON)).success
+    assert lake.starts(RAW[table.name]) == [RAW[table.name].period.floor(NOON)]
+
+
+def test_a_day_is_written_as_far_as_it_is_complete_and_then_whole(
+    export: Export, fill: Any, merged_until: Any, lake: Lake
+) -> None:
+    """What follows the watermark waits; a watermark that went back takes nothing away."""
+    trade = {"exchange_ts": NOON, "trade_id": UUID(int=7), "ticker": "KXA", "price": 1, "size": 1}
+    trade |= {"is_block_trade": False, "received_at": NOON}
+    fill(TRADES, trade, trade | {"exchange_ts": NOON + HOUR, "trade_id": UUID(int=8)})
+    found = []
+    for mark in (NOON + HOUR + timedelta(minutes=5), NOON, NOON + 12 * HOUR):
+        merged_until(TRADES, mark)
+        assert export(TRADES, partition_key="2026-11-20").success
+        footer = read_footer(lake, RAW["trades"], NOON.replace(hour=0))
+        assert footer is not None
+        found.append((footer.source_rows, footer.window_end))
+    assert found == [(1, NOON + HOUR), (1, NOON + HOUR), (2, NOON + 12 * HOUR)]
 
 
 def test_an_hour_that_production_dropped_is_not_written_again(
@@ -132,7 +153,7 @@ def test_an_hour_that_production_dropped_is_not_written_again(
     """A straggler after the drop must not take the place of the only copy."""
     fill(ORDERBOOK_DELTAS, delta(0), delta(1))
     assert export(ORDERBOOK_DELTAS, partition_key=KEY).success
-    file = lake.partition_path(ORDERBOOK_DELTAS, NOON)
+    file = Path(lake.path(RAW[ORDERBOOK_DELTAS.name], NOON))
     before = file.read_bytes()
     fill(LAKE_PROOFS, {"table_name": ORDERBOOK_DELTAS.name, "window_start": NOON, "window_end": NOON + HOUR}
          | {"row_count": 2, "sha256": "", "path": "", "checked_at": NOON, "dropped_at": NOON})  # fmt: skip

@@ -1,5 +1,4 @@
 from datetime import UTC, datetime
-from pathlib import Path
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TRADES
 from kalshi_platform.defs.metadata import lake_columns, partition_metadata, production_columns
@@ -25,10 +24,10 @@ def test_columns_that_may_be_missing_say_so() -> None:
 
 def test_a_written_partition_tells_its_facts() -> None:
     """Rows, size, hash, place and span; an hour without rows has no span."""
-    facts = PartitionFacts(Path("/lake/x"), rows=4, bytes=50, sha256="ab", min_ts=NOON, max_ts=NOON)
+    facts = PartitionFacts("/lake/x", rows=4, bytes=50, sha256="ab", min_ts=NOON, max_ts=NOON)
     shown = {name: value.value for name, value in partition_metadata(TRADES, facts).items()}
     assert shown["dagster/row_count"] == 4
     assert (shown["bytes"], shown["bytes_per_row"], shown["sha256"]) == (50, 12.5, "ab")
     assert shown["first_row"] == NOON.timestamp()
-    empty = PartitionFacts(Path("/lake/x"), rows=0, bytes=50, sha256="ab", min_ts=None, max_ts=None)
+    empty = PartitionFacts("/lake/x", rows=0, bytes=50, sha256="ab", min_ts=None, max_ts=None)
     assert not {"first_row", "bytes_per_row"} & set(partition_metadata(TRADES, empty))

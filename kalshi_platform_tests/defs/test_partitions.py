@@ -2,15 +2,25 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kalshi_platform.defs.partitions import HOUR, HOURLY, hour_of, hours_closed, key_of
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TRADES
+from kalshi_platform.defs.partitions import DAILY, HOUR, HOURLY, hours_closed, key_at, partitions_of, window_of
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def test_keys_are_hours_of_utc() -> None:
     """There and back; a key names no zone, because there is only one."""
-    assert key_of(NOON) == "2026-11-20-12:00"
-    assert hour_of("2026-11-20-12:00") == (NOON, NOON + HOUR)
+    assert key_at(ORDERBOOK_DELTAS, NOON) == "2026-11-20-12:00"
+    assert window_of(ORDERBOOK_DELTAS, "2026-11-20-12:00") == (NOON, NOON + HOUR)
+
+
+def test_trades_have_a_key_a_day_and_today_is_one() -> None:
+    """A day that goes on is a partition already, so that the books of this morning can be rebuilt today."""
+    day = NOON.replace(hour=0)
+    assert partitions_of(TRADES) is DAILY
+    assert key_at(TRADES, NOON) == "2026-11-20"
+    assert window_of(TRADES, "2026-11-20") == (day, day + timedelta(days=1))
+    assert DAILY.has_partition_key(f"{datetime.now(UTC):%Y-%m-%d}")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from kalshi_platform.defs.lake import RAW_ASSETS
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase, default_resources
 
-KEY = "2026-11-20-12:00"
+DAY = "2026-11-20"
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def test_addresses_come_from_the_environment(no_settings: Path, monkeypatch: pyt
     monkeypatch.setenv("KALSHI_PRODUCTION_DATABASE_URL", "postgresql://host/production")
     monkeypatch.setenv("KALSHI_LAKE_URL", str(no_settings / "elsewhere"))
     assert ProductionDatabase().address() == "postgresql://host/production"
-    assert LakeFolder().lake().root == no_settings / "elsewhere"
+    assert LakeFolder().lake().root == str(no_settings / "elsewhere")
 
 
 def test_the_lake_is_a_folder_beside_the_process_by_default(no_settings: Path) -> None:
     """Without a setting it is called lake."""
-    assert LakeFolder().lake().root == no_settings / "lake"
+    assert LakeFolder().lake().root == str(no_settings / "lake")
 
 
 def test_a_missing_address_is_said_in_plain_words(no_settings: Path, instance: dg.DagsterInstance) -> None:
     """A run fails with the name of the variable and what it is for."""
     with pytest.raises(dg.Failure, match="KALSHI_PRODUCTION_DATABASE_URL is not set"):
-        dg.materialize(RAW_ASSETS[:1], partition_key=KEY, resources=default_resources(), instance=instance)
+        dg.materialize(RAW_ASSETS[:1], partition_key=DAY, resources=default_resources(), instance=instance)
 
 
 def test_a_password_does_not_show(no_settings: Path) -> None:

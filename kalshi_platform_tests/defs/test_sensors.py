@@ -8,6 +8,7 @@ import pytest
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, TRADES, Table
 from kalshi_platform.defs import sensors
 from kalshi_platform.defs.build import build_defs
+from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.defs.resources import default_resources
 from kalshi_platform.defs.sensors import closed_hours, run_failures
 
@@ -64,7 +65,7 @@ def test_each_hour_is_reported_once_and_each_table_goes_its_own_way(
     assert sorted(reported(tick(first.cursor))) == [
         ("production/orderbook_deltas", "2026-11-20-13:00"),
         ("production/orderbook_deltas", "2026-11-20-14:00"),
-        ("production/trades", "2026-11-20-12:00"),
+        ("production/trades", "2026-11-20"),
     ]
 
 
@@ -143,14 +144,15 @@ def test_reported_hours_are_asked_for_once_and_again_when_reported_again(
 def test_every_raw_asset_follows_its_table_alone(
     table: Table, resources: dict[str, Any], instance: dg.DagsterInstance
 ) -> None:
-    """An hour of one table asks for nothing of the others."""
+    """An hour of one table, or its day so far, asks for nothing of the others."""
     defs = build_defs(resources)
+    partition = key_at(table, NOON - 2 * HOUR)
     cursor = dg.evaluate_automation_conditions(defs, instance, ALL, evaluation_time=NOON).cursor
     source = dg.AssetKey(["production", table.name])
-    instance.report_runless_asset_event(dg.AssetMaterialization(source, partition="2026-11-20-10:00"))
+    instance.report_runless_asset_event(dg.AssetMaterialization(source, partition=partition))
     result = dg.evaluate_automation_conditions(defs, instance, ALL, evaluation_time=NOON, cursor=cursor)
     assert result.total_requested == 1
-    assert result.get_requested_partitions(dg.AssetKey(["raw", table.name])) == {"2026-11-20-10:00"}
+    assert result.get_requested_partitions(dg.AssetKey(["raw", table.name])) == {partition}
 
 
 def test_a_failed_run_is_logged_with_what_it_was(

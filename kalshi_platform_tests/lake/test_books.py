@@ -1,4 +1,4 @@
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,23 +13,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalshi_platform.core.book import NegativeLevel
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.lake.books import BookUnknown, book_at, books_at
+from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
 
 MakeBatch = Callable[..., pa.RecordBatch]
 SECOND = timedelta(seconds=1)
+DELTAS, SNAPSHOTS = RAW["orderbook_deltas"], RAW["orderbook_snapshots"]
 
 
 @pytest.fixture
 def write(lake: Lake, deltas: MakeBatch, checkpoints: MakeBatch) -> Callable[..., duckdb.DuckDBPyConnection]:
-    """Writes one hour of checkpoints and deltas and connects."""
+    """Writes one hour of deltas, the checkpoints of its day so far, and connects."""
+    days: dict[datetime, list[dict[str, Any]]] = defaultdict(list)
 
     def written(hour: datetime, books: list[dict[str, Any]], changes: list[dict[str, Any]]) -> Any:
-        write_partition(lake, ORDERBOOK_SNAPSHOTS, hour, [checkpoints(*books)])
-        write_partition(lake, ORDERBOOK_DELTAS, hour, [deltas(*changes)])
+        day = Period.DAY.floor(hour)
+        days[day] += books
+        write_partition(lake, SNAPSHOTS, day, [checkpoints(*days[day])])
+        write_partition(lake, DELTAS, hour, [deltas(*changes)])
         return connect(lake)
 
     return written
@@ -110,7 +114,7 @@ def test_an_hour_written_before_its_end_is_known_as_far_as_it_goes(
 ) -> None:
     """What an unfinished hour does not hold yet is not taken for silence."""
     write(noon, [{"moment": noon}], [])
-    write_partition(lake, ORDERBOOK_DELTAS, noon, [deltas({})], until=noon + SECOND)
+    write_partition(lake, DELTAS, noon, [deltas({})], until=noon + SECOND)
     connection = connect(lake)
     assert book_at(connection, "KXA", noon + SECOND - timedelta.resolution).yes
     for ask in (book_at, lambda c, _, when: books_at(c, when)):
@@ -164,16 +168,17 @@ def test_books_equal_a_naive_fold(
     """Two hours of changes, a checkpoint before each: the book at any moment is the fold of all changes so far."""
     with TemporaryDirectory() as root:
         lake = Lake(Path(root))
+        opening: list[dict[str, Any]] = []
         for hour, start in ((noon - HOUR, -3_600_000), (noon, 0)):
             books = _folded(changes, start - 1)
-            opening = [_checkpoint(hour, ticker, book) for ticker, book in books.items()]
+            opening += [_checkpoint(hour, ticker, book) for ticker, book in books.items()]
             inside = [c for c in changes if start <= c[0] < start + 3_600_000]
             rows = [
                 {"milliseconds": ms, "ticker": ticker, "side": side, "price": price, "size_delta": size, "position": n}
                 for n, (ms, ticker, side, price, size) in enumerate(inside)
             ]
-            write_partition(lake, ORDERBOOK_SNAPSHOTS, hour, [checkpoints(*opening)])
-            write_partition(lake, ORDERBOOK_DELTAS, hour, [deltas(*rows)])
+            write_partition(lake, DELTAS, hour, [deltas(*rows)])
+        write_partition(lake, SNAPSHOTS, Period.DAY.floor(noon), [checkpoints(*opening)])
         connection, moment, expected = connect(lake), noon + timedelta(milliseconds=when), _folded(changes, when)
         for ticker, (no, yes) in expected.items():
             book = book_at(connection, ticker, moment)

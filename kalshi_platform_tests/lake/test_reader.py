@@ -6,12 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Table
+from kalshi_platform.core.schema import STREAM_TABLES, Table
+from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
 
 MakeBatch = Callable[..., pa.RecordBatch]
+DELTAS = RAW["orderbook_deltas"]
 
 
 @pytest.mark.parametrize("table", STREAM_TABLES, ids=lambda table: table.name)
@@ -20,13 +22,13 @@ def test_a_missing_table_looks_like_an_empty_one(lake: Lake, noon: datetime, tmp
     described = f"DESCRIBE {table.name}"
     missing = connect(lake).execute(described).fetchall()
     assert connect(lake).table(table.name).fetchall() == []
-    write_partition(lake, table, noon, [])
+    write_partition(lake, RAW[table.name], RAW[table.name].period.floor(noon), [])
     assert connect(lake.root).execute(described).fetchall() == missing
 
 
 def test_rows_come_with_their_partition_in_utc(lake: Lake, noon: datetime, deltas: MakeBatch) -> None:
     """Times are UTC, numbers decimal, and the folder's date and hour are columns."""
-    write_partition(lake, ORDERBOOK_DELTAS, noon, [deltas({"milliseconds": 1, "side": False, "size_delta": -5})])
+    write_partition(lake, DELTAS, noon, [deltas({"milliseconds": 1, "side": False, "size_delta": -5})])
     query = "SELECT exchange_ts, side, price, size_delta, date, hour FROM orderbook_deltas"
     expected = (noon + timedelta(milliseconds=1), False, Decimal("0.56"), Decimal("-0.05"), date(2026, 11, 20), 12)
     assert connect(lake).execute(query).fetchall() == [expected]
@@ -34,17 +36,17 @@ def test_rows_come_with_their_partition_in_utc(lake: Lake, noon: datetime, delta
 
 def test_new_hours_appear_in_an_open_connection(lake: Lake, noon: datetime, deltas: MakeBatch) -> None:
     """Views look at the files when they are asked."""
-    write_partition(lake, ORDERBOOK_DELTAS, noon, [deltas({})])
+    write_partition(lake, DELTAS, noon, [deltas({})])
     connection = connect(lake)
     later = deltas({"milliseconds": 3_600_000})
-    write_partition(lake, ORDERBOOK_DELTAS, noon + timedelta(hours=1), [later])
+    write_partition(lake, DELTAS, noon + timedelta(hours=1), [later])
     assert connection.execute("SELECT count(*) FROM orderbook_deltas").fetchall() == [(2,)]
 
 
 def test_odd_folder_names_are_only_names(tmp_path: Path, noon: datetime, deltas: MakeBatch) -> None:
     """Quotes, brackets and equal signs in the root are neither SQL, patterns nor partitions."""
     lake = Lake(tmp_path / "it's [a] env=test *")
-    write_partition(lake, ORDERBOOK_DELTAS, noon, [deltas({})])
+    write_partition(lake, DELTAS, noon, [deltas({})])
     rows = connect(lake).execute("SELECT * FROM orderbook_deltas").fetchall()
     assert len(rows) == 1
     assert len(rows[0]) == len(connect(tmp_path).execute("SELECT * FROM orderbook_deltas").description)

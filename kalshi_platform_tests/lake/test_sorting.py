@@ -5,23 +5,10 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TRADES
-from kalshi_platform.lake.sorting import sort_keys, sorted_tables
+from kalshi_platform.lake.sorting import sorted_tables
 
 SCHEMA = pa.schema([("ticker", pa.string()), ("place", pa.int64())])
 ROWS = st.lists(st.tuples(st.text("abcé", max_size=2), st.integers(0, 9)), max_size=60)
-
-
-def test_deltas_are_ordered_by_market_time_and_position() -> None:
-    """Position comes before the rest of the key, so that a market's changes stand in the order they happened."""
-    assert sort_keys(ORDERBOOK_DELTAS) == [
-        "ticker", "exchange_ts", "position", "side", "price", "size_delta", "occurrence",
-    ]  # fmt: skip
-
-
-def test_tables_without_position_are_ordered_by_their_key() -> None:
-    """Ticker, time, then what makes a row unique."""
-    assert sort_keys(TRADES) == ["ticker", "exchange_ts", "trade_id"]
 
 
 @settings(max_examples=60, deadline=None)

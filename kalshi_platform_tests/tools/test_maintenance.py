@@ -14,6 +14,7 @@ from kalshi_platform.database import export
 from kalshi_platform.database.bulk import insert_new
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.partitions import ensure_partitions
+from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.service.settings import Settings
@@ -49,7 +50,7 @@ async def put(url: str, home: Home, *rows: DeltaRow) -> None:
 def exported(url: str, lake: Lake, hour: datetime) -> Path:
     """The file of an hour, written from production as it is."""
     with export.read_window(url, ORDERBOOK_DELTAS, hour, hour + HOUR) as batches:
-        return write_partition(lake, ORDERBOOK_DELTAS, hour, batches).path
+        return Path(write_partition(lake, RAW[ORDERBOOK_DELTAS.name], hour, batches).path)
 
 
 @pytest.fixture
@@ -323,7 +324,7 @@ async def test_the_command_passes_again_until_it_is_stopped(
     production: asyncpg.Connection, production_database: str, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says what it did, survives a bad pass, and ends with the pause."""
-    monkeypatch.setenv("KALSHI_LAKE_URL", str(lake.root))
+    monkeypatch.setenv("KALSHI_LAKE_URL", lake.root)
     stop, said = asyncio.Event(), asyncio.Queue[str]()
     blocked = "SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
     await production.fetchval(blocked)

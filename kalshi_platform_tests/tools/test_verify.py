@@ -19,7 +19,7 @@ from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.bulk import insert_new
 from kalshi_platform.database.export import read_window
 from kalshi_platform.database.partitions import ensure_partitions
-from kalshi_platform.lake import Lake, connect, write_partition
+from kalshi_platform.lake import RAW, Lake, connect, write_partition
 from kalshi_platform.simulator.ledger_file import SCHEMA
 from kalshi_platform.tools.verify import Judge, Verdict
 
@@ -163,7 +163,7 @@ async def test_books_are_compared_level_by_level(tmp_path: Path, production_data
     lake, hour = Lake(tmp_path / "lake"), datetime_from_us(T0 * 1000)
     for table in STREAM_TABLES:
         with read_window(production_database, table, hour, datetime_from_us((T0 + 3_600_000) * 1000)) as batches:
-            write_partition(lake, table, hour, batches)
+            write_partition(lake, RAW[table.name], RAW[table.name].period.floor(hour), batches)
     with connect(lake) as reader:
         unknown = {**_BOOK, "ticker": "KXB"}
         agrees = _judge(tmp_path, _BOOK, unknown, _DELTA).books(reader, _at(9), must_know_all=False)
