@@ -195,9 +195,10 @@ class Connection:
     async def _receive(self, socket: Socket, session: Session, router: Router) -> None:
         sink, frames = self._around.sink, self._around.metrics.frames.labels(self.role)
         await _send(socket, session)
-        async for raw, received_us in socket:
-            frames.inc()
-            router.feed(raw, received_us)
+        async for messages in socket:
+            frames.inc(len(messages))
+            for raw, received_us in messages:
+                router.feed(raw, received_us)
             for command in session.take_commands():
                 await socket.send(command)
             if not sink.has_room and self.channel not in _WITHOUT_ROWS:
