@@ -125,8 +125,10 @@ class Connection:
         return crowded
 
     def stopped(self) -> None:
-        """The gatherer stops: what was heard until now is written down."""
-        self._coverage.stopped(self._around.now_us())
+        """The gatherer stops: what was heard so far is written down, and no claim made for frames that lie unread."""
+        now_us = self._around.now_us()
+        lag_ms = 0 if self.router is None else self.router.lag_ms(now_us // MILLISECOND)
+        self._coverage.stopped(self._coverage.last_us if self.is_blocked else now_us - lag_ms * MILLISECOND)
 
     async def run(self) -> None:
         """Listen until cancelled, whatever happens to the socket.
@@ -198,7 +200,7 @@ class Connection:
         async for raw, received_us in socket:
             frames.inc()
             router.feed(raw, received_us)
-            for command in session.take_commands():
+            for command in session.take_commands():  # as `_send` does, without a coroutine for every frame
                 await socket.send(command)
             if not sink.has_room and self.channel not in _WITHOUT_ROWS:
                 self.is_blocked = True

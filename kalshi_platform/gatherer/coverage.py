@@ -153,11 +153,11 @@ class Coverage:
         self._heard.clear()
         self.broken_us = now_us
 
-    def stopped(self, now_us: int) -> None:
-        """The gatherer stops of its own accord."""
-        self.heal(lambda _: Cure.UNHEALED, now_us)
+    def stopped(self, heard_us: int) -> None:
+        """The gatherer stops of its own accord, having heard everything up to `heard_us`."""
+        self.heal(lambda _: Cure.UNHEALED, heard_us)
         for channel in self._heard:
-            self.ended(channel, End.STOPPED, now_us)
+            self.ended(channel, End.STOPPED, heard_us)
 
     def _close(self, channel: str, ticker: str, until_us: int, by: End) -> None:
         heard = self._heard.get(channel)
