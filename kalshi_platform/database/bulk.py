@@ -36,8 +36,7 @@ class Stage:
         self._columns = [column.name for column in self._encoder.columns]
         self.staged = f"pg_temp.{self._name}"
         self._takes_turns = home is Home.PRODUCTION
-        names = [column.name for column in self._encoder.columns]
-        self._key_indexes = [names.index(name) for name in table.key] if table.revised else []
+        self._key_indexes = [self._columns.index(name) for name in table.key] if table.revised else []
         columns = ", ".join(self._columns)
         self._create = (
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._name} ON COMMIT DELETE ROWS AS "  # noqa: S608 - schema's names
@@ -142,13 +141,3 @@ def _revision(table: Table, home: Home) -> str:
         for name in table.revised
     )
     return f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {', '.join(filled)} WHERE {news}"
-
-
-async def insert_new(
-    connection: asyncpg.Connection, table: Table, home: Home, rows: Sequence[Sequence[Any]] | bytes
-) -> int:
-    """Insert rows, or their binary COPY form, within the caller's transaction; who inserts often keeps a `Stage`."""
-    stage = Stage(table, home)
-    if isinstance(rows, bytes):
-        return await stage.insert_new_encoded(connection, BytesIO(rows))
-    return await stage.insert_new(connection, rows)

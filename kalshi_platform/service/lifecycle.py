@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, PlatformError
 
@@ -53,6 +54,12 @@ async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     await main(stop)
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait so many seconds, or until `stop` is set."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
 
 
 def leaves(error: BaseException) -> list[BaseException]:
