@@ -39,6 +39,11 @@ FROM waited_for GROUP BY table_name
 """  # noqa: S608 - a name of the schema
 
 
+_AS_TEXT = (ColumnType.UUID, ColumnType.DECIMAL, ColumnType.JSON)
+
+_FAMILIES = """
+SELECT ticker, event_ticker, series_ticker FROM markets LEFT JOIN events USING (event_ticker) ORDER BY ticker
+"""
 _DROPPED = f"""
 SELECT count(*) FROM {LAKE_PROOFS.name}
 WHERE table_name = $1 AND window_start < $3::timestamptz AND window_end > $2::timestamptz AND dropped_at IS NOT NULL
@@ -62,6 +67,31 @@ def read_window(url: str, table: Table, start: datetime, end: datetime) -> Itera
         cursor.execute(f"SELECT {columns} FROM {table.name} WHERE {_window(table)}")  # noqa: S608 - names of the schema
         with cursor.fetch_record_batch() as reader:
             yield reader
+
+
+@contextmanager
+def read_table(url: str, table: Table) -> Iterator[pa.RecordBatchReader]:
+    """All rows of a table that is no stream, as they are now, in no order; decimals and objects are text."""
+    columns = ", ".join(_selected(column) for column in table.columns_of(Home.PRODUCTION))
+    with reading(url) as cursor:
+        cursor.execute(f"SELECT {columns} FROM {table.name}")  # noqa: S608 - names of the schema
+        with cursor.fetch_record_batch() as reader:
+            yield reader
+
+
+def last_seen(url: str, table: Table) -> datetime | None:
+    """When the exchange was last asked about any row of a table that it describes; None where it has none."""
+    with reading(url) as cursor:
+        cursor.execute(f"SELECT (extract(epoch FROM max(seen_at)) * 1000000)::bigint FROM {table.name}")  # noqa: S608 - names of the schema
+        ((moment,),) = cursor.fetchall()
+    return _moment(moment)
+
+
+def families(url: str) -> pa.Table:
+    """Every market with its event and series, as far as they are known: `ticker`, `event_ticker`, `series_ticker`."""
+    with reading(url) as cursor:
+        cursor.execute(_FAMILIES)
+        return cursor.fetch_arrow_table()
 
 
 def count_window(url: str, table: Table, start: datetime, end: datetime) -> int:
@@ -135,7 +165,7 @@ def reading(url: str) -> Iterator[dbapi.Cursor]:
 
 
 def _selected(column: Column) -> str:
-    return f"{column.name}::text AS {column.name}" if column.type is ColumnType.UUID else column.name
+    return f"{column.name}::text AS {column.name}" if column.type in _AS_TEXT else column.name
 
 
 def _window(table: Table) -> str:

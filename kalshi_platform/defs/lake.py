@@ -35,7 +35,8 @@ _PICTURED = 3
 """A run of more partitions is a backfill, which has other things to do than to draw."""
 
 _REPORTED_HOURS = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
-_RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""What a file of the lake is written with: three more times, while a database or a disk recovers."""
 
 
 def raw_key(table: Table) -> dg.AssetKey:
@@ -58,7 +59,7 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=24),
         automation_condition=_REPORTED_HOURS,
         pool=PRODUCTION_READS,
-        retry_policy=_RETRIES,
+        retry_policy=RETRIES,
     )
     def raw(context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder) -> None:
         """Writes every partition of the run, and says of each what was written."""

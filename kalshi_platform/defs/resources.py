@@ -53,6 +53,18 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """How many rows a table has that is no stream."""
         return export.count_rows(self.address(), table)
 
+    def read_table(self, table: Table) -> AbstractContextManager[pa.RecordBatchReader]:
+        """All rows of a table that is no stream."""
+        return export.read_table(self.address(), table)
+
+    def last_seen(self, table: Table) -> datetime | None:
+        """When the exchange was last asked about any row of a table that it describes."""
+        return export.last_seen(self.address(), table)
+
+    def families(self) -> pa.Table:
+        """Every market with its event and series."""
+        return export.families(self.address())
+
     def listening(self, channel: str, start: datetime, end: datetime) -> Listening:
         """Who listened to a channel, and what nobody heard."""
         return listening(self.address(), channel, start, end)

@@ -39,7 +39,8 @@ def test_assets_checks_and_sensors_are_those_that_people_know(repository: Any) -
         "production/orderbook_snapshots", "production/series",
         "production/sync_cursors", "production/table_policies", "production/tickers", "production/trades",
         "production/uncovered_intervals",
-        "raw/orderbook_deltas", "raw/orderbook_snapshots", "raw/tickers", "raw/trades",
+        "raw/events", "raw/markets", "raw/orderbook_deltas", "raw/orderbook_snapshots", "raw/series",
+        "raw/tickers", "raw/trades",
     ]  # fmt: skip
     checks = sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys)
     assert checks == [f"{asset}:row_parity" for asset in sorted(f"raw/{table.name}" for table in STREAM_TABLES)]
