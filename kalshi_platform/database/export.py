@@ -56,7 +56,7 @@ def read_window(url: str, table: Table, start: datetime, end: datetime) -> Itera
     Prices and sizes are integers, times are UTC in microseconds, ids are text. Reading holds one transaction.
     """
     columns = ", ".join(_selected(column) for column in table.columns_of(Home.PRODUCTION))
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(_BIND_WINDOW, (start.isoformat(), end.isoformat()))
         cursor.fetchall()
         cursor.execute(f"SELECT {columns} FROM {table.name} WHERE {_window(table)}")  # noqa: S608 - names of the schema
@@ -67,7 +67,7 @@ def read_window(url: str, table: Table, start: datetime, end: datetime) -> Itera
 def count_window(url: str, table: Table, start: datetime, end: datetime) -> int:
     """How many rows of `table` have start <= time < end."""
     query = f"SELECT count(*) FROM {table.name} WHERE {_window(table)}"  # noqa: S608 - names of the schema
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(_BIND_WINDOW, (start.isoformat(), end.isoformat()))
         cursor.fetchall()
         cursor.execute(query)
@@ -81,7 +81,7 @@ def refuse_dropped(url: str, table: Table, start: datetime, end: datetime) -> No
     Raises:
         IntegrityError: Where it has dropped them, so that the lake's file is the only copy and must stay as it is.
     """
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(_DROPPED, (table.name, start.isoformat(), end.isoformat()))
         ((proofs,),) = cursor.fetchall()
     if proofs:
@@ -94,7 +94,7 @@ def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[
     None where that cannot be said: no gatherer is known, or one of them has not come that far yet. A gatherer from
     which nothing was merged for `silence` seconds is not waited for, unless all are silent: it may be gone for good.
     """
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(_WATERMARKS.format(silence=float(silence)))
         marks: dict[str, int | None] = dict(cursor.fetchall())
     return {table.name: _moment(marks.get(table.name)) for table in tables}
@@ -103,14 +103,19 @@ def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[
 def earliest(url: str, table: Table) -> datetime | None:
     """The time of a table's first row; None where it has none."""
     time = f"(extract(epoch FROM min({table.time_column})) * 1000000)::bigint"
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(f"SELECT {time} FROM {table.name}")  # noqa: S608 - names of the schema
         ((first,),) = cursor.fetchall()
     return _moment(first)
 
 
 @contextmanager
-def _cursor(url: str) -> Iterator[dbapi.Cursor]:
+def reading(url: str) -> Iterator[dbapi.Cursor]:
+    """A cursor for questions that belong together, in one transaction.
+
+    Raises:
+        ExportError: Where the database cannot be reached or refuses; the text does not hold the password.
+    """
     address = sqlalchemy_url(url).set(drivername="postgresql")
     try:
         with dbapi.connect(address.render_as_string(hide_password=False)) as connection, connection.cursor() as cursor:
