@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
+from kalshi_platform.defs.checks.all import CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS
 from kalshi_platform.defs.resources import default_resources
 from kalshi_platform.defs.sensors import SENSORS
@@ -25,7 +25,7 @@ def build_defs(resource_overrides: Mapping[str, object] | None = None) -> dg.Def
     """
     return dg.Definitions(
         assets=[*PRODUCTION_TABLES, *RAW_ASSETS],
-        asset_checks=ROW_PARITY_CHECKS,
+        asset_checks=CHECKS,
         sensors=SENSORS,
         resources={**default_resources(), **(resource_overrides or {})},
         executor=dg.in_process_executor,

@@ -7,16 +7,20 @@
 - Dagster's word: resources, https://docs.dagster.io/guides/build/external-resources
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from kalshi_platform.core.schema import Table
-from kalshi_platform.database import export
+from kalshi_platform.database import export, quality
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.signing import Signer, load_signer
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.service.settings import load_settings
 
@@ -56,6 +60,87 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """The time of a table's first row."""
         return export.earliest(self.address(), table)
 
+    def trades_without_delta(self, start: datetime, end: datetime) -> list[quality.Uncoupled]:
+        """Trades that no change of the book stands for."""
+        return quality.trades_without_delta(self.address(), start, end)
+
+    def conflicts(self, table: Table, start: datetime, end: datetime) -> list[quality.Conflict]:
+        """Rows of a window of which gatherers brought different versions."""
+        return quality.conflicts(self.address(), table, start, end)
+
+    def coverage(
+        self, channel: str, start: datetime, end: datetime
+    ) -> tuple[list[quality.CoveredHour], list[datetime]]:
+        """What is reckoned of a channel's hours, and which hours are not reckoned yet."""
+        return quality.coverage(self.address(), channel, start, end)
+
+    def uncovered(self, channel: str, start: datetime, end: datetime) -> list[quality.Uncovered]:
+        """The intervals of a window that nobody heard."""
+        return quality.uncovered(self.address(), channel, start, end)
+
+    def orphan_trades(self, start: datetime, end: datetime) -> list[quality.Orphan]:
+        """Markets that trades name and production does not know."""
+        return quality.orphan_trades(self.address(), start, end)
+
+    def unsettled(self, results: Mapping[str, str]) -> list[quality.Unsettled]:
+        """Which of the exchange's results production does not have."""
+        return quality.unsettled(self.address(), results)
+
+    def grids(self, tickers: Sequence[str]) -> pa.Table:
+        """The bands of prices of markets."""
+        return quality.grids(self.address(), tickers)
+
+    def read_checkpoints(self, start: datetime, end: datetime) -> AbstractContextManager[pa.RecordBatchReader]:
+        """The checkpoints that a window is replayed between."""
+        return quality.read_checkpoints(self.address(), start, end)
+
+
+class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The same database for whoever fills series, events and markets."""
+
+    url: str | None = Field(
+        default=None,
+        repr=False,
+        description="Address; KALSHI_CATALOGUE_DATABASE_URL where not given, else KALSHI_PRODUCTION_DATABASE_URL.",
+    )
+
+    def address(self) -> str:
+        """Where the database is.
+
+        Raises:
+            ConfigurationError: Where neither this resource nor the environment says.
+        """
+        settings = load_settings()
+        name = "catalogue_database_url" if settings.catalogue_database_url else "production_database_url"
+        return self.url or settings.required(name)
+
+
+class Exchange(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The exchange over REST."""
+
+    rest_url: str | None = Field(default=None, description="Its address; KALSHI_REST_URL where not given.")
+
+    def client(self) -> RestClient:
+        """A client to use as an async context manager; signed where the settings name a key, and paid for by it.
+
+        Raises:
+            ConfigurationError: Where the settings name half a key, or one that cannot be read.
+        """
+        return RestClient(self.rest_url or load_settings().rest_url, _signer())
+
+    @property
+    def lists_combos(self) -> bool:
+        """Whether combos are followed too."""
+        return load_settings().include_multivariate
+
+
+def _signer() -> Signer | None:
+    settings = load_settings()
+    if settings.api_key_id is None and settings.private_key_path is None:
+        return None
+    path = Path(settings.required("private_key_path"))
+    return load_signer(settings.required("api_key_id"), path, lambda: time.time_ns() // 1_000_000)
+
 
 class LakeFolder(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
     """The Parquet lake."""
@@ -69,4 +154,9 @@ class LakeFolder(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out
 
 def default_resources() -> dict[str, object]:
     """The resources by the names under which definitions ask for them."""
-    return {"production": ProductionDatabase(), "lake": LakeFolder()}
+    return {
+        "production": ProductionDatabase(),
+        "catalogue": CatalogueDatabase(),
+        "exchange": Exchange(),
+        "lake": LakeFolder(),
+    }

@@ -40,7 +40,9 @@ _IMPOSSIBLE: Mapping[str, Mapping[str, str]] = {
     TRADES.name: {"price outside 0 to 1 dollar": _OUTSIDE.format("price"), "size not above 0": "size <= 0"},
     ORDERBOOK_DELTAS.name: {"price outside 0 to 1 dollar": _OUTSIDE.format("price"), "no change": "size_delta = 0"},
     TICKERS.name: {
-        "price outside 0 to 1 dollar": " OR ".join(_OUTSIDE.format(name) for name in ("last_price", "yes_bid", "yes_ask")),
+        "price outside 0 to 1 dollar": " OR ".join(
+            _OUTSIDE.format(name) for name in ("last_price", "yes_bid", "yes_ask")
+        ),
         "size below 0": "yes_bid_size < 0 OR yes_ask_size < 0 OR volume < 0 OR open_interest < 0",
     },
     ORDERBOOK_SNAPSHOTS.name: {

@@ -14,7 +14,7 @@ from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, T
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.quality import Uncovered
 from kalshi_platform.defs.checks.spans import Span, spans
-from kalshi_platform.defs.checks.verdict import clock, verdict
+from kalshi_platform.defs.checks.verdict import Figures, clock, verdict
 from kalshi_platform.defs.lake import raw_key
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 from kalshi_platform.lake.layout import Lake
@@ -29,8 +29,8 @@ _BATCH_ROWS = 50_000
 @dg.asset_check(
     asset=raw_key(ORDERBOOK_DELTAS),
     name="replay",
-    description="From checkpoint to checkpoint no level goes below nothing, no book crosses, and every book ends as the "
-    "next checkpoint says. What falls into an interval that nobody heard is counted as explained.",
+    description="From checkpoint to checkpoint no level goes below nothing, no book crosses, and every book ends as "
+    "the next checkpoint says. What falls into an interval that nobody heard is counted as explained.",
 )
 def replay_check(
     context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
@@ -77,14 +77,14 @@ def _copies_agree(table: Table, what: str) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
     ) -> dg.AssetCheckResult:
         """Asks for what the deduplicator noted while it merged."""
-        looked_at = spans(context, table, lake.lake())
+        looked_at = list(spans(context, table, lake.lake()))
         found = [(span, one) for span in looked_at for one in production.conflicts(table, span.start, span.end)]
         findings = [
             f"{span.key}: {one.ticker} at {clock(one.moment)}: {one.gatherer_id} brought another version"
             for span, one in found
         ]
         totals = {span.key: one.total for span, one in found}
-        figures = {
+        figures: Figures = {
             "partitions": len(looked_at),
             "conflicts": sum(totals.values()),
             "gatherers": ", ".join(sorted({one.gatherer_id for _, one in found})),

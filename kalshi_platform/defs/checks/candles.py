@@ -115,8 +115,9 @@ def _minute(candle: Candle) -> Minute | None:
     price = candle.price
     if price is None or not candle.volume_fp or not Decimal(candle.volume_fp):
         return None
-    values = (price.open, price.high, price.low, price.close)
-    return Minute(*(Decimal(value or "0") for value in values), Decimal(candle.volume_fp))
+    values = (price.open_dollars, price.high_dollars, price.low_dollars, price.close_dollars)
+    first, high, low, last = (Decimal(value or "0") for value in values)
+    return Minute(first, high, low, last, Decimal(candle.volume_fp))
 
 
 def _differences(ours: Minutes, theirs: Minutes) -> Iterator[str]:

@@ -14,7 +14,7 @@ import dagster as dg
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TICKERS, TRADES, Table
 from kalshi_platform.database.quality import CoveredHour, Uncovered
 from kalshi_platform.defs.checks.spans import Span, spans
-from kalshi_platform.defs.checks.verdict import clock, verdict
+from kalshi_platform.defs.checks.verdict import Figures, clock, verdict
 from kalshi_platform.defs.lake import raw_key
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 
@@ -42,18 +42,17 @@ def _coverage(table: Table) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
     ) -> dg.AssetCheckResult:
         """Asks for what the deduplicator reckoned."""
-        looked_at = spans(context, table, lake.lake())
         hours: list[CoveredHour] = []
         findings: list[str] = []
         deadline = time.monotonic() + _WAIT_SECONDS
-        for span in looked_at:
+        for span in spans(context, table, lake.lake()):
             known, unknown = _reckoned(production, channel, span, deadline)
             hours += known
             findings += [f"hour {clock(hour)}: not reckoned yet" for hour in unknown]
             if any(hour.uncovered_markets for hour in known):
                 findings += [_said(gap) for gap in production.uncovered(channel, span.start, span.end)]
         worst = max(hours, key=lambda hour: hour.uncovered_us, default=None)
-        figures = {
+        figures: Figures = {
             "hours": len(hours),
             "hours_with_gaps": sum(hour.uncovered_markets > 0 for hour in hours),
             "markets": max((hour.markets for hour in hours), default=0),

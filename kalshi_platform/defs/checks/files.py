@@ -37,7 +37,9 @@ def _unique_keys(table: Table) -> dg.AssetChecksDefinition:
     )
     def unique_keys(context: dg.AssetCheckExecutionContext, lake: LakeFolder) -> dg.AssetCheckResult:
         """Groups every file of the run by its key."""
-        return _looked_over(context, table, lake.lake(), lambda folder, _, span: doubled_rows(folder, table, span.start))
+        return _looked_over(
+            context, table, lake.lake(), lambda folder, _, span: doubled_rows(folder, table, span.start)
+        )
 
     return unique_keys
 
@@ -99,7 +101,9 @@ def _looked_over(
         "rows_wrong": sum(flaw.rows for _, flaw in found),
         "markets_wrong": len({flaw.ticker for _, flaw in found}),
     }
-    return verdict(findings, f"{figures['rows']:,} rows of {len(there)} partitions are right", figures, severity=severity)
+    return verdict(
+        findings, f"{figures['rows']:,} rows of {len(there)} partitions are right", figures, severity=severity
+    )
 
 
 FILE_CHECKS = [

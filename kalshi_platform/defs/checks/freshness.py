@@ -27,8 +27,8 @@ def _merged(table: Table) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=production_key(table),
         name="freshness",
-        description="All live gatherers are merged up to a moment ago: later than KALSHI_LAG_WARN_SECONDS is a warning, "
-        "later than KALSHI_LAG_ERROR_SECONDS an error.",
+        description="All live gatherers are merged up to a moment ago: later than KALSHI_LAG_WARN_SECONDS is a "
+        "warning, later than KALSHI_LAG_ERROR_SECONDS an error.",
     )
     def freshness(production: ProductionDatabase) -> dg.AssetCheckResult:
         """Compares the watermark with the clock."""
@@ -60,7 +60,9 @@ def _exported(table: Table) -> dg.AssetChecksDefinition:
         if due is None or first is None or due < first + HOUR:
             return verdict([], "no hour is due", {})
         hours = (due - reached) / HOUR if reached else (due - first) // HOUR
-        findings = [f"files reach to {clock(reached) if reached else 'nowhere'}, due is {clock(due)}"] if hours > 0 else []
+        findings = (
+            [f"files reach to {clock(reached) if reached else 'nowhere'}, due is {clock(due)}"] if hours > 0 else []
+        )
         return verdict(findings, f"files reach to {clock(reached or due)}", {"hours_behind": max(0.0, float(hours))})
 
     return freshness

@@ -39,8 +39,8 @@ def orphan_trades(production: ProductionDatabase) -> dg.AssetCheckResult:
 @dg.asset_check(
     asset=production_key(MARKETS),
     name="settled_here_too",
-    description="Every market that the exchange settled in the last six hours, but for the last ten minutes, has the same "
-    "result in production.",
+    description="Every market that the exchange settled in the last six hours, but for the last ten minutes, has the "
+    "same result in production.",
 )
 def settled_here_too(production: ProductionDatabase, exchange: Exchange) -> dg.AssetCheckResult:
     """Asks the exchange what it settled, and production whether it knows."""

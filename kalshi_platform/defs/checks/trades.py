@@ -17,14 +17,14 @@ from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 @dg.asset_check(
     asset=raw_key(TRADES),
     name="trade_delta_coupling",
-    description="Every trade that is no block trade has a delta of the same millisecond, on the maker's side, with minus "
-    "its size. A trade made while nobody heard the book whole is counted as explained.",
+    description="Every trade that is no block trade has a delta of the same millisecond, on the maker's side, with "
+    "minus its size. A trade made while nobody heard the book whole is counted as explained.",
 )
 def trade_delta_coupling(
     context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
 ) -> dg.AssetCheckResult:
     """Asks production, which has both sides at hand."""
-    looked_at = spans(context, TRADES, lake.lake())
+    looked_at = list(spans(context, TRADES, lake.lake()))
     found = [one for span in looked_at for one in production.trades_without_delta(span.start, span.end)]
     wrong = [one for one in found if one.trades > one.explained]
     figures = {

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+Figures = Mapping[str, int | float | str]
+
 SHOWN = 10
 """Findings that a verdict names."""
 
@@ -17,7 +19,7 @@ SHOWN = 10
 def verdict(
     findings: Sequence[str],
     well: str,
-    figures: Mapping[str, int | float | str],
+    figures: Figures,
     *,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     more: int = 0,
