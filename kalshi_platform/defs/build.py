@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from kalshi_platform.defs.channels import EXCHANGE_SOURCES, GATHERER_TABLES
-from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
+from kalshi_platform.defs.checks.all import CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS
 from kalshi_platform.defs.metadata_sync import METADATA_ASSETS, METADATA_JOBS
 from kalshi_platform.defs.raw_state import STATE_ASSETS
@@ -29,7 +29,7 @@ def build_defs(resource_overrides: Mapping[str, object] | None = None) -> dg.Def
     return dg.Definitions(
         assets=[*EXCHANGE_SOURCES, *GATHERER_TABLES, *PRODUCTION_TABLES, *METADATA_ASSETS, *RAW_ASSETS, *STATE_ASSETS],
         jobs=METADATA_JOBS,
-        asset_checks=ROW_PARITY_CHECKS,
+        asset_checks=CHECKS,
         sensors=SENSORS,
         resources={**default_resources(), **(resource_overrides or {})},
         executor=dg.in_process_executor,

@@ -8,7 +8,7 @@
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from kalshi_platform.core.schema import Table
-from kalshi_platform.database import export
+from kalshi_platform.database import export, quality
 from kalshi_platform.database.listening import Listening, listening
 from kalshi_platform.exchange.rest.client import RestClient
 from kalshi_platform.exchange.signing import Signer, load_signer
@@ -80,6 +80,40 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
     def earliest(self, table: Table) -> datetime | None:
         """The time of a table's first row."""
         return export.earliest(self.address(), table)
+
+    def trades_without_delta(self, start: datetime, end: datetime) -> list[quality.Uncoupled]:
+        """Trades that no change of the book stands for."""
+        return quality.trades_without_delta(self.address(), start, end)
+
+    def conflicts(self, table: Table, start: datetime, end: datetime) -> list[quality.Conflict]:
+        """Rows of a window of which gatherers brought different versions."""
+        return quality.conflicts(self.address(), table, start, end)
+
+    def coverage(
+        self, channel: str, start: datetime, end: datetime
+    ) -> tuple[list[quality.CoveredHour], list[datetime]]:
+        """What is reckoned of a channel's hours, and which hours are not reckoned yet."""
+        return quality.coverage(self.address(), channel, start, end)
+
+    def uncovered(self, channel: str, start: datetime, end: datetime) -> list[quality.Uncovered]:
+        """The intervals of a window that nobody heard."""
+        return quality.uncovered(self.address(), channel, start, end)
+
+    def orphan_trades(self, start: datetime, end: datetime) -> list[quality.Orphan]:
+        """Markets that trades name and production does not know."""
+        return quality.orphan_trades(self.address(), start, end)
+
+    def unsettled(self, results: Mapping[str, str]) -> list[quality.Unsettled]:
+        """Which of the exchange's results production does not have."""
+        return quality.unsettled(self.address(), results)
+
+    def grids(self, tickers: Sequence[str]) -> pa.Table:
+        """The bands of prices of markets."""
+        return quality.grids(self.address(), tickers)
+
+    def read_checkpoints(self, start: datetime, end: datetime) -> AbstractContextManager[pa.RecordBatchReader]:
+        """The checkpoints that a window is replayed between."""
+        return quality.read_checkpoints(self.address(), start, end)
 
 
 class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
