@@ -22,7 +22,7 @@ from kalshi_platform.lake.decimals import to_decimals
 from kalshi_platform.lake.encoding import row_group_rows, writer_options
 from kalshi_platform.lake.footer import Footer
 from kalshi_platform.lake.layout import Lake
-from kalshi_platform.lake.publish import CountedFile, replacing
+from kalshi_platform.lake.publish import CountedFile
 from kalshi_platform.lake.sorting import sorted_tables
 
 RUN_BYTES = 32 * 2**20
@@ -69,7 +69,7 @@ def write_partition(
     end = min(until or end, end)
     path = lake.path(dataset, start)
     first, batches = _peeked(batches)
-    with TemporaryDirectory(prefix="kalshi-lake-") as spill, replacing(Path(path)) as file:
+    with TemporaryDirectory(prefix="kalshi-lake-") as spill, lake.replacing(path) as file:
         rows = sorted_tables(batches, _as_given(dataset.schema, first), dataset.sort, Path(spill), RUN_BYTES)
         tally = _write(file, dataset, _inside(rows, dataset.time, start, end), start, end)
     return PartitionFacts(path, tally.rows, file.bytes, file.sha256, tally.min_ts, tally.max_ts)
