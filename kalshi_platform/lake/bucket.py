@@ -29,7 +29,8 @@ _REASONS = {  # parts of what boto3 and Arrow say, letters only, and what to do
     "signaturedoesnotmatch": "the store refuses the secret key: check AWS_SECRET_ACCESS_KEY and this machine's clock",
     "invalidaccesskeyid": "the store does not know the key: check AWS_ACCESS_KEY_ID",
     "unabletolocatecredentials": "there is no key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role",
-    "accessdenied": "the key may not do this: it needs s3:ListBucket, s3:GetObject and s3:PutObject on {bucket}",
+    "accessdenied": "the key may not do this: it needs s3:ListBucket, s3:GetObject, s3:PutObject and "
+    "s3:DeleteObject on {bucket}",
     "checksumsmismatch": "the store's checksums are not those of what it sends; where it is no AWS, set "
     "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required",
     "networkconnection": _UNREACHABLE,
@@ -74,6 +75,15 @@ class Bucket:
             file.seek(0)
             self._upload(file, key)
 
+    def remove(self, key: str) -> None:
+        """Take an object away, if there is one; Arrow would leave an empty object in the place of its folder.
+
+        Raises:
+            StorageError: Where the store cannot be reached or refuses.
+        """
+        with self.plain_words(f"cannot remove s3://{self.name}/{key}"):
+            self._client().delete_object(Bucket=self.name, Key=key)
+
     def require(self) -> None:
         """Make sure that the bucket is there: listing one that is not looks like an empty one.
 
@@ -100,20 +110,20 @@ class Bucket:
 
     def _upload(self, file: IO[bytes], key: str) -> None:
         with self.plain_words(f"cannot write s3://{self.name}/{key}"):
-            self._client(path_style=self._endpoint is not None).upload_fileobj(file, self.name, key, Config=_PARTS)
+            self._client().upload_fileobj(file, self.name, key, Config=_PARTS)
 
-    def _client(self, *, path_style: bool) -> Any:
+    def _client(self) -> Any:
         config = Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
-            s3={"addressing_style": "path" if path_style else "auto"},
+            s3={"addressing_style": "path" if self._endpoint else "auto"},
         )
         return self._session.client("s3", config=config)
 
     def _custom_endpoint(self) -> str | None:
         """Where the environment or a file says the store is; None for AWS itself."""
-        endpoint = str(self._client(path_style=True).meta.endpoint_url)
+        endpoint = str(self._session.client("s3").meta.endpoint_url)
         return None if re.search(r"\.amazonaws\.com(\.cn)?/?$", endpoint) else endpoint
 
     def _reason(self, text: str) -> str:

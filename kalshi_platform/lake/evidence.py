@@ -81,7 +81,7 @@ def read_again(lake: Lake, dataset: Dataset, start: datetime) -> FileFacts:
             raise IntegrityError(f"{path} is missing")
         with lake.open(path) as file:
             found = tally(dataset, pq.ParquetFile(file).iter_batches(), footer.window_start)
-        return FileFacts(path, _sha256(lake, path), footer.window_start, footer.window_end, found)
+        return FileFacts(path, sha256_of(lake, path), footer.window_start, footer.window_end, found)
     except (OSError, pa.ArrowException, StorageError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
 
@@ -90,7 +90,7 @@ def fault_of(path: str, rows: int, sha256: str) -> str:
     """What is wrong with a file that is known to hold so many rows in exactly these bytes; empty where nothing is."""
     try:
         lake = Lake(path)  # no matter whose lake it is, a path tells how it is opened
-        if _sha256(lake, path) != sha256:
+        if sha256_of(lake, path) != sha256:
             return f"{path} is not the file that was proven"
         with lake.open(path) as file:
             found = pq.read_metadata(file).num_rows
@@ -101,7 +101,8 @@ def fault_of(path: str, rows: int, sha256: str) -> str:
     return "" if found == rows else f"{path} holds {found} rows, not the {rows} that were proven"
 
 
-def _sha256(lake: Lake, path: str) -> str:
+def sha256_of(lake: Lake, path: str) -> str:
+    """Hash of a file's bytes as they are now, in hexadecimal."""
     digest = hashlib.sha256()
     with lake.open(path) as file:
         while chunk := file.read(_CHUNK):

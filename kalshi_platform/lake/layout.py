@@ -100,13 +100,25 @@ class Lake:
             StorageError: Where its bucket cannot be used.
         """
         if self.bucket:
-            return self.bucket.replacing(self.key(path).removeprefix(f"{self.bucket.name}/"))
+            return self.bucket.replacing(self._object(path))
         return replacing(Path(path))
 
-    def has(self, path: str) -> bool:
-        """Whether there is such a file."""
+    def size(self, path: str) -> int | None:
+        """The size of a file in bytes; None where there is none."""
         with self._plain_words(f"cannot read {path}"):
-            return bool(self.filesystem.get_file_info(self.key(path)).type is fs.FileType.File)
+            found = self.filesystem.get_file_info(self.key(path))
+        return int(found.size) if found.type is fs.FileType.File else None
+
+    def remove(self, path: str) -> None:
+        """Take a file away, if there is one."""
+        if self.bucket:
+            self.bucket.remove(self._object(path))
+        else:
+            Path(path).unlink(missing_ok=True)
+
+    def _object(self, path: str) -> str:
+        """What the bucket calls a path of this lake."""
+        return path.removeprefix("s3://").partition("/")[2]
 
     def _plain_words(self, what: str) -> AbstractContextManager[None]:
         return self.bucket.plain_words(what) if self.bucket else nullcontext()
