@@ -18,6 +18,7 @@ from kalshi_platform.database.writer import WriterRow
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.gatherer.connection import Connection, Surroundings
 from kalshi_platform.gatherer.reports import WriterReports
+from kalshi_platform.service.lifecycle import collect_rarely
 from kalshi_platform.service.metrics import GathererMetrics
 
 
@@ -76,4 +77,5 @@ async def run(address: str, database: str, count: int, markets: int) -> None:
 
 
 if __name__ == "__main__":
+    collect_rarely()  # as the daemon does
     asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

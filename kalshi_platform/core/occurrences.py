@@ -12,11 +12,12 @@ class Occurrences:
     remembered, for a late frame must not take a number that is taken.
     """
 
-    __slots__ = ("_counts", "_older", "ms", "position")
+    __slots__ = ("_counts", "_older", "_only", "ms", "position")
 
     def __init__(self) -> None:
         self.ms = 0
         self.position = -1
+        self._only: tuple[object, ...] | None = None  # while a millisecond has shown one thing once, as most do
         self._counts: dict[tuple[object, ...], int] = {}
         self._older: dict[int, tuple[int, dict[tuple[object, ...], int]]] | None = None
 
@@ -31,16 +32,29 @@ class Occurrences:
         if ms != self.ms:
             self._turn_to(ms, remember_from)
         self.position += 1
+        if not self.position:
+            self._only = content
+            return 0
+        self._spread_out()
         seen = self._counts.get(content, -1) + 1
         self._counts[content] = seen
         return seen
+
+    def _spread_out(self) -> None:
+        """Move what was the only one to the counts."""
+        if self._only is not None:
+            self._counts[self._only] = 0
+            self._only = None
 
     def _turn_to(self, ms: int, remember_from: int | None) -> None:
         if remember_from is None and self._older is None and ms > self.ms:
             self.ms = ms
             self.position = -1
-            self._counts.clear()
+            self._only = None
+            if self._counts:
+                self._counts.clear()
             return
+        self._spread_out()
         older = self._older or {}
         older[self.ms] = (self.position, self._counts)
         self.position, self._counts = older.pop(ms, (-1, {}))

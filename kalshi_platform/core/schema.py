@@ -5,11 +5,14 @@ the migrations against it. Here belong tables, columns, keys and their meaning. 
 knows a database product.
 """
 
+from kalshi_platform.core.backfill_tables import BACKFILL_CHUNKS, BACKFILL_JOBS
 from kalshi_platform.core.columns import Column, ColumnType, Default, Home, Table, Unit
 from kalshi_platform.core.merge_tables import COVERAGE_HOURS, MERGE_CONFLICTS, UNCOVERED_INTERVALS
 from kalshi_platform.core.reference_tables import EVENTS, LAKE_PROOFS, MARKET_STATUSES, MARKETS, SERIES, TABLE_POLICIES
 
 __all__ = [
+    "BACKFILL_CHUNKS",
+    "BACKFILL_JOBS",
     "BOOK_DIFFERENCES",
     "CAPTURE_GAPS",
     "CAPTURE_SESSIONS",
@@ -325,6 +328,8 @@ TABLES: tuple[Table, ...] = (
     MERGE_CONFLICTS,
     COVERAGE_HOURS,
     UNCOVERED_INTERVALS,
+    BACKFILL_JOBS,
+    BACKFILL_CHUNKS,
 )
 """Every table of the platform."""
 

@@ -21,7 +21,6 @@ from kalshi_platform.database.batching import WriterRow
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.errors import RowRefusedError, UnencodableValueError
 from kalshi_platform.database.partitions import PartitionKeeper
-from kalshi_platform.database.passing import PASSING_FAILURES
 
 _RECORD_BATCH = (
     "INSERT INTO ingest_batches (table_name, row_count, min_ts, max_ts, heard_until) VALUES ($1, $2, $3, $4, $5)"
@@ -41,9 +40,6 @@ _REFUSALS: tuple[type[Exception], ...] = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,  # a value too long for an index
 )
-
-NOT_THE_ROWS_FAULT: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
-"""Whatever else the database says, the rows are kept: read-only after a failover, a lost right, a full disk all end."""
 
 
 class RefusalListener(Protocol):
@@ -77,7 +73,7 @@ class BatchCommitter:
             is_patient: Whether to wait for a database that hangs.
 
         Raises:
-            NOT_THE_ROWS_FAULT: Where the database does not take anything now; disconnect, and try again later.
+            DATABASE_FAILURES: Where the database does not take anything now; disconnect, and try again later.
         """
         watchdog = None if is_patient else asyncio.get_running_loop().call_later(_PATIENCE, self.disconnect)
         try:
@@ -116,28 +112,30 @@ class BatchCommitter:
         if not batch and heard is None:
             return 0
         connection = await self._connected()
-        times = [] if self._time_index is None else [_as_int(row[self._time_index]) for row in batch]
-        if times:
-            await self._partitions.ensure(connection, self._table, _days(min(times), max(times), times))
-        if batch and self._table.time_column is not None and time.monotonic() >= self._staged_until:
+        span = None
+        if batch and self._time_index is not None:
+            times = [_as_int(row[self._time_index]) for row in batch]
+            span = min(times), max(times)
+            await self._partitions.ensure(connection, self._table, _days(*span, times))
+        if span is not None and time.monotonic() >= self._staged_until:
             try:
-                return await self._transact(connection, self._stage.copy_new, batch, times, heard)
+                return await self._transact(connection, self._stage.copy_new, batch, span, heard)
             except asyncpg.UniqueViolationError:  # known rows come in crowds: a spool drained again, two connections
                 self._staged_until = time.monotonic() + _STAGED_SECONDS
-        return await self._transact(connection, self._stage.insert_new, batch, times, heard)
+        return await self._transact(connection, self._stage.insert_new, batch, span, heard)
 
     async def _transact(
         self,
         connection: asyncpg.Connection,
         insert: Callable[[asyncpg.Connection, Sequence[WriterRow]], Awaitable[int]],
         batch: Sequence[WriterRow],
-        times: Sequence[int],
+        span: tuple[int, int] | None,
         heard: int | None,
     ) -> int:
         async with connection.transaction():
             new = await insert(connection, batch) if batch else 0
             if self._time_index is not None and (new or heard is not None):
-                first, last = (min(times), max(times)) if new else (None, None)
+                first, last = span if new and span else (None, None)
                 await connection.execute(
                     _RECORD_BATCH, self._table.name, new, _moment(first), _moment(last), _moment(heard)
                 )

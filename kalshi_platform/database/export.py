@@ -39,6 +39,11 @@ FROM waited_for GROUP BY table_name
 """  # noqa: S608 - a name of the schema
 
 
+_AS_TEXT = (ColumnType.UUID, ColumnType.DECIMAL, ColumnType.JSON)
+
+_FAMILIES = """
+SELECT ticker, event_ticker, series_ticker FROM markets LEFT JOIN events USING (event_ticker) ORDER BY ticker
+"""
 _DROPPED = f"""
 SELECT count(*) FROM {LAKE_PROOFS.name}
 WHERE table_name = $1 AND window_start < $3::timestamptz AND window_end > $2::timestamptz AND dropped_at IS NOT NULL
@@ -56,7 +61,7 @@ def read_window(url: str, table: Table, start: datetime, end: datetime) -> Itera
     Prices and sizes are integers, times are UTC in microseconds, ids are text. Reading holds one transaction.
     """
     columns = ", ".join(_selected(column) for column in table.columns_of(Home.PRODUCTION))
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(_BIND_WINDOW, (start.isoformat(), end.isoformat()))
         cursor.fetchall()
         cursor.execute(f"SELECT {columns} FROM {table.name} WHERE {_window(table)}")  # noqa: S608 - names of the schema
@@ -64,13 +69,46 @@ def read_window(url: str, table: Table, start: datetime, end: datetime) -> Itera
             yield reader
 
 
+@contextmanager
+def read_table(url: str, table: Table) -> Iterator[pa.RecordBatchReader]:
+    """All rows of a table that is no stream, as they are now, in no order; decimals and objects are text."""
+    columns = ", ".join(_selected(column) for column in table.columns_of(Home.PRODUCTION))
+    with reading(url) as cursor:
+        cursor.execute(f"SELECT {columns} FROM {table.name}")  # noqa: S608 - names of the schema
+        with cursor.fetch_record_batch() as reader:
+            yield reader
+
+
+def last_seen(url: str, table: Table) -> datetime | None:
+    """When the exchange was last asked about any row of a table that it describes; None where it has none."""
+    with reading(url) as cursor:
+        cursor.execute(f"SELECT (extract(epoch FROM max(seen_at)) * 1000000)::bigint FROM {table.name}")  # noqa: S608 - names of the schema
+        ((moment,),) = cursor.fetchall()
+    return _moment(moment)
+
+
+def families(url: str) -> pa.Table:
+    """Every market with its event and series, as far as they are known: `ticker`, `event_ticker`, `series_ticker`."""
+    with reading(url) as cursor:
+        cursor.execute(_FAMILIES)
+        return cursor.fetch_arrow_table()
+
+
 def count_window(url: str, table: Table, start: datetime, end: datetime) -> int:
     """How many rows of `table` have start <= time < end."""
     query = f"SELECT count(*) FROM {table.name} WHERE {_window(table)}"  # noqa: S608 - names of the schema
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(_BIND_WINDOW, (start.isoformat(), end.isoformat()))
         cursor.fetchall()
         cursor.execute(query)
+        ((count,),) = cursor.fetchall()
+    return int(count)
+
+
+def count_rows(url: str, table: Table) -> int:
+    """How many rows `table` has; for tables that are not streams."""
+    with reading(url) as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table.name}")  # noqa: S608 - a name of the schema
         ((count,),) = cursor.fetchall()
     return int(count)
 
@@ -81,7 +119,7 @@ def refuse_dropped(url: str, table: Table, start: datetime, end: datetime) -> No
     Raises:
         IntegrityError: Where it has dropped them, so that the lake's file is the only copy and must stay as it is.
     """
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(_DROPPED, (table.name, start.isoformat(), end.isoformat()))
         ((proofs,),) = cursor.fetchall()
     if proofs:
@@ -94,7 +132,7 @@ def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[
     None where that cannot be said: no gatherer is known, or one of them has not come that far yet. A gatherer from
     which nothing was merged for `silence` seconds is not waited for, unless all are silent: it may be gone for good.
     """
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(_WATERMARKS.format(silence=float(silence)))
         marks: dict[str, int | None] = dict(cursor.fetchall())
     return {table.name: _moment(marks.get(table.name)) for table in tables}
@@ -103,14 +141,19 @@ def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[
 def earliest(url: str, table: Table) -> datetime | None:
     """The time of a table's first row; None where it has none."""
     time = f"(extract(epoch FROM min({table.time_column})) * 1000000)::bigint"
-    with _cursor(url) as cursor:
+    with reading(url) as cursor:
         cursor.execute(f"SELECT {time} FROM {table.name}")  # noqa: S608 - names of the schema
         ((first,),) = cursor.fetchall()
     return _moment(first)
 
 
 @contextmanager
-def _cursor(url: str) -> Iterator[dbapi.Cursor]:
+def reading(url: str) -> Iterator[dbapi.Cursor]:
+    """A cursor for questions that belong together, in one transaction.
+
+    Raises:
+        ExportError: Where the database cannot be reached or refuses; the text does not hold the password.
+    """
     address = sqlalchemy_url(url).set(drivername="postgresql")
     try:
         with dbapi.connect(address.render_as_string(hide_password=False)) as connection, connection.cursor() as cursor:
@@ -122,7 +165,7 @@ def _cursor(url: str) -> Iterator[dbapi.Cursor]:
 
 
 def _selected(column: Column) -> str:
-    return f"{column.name}::text AS {column.name}" if column.type is ColumnType.UUID else column.name
+    return f"{column.name}::text AS {column.name}" if column.type in _AS_TEXT else column.name
 
 
 def _window(table: Table) -> str:

@@ -6,7 +6,7 @@ changes in any order. Here belongs what Dagster and the registry call. Kept out:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import asyncpg
 import msgspec
@@ -27,6 +27,7 @@ _SQL_TYPES = {
     ColumnType.JSON: "jsonb",
 }
 _AT_ONCE = 5_000
+_encoder = msgspec.json.Encoder(decimal_format="number")  # an object's numbers stay numbers, exactly
 _BEGINNING = "'-infinity'"
 
 _HISTORY = """
@@ -48,7 +49,21 @@ ON CONFLICT DO NOTHING
 """
 
 
-async def upsert(connection: asyncpg.Connection, facts: Sequence[Facts]) -> int:
+class Stored(NamedTuple):
+    """What an upsert did.
+
+    Attributes:
+        changed: Rows that were newer than what was known, new ones included.
+        new: Rows that were not known at all.
+        statuses: Changes of status that the history did not have.
+    """
+
+    changed: int = 0
+    new: int = 0
+    statuses: int = 0
+
+
+async def upsert(connection: asyncpg.Connection, facts: Sequence[Facts]) -> Stored:
     """Store what is newer than what is known; markets' statuses go into the history too, newer or not.
 
     Args:
@@ -56,29 +71,34 @@ async def upsert(connection: asyncpg.Connection, facts: Sequence[Facts]) -> int:
         facts: All of one class, in any order, the same thing several times where it was seen so.
 
     Returns:
-        How many series, events or markets changed.
+        How many series, events or markets changed, and how.
     """
-    changed = 0
+    total = Stored()
     for some in _batches(facts):
         async with connection.transaction():
-            changed += await _upsert(connection, some)
-            await record_statuses(connection, [_status_of(one) for one in some if isinstance(one, MarketFacts)])
+            changed, new = await _upsert(connection, some)
+            seen = [_status_of(one) for one in some if isinstance(one, MarketFacts)]
+            statuses = await record_statuses(connection, seen)
+        total = Stored(total.changed + changed, total.new + new, total.statuses + statuses)
+    return total
+
+
+async def record_statuses(connection: asyncpg.Connection, seen: Sequence[StatusSeen]) -> int:
+    """Note in which status markets were seen, for instance by lifecycle messages, in any order.
+
+    Only changes are kept: a status that a market already had at that moment adds nothing. Returns how many changed.
+    """
+    changed = 0
+    for some in _batches(seen):
+        status = await connection.execute(_HISTORY, _json(some))
+        changed += int(status.rpartition(" ")[2])
     return changed
 
 
-async def record_statuses(connection: asyncpg.Connection, seen: Sequence[StatusSeen]) -> None:
-    """Note in which status markets were seen, for instance by lifecycle messages, in any order.
-
-    Only changes are kept: a status that a market already had at that moment adds nothing.
-    """
-    for some in _batches(seen):
-        await connection.execute(_HISTORY, _json(some))
-
-
-async def _upsert(connection: asyncpg.Connection, facts: Sequence[Facts]) -> int:
+async def _upsert(connection: asyncpg.Connection, facts: Sequence[Facts]) -> tuple[int, int]:
     (kind,) = {type(one) for one in facts}
-    status = await connection.execute(_upsert_sql(_TABLE_OF[kind]), _json(facts))
-    return int(status.rpartition(" ")[2])
+    row = await connection.fetchrow(_upsert_sql(_TABLE_OF[kind]), _json(facts))
+    return (row["changed"], row["new"]) if row else (0, 0)
 
 
 def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -93,11 +113,13 @@ def _upsert_sql(table: Table) -> str:
     changes = ", ".join(f"{name} = excluded.{name}" for name in names if name != key)
     stamp = f"coalesce({{}}.updated_ts, {_BEGINNING}), {{}}.seen_at"
     return (
-        f"INSERT INTO {table.name} AS old ({columns}) "  # noqa: S608 - names of the schema
+        f"WITH stored AS (INSERT INTO {table.name} AS old ({columns}) "  # noqa: S608 - names of the schema
         f"SELECT DISTINCT ON ({key}) {columns} FROM jsonb_to_recordset($1::text::jsonb) AS r({kinds}) "
         f"ORDER BY {key}, coalesce(updated_ts, {_BEGINNING}) DESC, seen_at DESC "
         f"ON CONFLICT ({key}) DO UPDATE SET {changes} "
-        f"WHERE ({stamp.format('excluded', 'excluded')}) > ({stamp.format('old', 'old')})"
+        f"WHERE ({stamp.format('excluded', 'excluded')}) > ({stamp.format('old', 'old')}) "
+        "RETURNING old.xmax = 0 AS is_new) "  # a row that was there before carries the transaction that locked it
+        "SELECT count(*) AS changed, count(*) FILTER (WHERE is_new) AS new FROM stored"
     )
 
 
@@ -106,4 +128,4 @@ def _status_of(market: MarketFacts) -> StatusSeen:
 
 
 def _json(rows: Sequence[object]) -> str:
-    return msgspec.json.encode(rows).decode()
+    return _encoder.encode(rows).decode()

@@ -18,3 +18,6 @@ PASSING_FAILURES: tuple[type[Exception], ...] = (
     asyncpg.LockNotAvailableError,
 )
 """Errors after which a connection is dropped and the work tried again."""
+
+DATABASE_FAILURES: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
+"""Whatever a database can say: daemons outlive all of it, since read-only after a failover or a lost right end too."""

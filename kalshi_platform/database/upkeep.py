@@ -8,25 +8,28 @@ tries again. Kept out: what needs the tables' owner (`closing`, `retention`).
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import date
+from datetime import UTC, date, datetime
 
 import asyncpg
 import structlog
 
 from kalshi_platform.core.schema import STREAM_TABLES, Home
 from kalshi_platform.database.partitions import ensure_ahead
-from kalshi_platform.database.passing import PASSING_FAILURES
+from kalshi_platform.database.passing import DATABASE_FAILURES
 
 _INDEX = "SELECT kalshi_index_recent($1)"
 _ROUND_SECONDS = 10.0
 _AFTER_FAILURE_SECONDS = 60.0
-_FAILURES: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
 
 _log = structlog.get_logger()
 
 
+def _utc_day() -> date:
+    return datetime.now(UTC).date()
+
+
 async def keep_up(
-    url: str, home: Home, stop: asyncio.Event, today: Callable[[], date], seconds: float = _ROUND_SECONDS
+    url: str, home: Home, stop: asyncio.Event, today: Callable[[], date] = _utc_day, seconds: float = _ROUND_SECONDS
 ) -> None:
     """Make partitions ahead when a day begins, and in production index recent rows every few seconds, until `stop`.
 
@@ -40,7 +43,7 @@ async def keep_up(
     while not stop.is_set():
         try:
             await _rounds(url, home, stop, today, seconds)
-        except _FAILURES as error:
+        except DATABASE_FAILURES as error:
             _log.warning("upkeep failed, trying again", database=home.value, error=str(error))
             await _pause(stop, _AFTER_FAILURE_SECONDS)
 

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from kalshi_platform.core.schema import Table
 from kalshi_platform.database.batching import DEFAULT_POLICY, POLICIES, FlushPolicy, RowQueue, WriterRow
-from kalshi_platform.database.commits import NOT_THE_ROWS_FAULT, BatchCommitter
+from kalshi_platform.database.commits import BatchCommitter
 from kalshi_platform.database.errors import SpoolError
+from kalshi_platform.database.passing import DATABASE_FAILURES
 from kalshi_platform.database.spool import Spool
 from kalshi_platform.database.spool_rows import UNPACKABLE, RowPacker
 
@@ -132,7 +133,7 @@ class TableWriter:
     async def _write(self, batch: Sequence[WriterRow], heard: int | None, *, is_patient: bool) -> bool:
         try:
             new = await self._commits.commit(batch, heard, is_patient=is_patient)
-        except NOT_THE_ROWS_FAULT as error:
+        except DATABASE_FAILURES as error:  # whatever it says, the rows are kept: a lost right or a full disk ends too
             self._listener.failed(self.table, error)
             self._commits.disconnect()
             return False

@@ -6,8 +6,7 @@ Kept out: everything that can be tested without a process.
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -16,7 +15,7 @@ import structlog
 
 from kalshi_platform.core.schema import CAPTURE_TABLES, STREAM_TABLES, Home, Table
 from kalshi_platform.database.migrations import check_revision
-from kalshi_platform.database.passing import PASSING_FAILURES
+from kalshi_platform.database.passing import DATABASE_FAILURES
 from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.deduplicator.coverage import CHANNEL_TABLES, cover_hour, next_hour, uncovered_markets
 from kalshi_platform.deduplicator.merge import expect_gatherers
@@ -24,6 +23,7 @@ from kalshi_platform.deduplicator.standby import Lead
 from kalshi_platform.deduplicator.status import Status
 from kalshi_platform.deduplicator.sync import Pace, SyncLoop
 from kalshi_platform.service.http import serve_status
+from kalshi_platform.service.lifecycle import pause
 from kalshi_platform.service.metrics import DeduplicatorMetrics
 from kalshi_platform.service.retry import backoff
 from kalshi_platform.service.settings import Settings
@@ -33,8 +33,6 @@ _PUBLISH_SECONDS = 1.0
 _COVERAGE_SECONDS = 10.0
 _MOST_HOURS = 48
 """Hours of one channel in one round of coverage; the next round goes on."""
-
-_FAILURES: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
 
 _log = structlog.get_logger()
 
@@ -90,12 +88,12 @@ class Deduplicator:
                 loop.state.last_heard = time.time()  # whoever stood by has heard of nobody, and waits anew
                 tasks.create_task(loop.run(stop))
             tasks.create_task(self._cover(stop))
-            tasks.create_task(keep_up(self._production_url, Home.PRODUCTION, stop, _today))
+            tasks.create_task(keep_up(self._production_url, Home.PRODUCTION, stop))
 
     async def _publish(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self.status.publish(self._lead.role, time.time())
-            await _wait(stop, _PUBLISH_SECONDS)
+            await pause(stop, _PUBLISH_SECONDS)
 
     async def _cover(self, stop: asyncio.Event) -> None:
         """Announce the gatherers that are waited for, then compute coverage behind the watermark, until `stop`."""
@@ -110,9 +108,9 @@ class Deduplicator:
                     await self._cover_rounds(production, stop)
                 finally:
                     production.terminate()
-            except _FAILURES as error:
+            except DATABASE_FAILURES as error:
                 _log.warning("coverage failed, trying again", error=f"{type(error).__name__}: {error}")
-                await _wait(stop, _COVERAGE_SECONDS)
+                await pause(stop, _COVERAGE_SECONDS)
 
     async def _cover_rounds(self, production: asyncpg.Connection, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -121,7 +119,7 @@ class Deduplicator:
                 if mark is not None:
                     await _cover_channel(production, channel, mark)
                 self.metrics.uncovered.labels(channel).set(await uncovered_markets(production, channel))
-            await _wait(stop, _COVERAGE_SECONDS)
+            await pause(stop, _COVERAGE_SECONDS)
 
 
 def pace_of(table: Table, settings: Settings) -> Pace:
@@ -136,15 +134,6 @@ async def _cover_channel(production: asyncpg.Connection, channel: str, mark: dat
         if hour is None:
             return
         await cover_hour(production, channel, hour)
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
 
 
 def _retry_waits() -> Iterator[float]:

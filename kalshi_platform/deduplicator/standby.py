@@ -6,21 +6,19 @@ Two leaders at once would be slow, not wrong: each merge compares the cursor tha
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from enum import StrEnum
 
 import asyncpg
 import structlog
 
-from kalshi_platform.database.passing import PASSING_FAILURES
+from kalshi_platform.database.passing import DATABASE_FAILURES
+from kalshi_platform.service.lifecycle import pause
 
 _TRY = "SELECT pg_try_advisory_lock(hashtext('kalshi_platform'), hashtext('deduplicate'))"
 _PING = "SELECT 1"
 _ROUND_SECONDS = 0.5
 NOTICES_DEAD_CLIENTS = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """Session settings with which the server gives up a client whose machine is gone after 25 s, and its locks with it."""
-
-_FAILURES: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
 
 _log = structlog.get_logger()
 
@@ -53,9 +51,9 @@ class Lead:
         while not stop.is_set():
             try:
                 await self._try(stop, work)
-            except _FAILURES as error:
+            except DATABASE_FAILURES as error:
                 self._became(Role.CUT_OFF, error=f"{type(error).__name__}: {error}")
-                await _wait(stop, _ROUND_SECONDS)
+                await pause(stop, _ROUND_SECONDS)
 
     async def _try(self, stop: asyncio.Event, work: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
         connection = await asyncpg.connect(
@@ -67,7 +65,7 @@ class Lead:
         try:
             while not stop.is_set() and not await connection.fetchval(_TRY):
                 self._became(Role.STANDBY)
-                await _wait(stop, _ROUND_SECONDS)
+                await pause(stop, _ROUND_SECONDS)
             if not stop.is_set():
                 self._became(Role.ACTIVE)
                 await self._work(connection, stop, work)
@@ -91,17 +89,12 @@ class Lead:
         while not stop.is_set():
             try:
                 await connection.fetchval(_PING)
-            except _FAILURES as error:
+            except DATABASE_FAILURES as error:
                 self._became(Role.CUT_OFF, error=f"{type(error).__name__}: {error}")
                 return
-            await _wait(stop, _ROUND_SECONDS)
+            await pause(stop, _ROUND_SECONDS)
 
     def _became(self, role: Role, **facts: str) -> None:
         if role is not self.role:
             self.role = role
             _log.info("deduplicator's role", role=role.value, **facts)
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

@@ -7,7 +7,7 @@ a merge is made exact.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -17,15 +17,16 @@ from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.schema import Home, Table
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.catalog import source_identity
-from kalshi_platform.database.passing import PASSING_FAILURES
+from kalshi_platform.database.passing import DATABASE_FAILURES
 from kalshi_platform.deduplicator.merge import Cursor, Merged, Merger
 from kalshi_platform.deduplicator.source import copy_out, next_window
 from kalshi_platform.deduplicator.standby import NOTICES_DEAD_CLIENTS
 from kalshi_platform.deduplicator.state import SyncState
 from kalshi_platform.deduplicator.window import Window
+from kalshi_platform.service.lifecycle import pause
 from kalshi_platform.service.metrics import DeduplicatorMetrics
 
-_TRIED_AGAIN: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError, IntegrityError)
+_TRIED_AGAIN: tuple[type[Exception], ...] = (*DATABASE_FAILURES, IntegrityError)
 """What ends a connection and not the loop: one gatherer's trouble, however odd, is not the others'."""
 
 _log = structlog.get_logger()
@@ -93,10 +94,10 @@ class SyncLoop:
                         is_full = await self.step(source, merger, identity)
                         waits = self._retry_waits()
                         if not is_full:
-                            await _wait(stop, self._pace.pause)
+                            await pause(stop, self._pace.pause)
             except _TRIED_AGAIN as error:
                 self._failed(error)
-                await _wait(stop, next(waits))
+                await pause(stop, next(waits))
             finally:
                 self._connected(yes=False)
 
@@ -179,8 +180,3 @@ async def _connect(url: str, name: str, server_settings: dict[str, str]) -> asyn
     return await asyncpg.connect(
         url, server_settings={"application_name": name, **server_settings}, command_timeout=60, timeout=10
     )
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

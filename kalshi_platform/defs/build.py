@@ -10,8 +10,11 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from kalshi_platform.defs.channels import EXCHANGE_SOURCES, GATHERER_TABLES
 from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS
+from kalshi_platform.defs.metadata_sync import METADATA_ASSETS, METADATA_JOBS
+from kalshi_platform.defs.raw_state import STATE_ASSETS
 from kalshi_platform.defs.resources import default_resources
 from kalshi_platform.defs.sensors import SENSORS
 from kalshi_platform.defs.tables import PRODUCTION_TABLES
@@ -24,7 +27,8 @@ def build_defs(resource_overrides: Mapping[str, object] | None = None) -> dg.Def
     six hours, ecosystem.md part 1 section 3).
     """
     return dg.Definitions(
-        assets=[*PRODUCTION_TABLES, *RAW_ASSETS],
+        assets=[*EXCHANGE_SOURCES, *GATHERER_TABLES, *PRODUCTION_TABLES, *METADATA_ASSETS, *RAW_ASSETS, *STATE_ASSETS],
+        jobs=METADATA_JOBS,
         asset_checks=ROW_PARITY_CHECKS,
         sensors=SENSORS,
         resources={**default_resources(), **(resource_overrides or {})},

@@ -13,12 +13,15 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from kalshi_platform.core.errors import ConfigurationError, IntegrityError
-from kalshi_platform.core.schema import STREAM_TABLES, Table
-from kalshi_platform.defs.metadata import COLUMN_SCHEMA, lake_columns, partition_metadata
+from kalshi_platform.core.schema import STREAM_TABLES, TICKERS, Table
+from kalshi_platform.defs.channels import CHANNEL_OF
+from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, partition_metadata
 from kalshi_platform.defs.partitions import partitions_of, window_of
+from kalshi_platform.defs.pictures import coverage, per_minute, spread
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.defs.tables import OWNER, production_key
+from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.figures import rows_per_minute, spreads
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.schema import SCHEMA_VERSION
@@ -28,8 +31,12 @@ PRODUCTION_READS = "production_reads"
 """The pool of runs that read production; its limit stands in dagster.yaml."""
 
 _EACH = {Period.HOUR: "an hour", Period.DAY: "a day"}
+_PICTURED = 3
+"""A run of more partitions is a backfill, which has other things to do than to draw."""
+
 _REPORTED_HOURS = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
-_RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""What a file of the lake is written with: three more times, while a database or a disk recovers."""
 
 
 def raw_key(table: Table) -> dg.AssetKey:
@@ -43,7 +50,7 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
         deps=[production_key(table)],
         description=f"{table.comment} One Parquet file {_EACH[RAW[table.name].period]}, sorted by ticker and time, in "
         "dollars and contracts.",
-        metadata={COLUMN_SCHEMA: lake_columns(table)},
+        metadata={COLUMN_SCHEMA: lake_columns(RAW[table.name])},
         group_name="raw",
         owners=[OWNER],
         kinds={"parquet"},
@@ -52,13 +59,16 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=24),
         automation_condition=_REPORTED_HOURS,
         pool=PRODUCTION_READS,
-        retry_policy=_RETRIES,
+        retry_policy=RETRIES,
     )
     def raw(context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder) -> None:
         """Writes every partition of the run, and says of each what was written."""
         for partition_key in context.partition_keys:
             facts = _exported(table, partition_key, production, lake)
-            context.add_asset_metadata(partition_metadata(table, facts), partition_key=partition_key)
+            context.add_asset_metadata(partition_metadata(RAW[table.name], facts), partition_key=partition_key)
+            if len(context.partition_keys) <= _PICTURED:
+                pictures = _pictures(table, partition_key, production, lake)
+                context.add_asset_metadata(pictures, partition_key=partition_key)
             context.log.info(f"{partition_key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
 
     return raw
@@ -84,6 +94,24 @@ def _known_until(table: Table, start: datetime, end: datetime, production: Produ
     footer = read_footer(lake, RAW[table.name], start)
     written = footer.window_end if footer else start
     return min(end, max(written, Period.HOUR.floor(mark)))
+
+
+def _pictures(
+    table: Table, partition_key: str, production: ProductionDatabase, folder: LakeFolder
+) -> dict[str, dg.MarkdownMetadataValue]:
+    """What an operator would rather look at than read."""
+    start, end = window_of(table, partition_key)
+    lake, dataset, window = folder.lake(), RAW[table.name], (start, end)
+    minutes = rows_per_minute(lake, dataset, start, end)
+    drawn = {"per_minute": per_minute(f"{dataset}, {partition_key} UTC", window, minutes.moments, minutes.counts)}
+    if channel := CHANNEL_OF.get(table.name):
+        listening = production.listening(channel, start, end)
+        title = f"who listened to {channel}, {partition_key} UTC"
+        drawn["coverage"] = coverage(title, window, listening.heard, listening.lost)
+    if table is TICKERS:
+        quotes = spreads(lake, dataset, [start])
+        drawn["spread"] = spread(f"spread, {partition_key} UTC", window, quotes.moments, quotes.median, quotes.widest)
+    return drawn
 
 
 with warnings.catch_warnings():

@@ -6,37 +6,39 @@
 - Dagster's word: metadata, https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
-from collections.abc import Mapping
-
 import dagster as dg
 
 from kalshi_platform.core.schema import Home, Table
-from kalshi_platform.lake.schema import SCHEMA_VERSION, lake_schema
+from kalshi_platform.lake.datasets import Dataset
+from kalshi_platform.lake.schema import SCHEMA_VERSION
 from kalshi_platform.lake.writer import PartitionFacts
+
+OWNER = "team:market-data"
+"""Who answers for every asset of this location."""
 
 COLUMN_SCHEMA = "dagster/column_schema"
 ROW_COUNT = "dagster/row_count"
 
 
-def production_columns(table: Table) -> dg.TableSchema:
-    """The columns of a table as production has them."""
+def table_columns(table: Table, home: Home) -> dg.TableSchema:
+    """The columns of a table as one kind of database has them."""
     return dg.TableSchema(
-        [_column(c.name, c.type.value, c.comment, nullable=c.nullable) for c in table.columns_of(Home.PRODUCTION)]
+        [_column(c.name, c.type.value, c.comment, nullable=c.nullable) for c in table.columns_of(home)]
     )
 
 
-def lake_columns(table: Table) -> dg.TableSchema:
-    """The columns of a table as the lake has them."""
+def lake_columns(dataset: Dataset) -> dg.TableSchema:
+    """The columns of a dataset of the lake."""
     return dg.TableSchema(
-        [_column(f.name, str(f.type), f.metadata[b"comment"].decode(), nullable=f.nullable) for f in lake_schema(table)]
+        [_column(f.name, str(f.type), f.metadata[b"comment"].decode(), nullable=f.nullable) for f in dataset.schema]
     )
 
 
-def partition_metadata(table: Table, facts: PartitionFacts) -> Mapping[str, dg.MetadataValue]:
+def partition_metadata(dataset: Dataset, facts: PartitionFacts) -> dict[str, dg.MetadataValue]:
     """What is known of one written partition."""
     metadata: dict[str, dg.MetadataValue] = {
         ROW_COUNT: dg.MetadataValue.int(facts.rows),
-        COLUMN_SCHEMA: dg.MetadataValue.table_schema(lake_columns(table)),
+        COLUMN_SCHEMA: dg.MetadataValue.table_schema(lake_columns(dataset)),
         "bytes": dg.MetadataValue.int(facts.bytes),
         "sha256": dg.MetadataValue.text(facts.sha256),
         "path": dg.MetadataValue.path(facts.path),

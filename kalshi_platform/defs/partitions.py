@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from kalshi_platform.core.schema import Table
-from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.datasets import RAW, Dataset, Period
 
 HOURLY = dg.HourlyPartitionsDefinition(start_date="2026-08-01-00:00", timezone="UTC")
 """Every hour since the first one that anybody has recorded with today's fields."""
@@ -22,20 +22,25 @@ DAILY = dg.DailyPartitionsDefinition(start_date="2026-08-01", timezone="UTC", en
 HOUR = timedelta(hours=1)
 
 
-def partitions_of(table: Table) -> dg.TimeWindowPartitionsDefinition:
-    """How a stream table is cut: as its files are."""
-    return HOURLY if RAW[table.name].period is Period.HOUR else DAILY
+def partitions_of(what: Table | Dataset) -> dg.TimeWindowPartitionsDefinition:
+    """How a stream table or a dataset of the lake is cut: as its files are."""
+    return HOURLY if period_of(what) is Period.HOUR else DAILY
 
 
-def window_of(table: Table, partition_key: str) -> tuple[datetime, datetime]:
-    """Start and end of the hour or day that a partition key of a stream table names."""
-    window = partitions_of(table).time_window_for_partition_key(partition_key)
+def period_of(what: Table | Dataset) -> Period:
+    """How much time one partition holds."""
+    return what.period if isinstance(what, Dataset) else RAW[what.name].period
+
+
+def window_of(what: Table | Dataset, partition_key: str) -> tuple[datetime, datetime]:
+    """Start and end of the hour or day that a partition key names."""
+    window = partitions_of(what).time_window_for_partition_key(partition_key)
     return window.start, window.end
 
 
-def key_at(table: Table, moment: datetime) -> str:
-    """The key of the partition of a stream table that a moment lies in."""
-    return RAW[table.name].period.floor(moment).strftime(partitions_of(table).fmt)
+def key_at(what: Table | Dataset, moment: datetime) -> str:
+    """The key of the partition that a moment lies in."""
+    return period_of(what).floor(moment).strftime(partitions_of(what).fmt)
 
 
 def hours_closed(first: datetime, mark: datetime, most: int) -> list[datetime]:

@@ -7,9 +7,11 @@
 - Dagster's word: resources, https://docs.dagster.io/guides/build/external-resources
 """
 
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -17,6 +19,9 @@ from pydantic import Field
 
 from kalshi_platform.core.schema import Table
 from kalshi_platform.database import export
+from kalshi_platform.database.listening import Listening, listening
+from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.signing import Signer, load_signer
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.service.settings import load_settings
 
@@ -44,6 +49,26 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """How many rows a window has."""
         return export.count_window(self.address(), table, start, end)
 
+    def count_rows(self, table: Table) -> int:
+        """How many rows a table has that is no stream."""
+        return export.count_rows(self.address(), table)
+
+    def read_table(self, table: Table) -> AbstractContextManager[pa.RecordBatchReader]:
+        """All rows of a table that is no stream."""
+        return export.read_table(self.address(), table)
+
+    def last_seen(self, table: Table) -> datetime | None:
+        """When the exchange was last asked about any row of a table that it describes."""
+        return export.last_seen(self.address(), table)
+
+    def families(self) -> pa.Table:
+        """Every market with its event and series."""
+        return export.families(self.address())
+
+    def listening(self, channel: str, start: datetime, end: datetime) -> Listening:
+        """Who listened to a channel, and what nobody heard."""
+        return listening(self.address(), channel, start, end)
+
     def refuse_dropped(self, table: Table, start: datetime, end: datetime) -> None:
         """Make sure that production still has the rows of a window; else the lake's file is the only copy."""
         export.refuse_dropped(self.address(), table, start, end)
@@ -55,6 +80,53 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
     def earliest(self, table: Table) -> datetime | None:
         """The time of a table's first row."""
         return export.earliest(self.address(), table)
+
+
+class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The same database for whoever fills series, events and markets."""
+
+    url: str | None = Field(
+        default=None,
+        repr=False,
+        description="Address; KALSHI_CATALOGUE_DATABASE_URL where not given, else KALSHI_PRODUCTION_DATABASE_URL.",
+    )
+
+    def address(self) -> str:
+        """Where the database is.
+
+        Raises:
+            ConfigurationError: Where neither this resource nor the environment says.
+        """
+        settings = load_settings()
+        name = "catalogue_database_url" if settings.catalogue_database_url else "production_database_url"
+        return self.url or settings.required(name)
+
+
+class Exchange(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The exchange over REST."""
+
+    rest_url: str | None = Field(default=None, description="Its address; KALSHI_REST_URL where not given.")
+
+    def client(self) -> RestClient:
+        """A client to use as an async context manager; signed where the settings name a key, and paid for by it.
+
+        Raises:
+            ConfigurationError: Where the settings name half a key, or one that cannot be read.
+        """
+        return RestClient(self.rest_url or load_settings().rest_url, _signer())
+
+    @property
+    def lists_combos(self) -> bool:
+        """Whether combos are followed too."""
+        return load_settings().include_multivariate
+
+
+def _signer() -> Signer | None:
+    settings = load_settings()
+    if settings.api_key_id is None and settings.private_key_path is None:
+        return None
+    path = Path(settings.required("private_key_path"))
+    return load_signer(settings.required("api_key_id"), path, lambda: time.time_ns() // 1_000_000)
 
 
 class LakeFolder(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
@@ -69,4 +141,9 @@ class LakeFolder(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out
 
 def default_resources() -> dict[str, object]:
     """The resources by the names under which definitions ask for them."""
-    return {"production": ProductionDatabase(), "lake": LakeFolder()}
+    return {
+        "production": ProductionDatabase(),
+        "catalogue": CatalogueDatabase(),
+        "exchange": Exchange(),
+        "lake": LakeFolder(),
+    }

@@ -9,11 +9,13 @@
 
 import dagster as dg
 
-from kalshi_platform.core.schema import Home, Table, tables_of
-from kalshi_platform.defs.metadata import COLUMN_SCHEMA, production_columns
+from kalshi_platform.core.schema import EVENTS, MARKET_STATUSES, MARKETS, SERIES, Home, Table, tables_of
+from kalshi_platform.defs.channels import merged_from
+from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, table_columns
 from kalshi_platform.defs.partitions import partitions_of
 
-OWNER = "team:market-data"
+SYNCED_TABLES = (SERIES, EVENTS, MARKETS)
+"""Tables that Dagster fills itself (`metadata_sync`)."""
 
 
 def production_key(table: Table) -> dg.AssetKey:
@@ -24,8 +26,9 @@ def production_key(table: Table) -> dg.AssetKey:
 def _external(table: Table) -> dg.AssetSpec:
     return dg.AssetSpec(
         production_key(table),
+        deps=[production_key(MARKETS)] if table is MARKET_STATUSES else merged_from(table),
         description=table.comment,
-        metadata={COLUMN_SCHEMA: production_columns(table), "key": ", ".join(table.key)},
+        metadata={COLUMN_SCHEMA: table_columns(table, Home.PRODUCTION), "key": ", ".join(table.key)},
         group_name="production",
         owners=[OWNER],
         kinds={"postgres", "table"},
@@ -33,5 +36,5 @@ def _external(table: Table) -> dg.AssetSpec:
     )
 
 
-PRODUCTION_TABLES = [_external(table) for table in tables_of(Home.PRODUCTION)]
-"""Every table of production."""
+PRODUCTION_TABLES = [_external(table) for table in tables_of(Home.PRODUCTION) if table not in SYNCED_TABLES]
+"""Every table of production that daemons fill."""

@@ -6,7 +6,7 @@ out: what frames mean (session, core) and how long to wait before connecting aga
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from socket import SO_RCVBUF, SOL_SOCKET
@@ -25,6 +25,9 @@ PING_US = 10 * SECOND
 
 MISSED_PINGS = 3
 """Pings that may stay away, with all else silent too, before the other side counts as dead."""
+
+AT_ONCE = 64
+"""Messages that are handed over together: commands go out and back-pressure is felt in between."""
 
 _LARGEST_MESSAGE = 64 * 2**20  # kalshi-protocol.md §3.1
 _RECEIVE_BUFFER = 2**19
@@ -133,7 +136,7 @@ class _Listener(WSListener):
 
 
 class Socket:
-    """An open WebSocket; iterate over it for `(frame, received_us)`.
+    """An open WebSocket; iterate over it for sequences of `(frame, received_us)`.
 
     Args:
         listener: What takes its frames.
@@ -163,8 +166,8 @@ class Socket:
         if not self.depth and silent_us > MISSED_PINGS * PING_US:
             raise ExchangeUnavailable(f"neither a ping nor a message for {silent_us / SECOND:.0f} s")
 
-    async def __aiter__(self) -> AsyncIterator[tuple[bytes, int]]:
-        """Frames as bytes, each with the time of its receipt.
+    async def __aiter__(self) -> AsyncIterator[Sequence[tuple[bytes, int]]]:
+        """Frames as bytes, each with the time of its receipt, as many at once as have come and at most `AT_ONCE`.
 
         Raises:
             ExchangeUnavailable: When the connection closes, once everything that had come is taken.
@@ -172,10 +175,10 @@ class Socket:
         listener, messages, low = self._listener, self._listener.messages, self._low
         while True:
             while messages:
-                message = messages.popleft()
+                taken = [messages.popleft() for _ in range(min(len(messages), AT_ONCE))]
                 if listener.is_paused and len(messages) <= low:
                     listener.resume()
-                yield message
+                yield taken
             if listener.ending and self._transport.is_disconnected:
                 raise ExchangeUnavailable(f"the connection closed: {listener.ending}")
             listener.wakes.clear()

@@ -125,8 +125,10 @@ class Connection:
         return crowded
 
     def stopped(self) -> None:
-        """The gatherer stops: what was heard until now is written down."""
-        self._coverage.stopped(self._around.now_us())
+        """The gatherer stops: what was heard so far is written down, and no claim made for frames that lie unread."""
+        now_us = self._around.now_us()
+        lag_ms = 0 if self.router is None else self.router.lag_ms(now_us // MILLISECOND)
+        self._coverage.stopped(self._coverage.last_us if self.is_blocked else now_us - lag_ms * MILLISECOND)
 
     async def run(self) -> None:
         """Listen until cancelled, whatever happens to the socket.
@@ -195,11 +197,11 @@ class Connection:
     async def _receive(self, socket: Socket, session: Session, router: Router) -> None:
         sink, frames = self._around.sink, self._around.metrics.frames.labels(self.role)
         await _send(socket, session)
-        async for raw, received_us in socket:
-            frames.inc()
-            router.feed(raw, received_us)
-            for command in session.take_commands():
-                await socket.send(command)
+        async for messages in socket:
+            frames.inc(len(messages))
+            for raw, received_us in messages:
+                router.feed(raw, received_us)
+            await _send(socket, session)
             if not sink.has_room and self.channel not in _WITHOUT_ROWS:
                 self.is_blocked = True
                 await sink.room()

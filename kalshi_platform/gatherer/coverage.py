@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kalshi_platform.core.records import GapRow, SessionRow
+from kalshi_platform.exchange.session import Channel
 
 Add = Callable[[GapRow | SessionRow], None]
 
@@ -76,6 +77,7 @@ class Coverage:
     Attributes:
         last_us: When the last frame came, or was stamped by the exchange, whichever is earlier; 0 before the first.
         data_us: Likewise of the last frame that was no reply to a command.
+        numbered_us: Likewise of the last data, or of the last reply that has a number or begins to count.
         broken_us: When the socket last broke; 0 where it never did.
     """
 
@@ -87,6 +89,7 @@ class Coverage:
         self._holes: dict[tuple[object, ...], GapRow] = {}
         self.last_us = 0
         self.data_us = 0
+        self.numbered_us = 0
         self.broken_us = 0
 
     @property
@@ -123,12 +126,13 @@ class Coverage:
         """Something was missed between the last frame and now; None where an open hole says so already.
 
         A market whose frames cannot be read has one hole until it is whole, not one for every frame. Of a subscription
-        that fell silent the last data count: the exchange answers commands all the same.
+        that fell silent the last data count, of a broken sequence its last number: the exchange answers commands all
+        the same, and a reply without a number does not tell what was lost before it.
         """
         key = (hole.cause, hole.channel, hole.sid, hole.ticker, hole.seen)
         if key in self._holes:
             return None
-        last_us = self.data_us if hole.cause is Cause.SILENT else self.last_us
+        last_us = {Cause.SILENT: self.data_us, Cause.SEQUENCE: self.numbered_us}.get(hole.cause, self.last_us)
         row = self._holes[key] = GapRow(
             now_us, self._gatherer_id, self.connection, hole.sid, hole.channel, hole.ticker, hole.cause,
             hole.expected, hole.seen, hole.markets, min(last_us or now_us, now_us),
@@ -137,12 +141,17 @@ class Coverage:
         return row
 
     def heal(self, cure_of: Callable[[GapRow], Cure | None], now_us: int) -> None:
-        """Close the record of the holes that are cured."""
+        """Close the record of the holes that are cured.
+
+        A break of a stream without books that nothing can cure ends where it was seen: what came since was heard.
+        """
         for key, row in list(self._holes.items()):
             cure = cure_of(row)
             if cure is not None:
                 del self._holes[key]
-                self._add(row._replace(until_at=max(now_us, row.detected_at), healed_by=cure))
+                is_past = row.cause in (Cause.SEQUENCE, Cause.REJECTED) and row.channel != Channel.ORDERBOOK
+                until_us = row.detected_at if cure is Cure.UNHEALED and is_past else max(now_us, row.detected_at)
+                self._add(row._replace(until_at=until_us, healed_by=cure))
 
     def disconnected(self, now_us: int) -> None:
         """The socket broke: whatever came after its last frame is missed."""
@@ -153,11 +162,11 @@ class Coverage:
         self._heard.clear()
         self.broken_us = now_us
 
-    def stopped(self, now_us: int) -> None:
-        """The gatherer stops of its own accord."""
-        self.heal(lambda _: Cure.UNHEALED, now_us)
+    def stopped(self, heard_us: int) -> None:
+        """The gatherer stops of its own accord, having heard everything up to `heard_us`."""
+        self.heal(lambda _: Cure.UNHEALED, heard_us)
         for channel in self._heard:
-            self.ended(channel, End.STOPPED, now_us)
+            self.ended(channel, End.STOPPED, heard_us)
 
     def _close(self, channel: str, ticker: str, until_us: int, by: End) -> None:
         heard = self._heard.get(channel)

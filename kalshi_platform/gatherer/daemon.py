@@ -6,7 +6,6 @@ Kept out: everything that can be tested without a process.
 import asyncio
 import time
 from collections.abc import Coroutine, Iterator, Mapping
-from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -185,7 +184,7 @@ class Gatherer:
             if self._settings.snapshot_seconds:
                 tasks.create_task(self._poller.run())
             tasks.create_task(keep_closing(self._url, self._started_us, _retry_waits))
-            tasks.create_task(keep_up(self._url, Home.GATHERER, stop, _today))
+            tasks.create_task(keep_up(self._url, Home.GATHERER, stop))
 
     def _on_lifecycle(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
         self._registry.on_lifecycle(frame)
@@ -226,10 +225,6 @@ async def _until(
         working.cancel()
         await asyncio.wait([stopping, working])
     return None if working.cancelled() else working.exception()
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
 
 
 def _now_us() -> int:

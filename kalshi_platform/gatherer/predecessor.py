@@ -10,7 +10,7 @@ import asyncpg
 import structlog
 
 from kalshi_platform.core.units import datetime_from_us
-from kalshi_platform.database.passing import PASSING_FAILURES
+from kalshi_platform.database.passing import DATABASE_FAILURES
 
 AGAIN_SECONDS = 600.0
 """Rows of the dead process may come out of its spool long after this one has started."""
@@ -45,8 +45,6 @@ WHERE until_at IS NULL AND detected_at < $1
 
 _CONNECT_SECONDS = 5.0
 _UPDATE_SECONDS = 600.0
-_FAILURES: tuple[type[Exception], ...] = (*PASSING_FAILURES, asyncpg.PostgresError)
-"""A database that is read-only after a failover, or full, is no reason to stop hearing."""
 
 _log = structlog.get_logger()
 
@@ -72,7 +70,7 @@ async def keep_closing(url: str, started_us: int, retry_waits: Callable[[], Iter
     while True:
         try:
             ended = await close_what_died(url, started_us)
-        except _FAILURES as error:
+        except DATABASE_FAILURES as error:  # read-only after a failover, or full: no reason to stop hearing
             _log.warning("cannot end what an earlier process left open, trying again", error=str(error))
             await asyncio.sleep(next(waits))
             continue

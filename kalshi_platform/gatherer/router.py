@@ -96,7 +96,7 @@ class Router:
 
     def feed(self, raw: bytes, received_us: int) -> None:
         """Take one frame as it came."""
-        is_data = False
+        is_data = is_numbered = False
         try:
             frame = decode(raw)
         except FrameRejected as rejection:
@@ -104,6 +104,7 @@ class Router:
             saved = envelope(raw)
             self._capture.missed(saved)
             events = self._session.receive_rejected(saved, received_us)
+            is_numbered = saved.seq is not None
         else:
             self._note_sending(frame, received_us)
             if type(frame) is DeltaFrame and self._session.takes_next(frame, received_us):
@@ -112,12 +113,15 @@ class Router:
             else:
                 events = self._session.receive(frame, received_us)
                 is_data = any(isinstance(event, Heard) for event in events)
+                is_numbered = getattr(frame, "seq", None) is not None or any(isinstance(e, Started) for e in events)
         for event in events:
             self._handle(event, raw, received_us)
         # what is missed after this frame is stamped later than it, and perhaps before it came
         self._coverage.last_us = received_us - self.lag_ms(received_us // MILLISECOND) * MILLISECOND
         if is_data:
             self._coverage.data_us = self._coverage.last_us
+        if is_data or is_numbered:
+            self._coverage.numbered_us = self._coverage.last_us
 
     def sweep(self, settled_ms: int, now_us: int, active_since_us: int | None = None) -> None:
         """Periodic care: checkpoints of quiet markets, snapshots for books in doubt, silence, alarms.

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
         None, description="For the deduplicator: `gatherer-1=postgresql://…,gatherer-2=postgresql://…`."
     )
     production_database_url: SecretStr | None = Field(None, description="PostgreSQL that holds the merged record.")
+    catalogue_database_url: SecretStr | None = Field(
+        None,
+        description="The same database for whoever syncs metadata, a member of kalshi_catalogue; "
+        "KALSHI_PRODUCTION_DATABASE_URL where not set.",
+    )
     lake_url: str = Field("lake", description="Root of the Parquet lake: a folder, or s3://bucket/prefix.")
     ticker_connections: int = Field(2, ge=0, description="Connections on the ticker channel; all hear every market.")
     trade_connections: int = Field(2, ge=0, description="Connections on the trade channel; all hear every market.")

@@ -51,11 +51,13 @@ def _dagster(stack: LocalStack, port: int) -> Child:
     if instance.exists():
         shutil.copy(instance, home)
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
-    environment = plain_environment(
-        DAGSTER_HOME=str(home),
-        KALSHI_PRODUCTION_DATABASE_URL=stack.production_url(),
-        KALSHI_LAKE_URL=str(stack.lake),
-    )
+    own = {
+        "DAGSTER_HOME": str(home),
+        "KALSHI_PRODUCTION_DATABASE_URL": stack.production_url(),
+        "KALSHI_CATALOGUE_DATABASE_URL": stack.catalogue_url(),
+        "KALSHI_LAKE_URL": str(stack.lake),
+    }
+    environment = plain_environment(**stack.exchange, **own)
     return Child("dagster", [*command, "-m", "kalshi_platform.definitions"], environment, stack.folder / "logs")
 
 

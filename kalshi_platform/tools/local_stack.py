@@ -77,6 +77,7 @@ class LocalStack:
         self.lake = options.folder / "lake"
         self.children: list[Child] = []
         self.metrics_ports: dict[str, int] = {}
+        self.exchange: Mapping[str, str] = {}
         self._ports = _ports(options.port_base)
         self._databases: dict[str, EmbeddedPostgres] = {}
         self._passwords: dict[tuple[str, Role], str] = {}
@@ -103,6 +104,7 @@ class LocalStack:
         if not self.options.live:
             yield "exchange simulator"
             exchange = self._start_simulator()
+        self.exchange = exchange
         yield "gatherers and deduplicator"
         for name in GATHERERS:
             self._start_gatherer(name, exchange)
@@ -112,6 +114,10 @@ class LocalStack:
     def production_url(self) -> str:
         """Production's database, to read."""
         return self._url(PRODUCTION, Role.EXPORT)
+
+    def catalogue_url(self) -> str:
+        """Production's database, to fill series, events and markets."""
+        return self._url(PRODUCTION, Role.CATALOGUE)
 
     def gatherer_url(self, name: str) -> str:
         """A gatherer's database, to read."""

@@ -5,13 +5,13 @@ Kept out: what a pass does (`maintenance`).
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from kalshi_platform.core.errors import ConfigurationError, PlatformError
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.passing import PASSING_FAILURES
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.service.lifecycle import pause
 from kalshi_platform.service.settings import Settings
 from kalshi_platform.tools.maintenance import Report, lines, maintain_gatherer, maintain_production
 
@@ -44,8 +44,7 @@ async def maintain_until(
             say(f"this pass failed, the next one tries again: {error}")
         if not every:
             return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), every)
+        await pause(stop, every)
         if stop.is_set():
             return
 

@@ -10,7 +10,7 @@ import pytest
 from kalshi_platform.core.records import SessionRow
 from kalshi_platform.core.schema import CAPTURE_SESSIONS, STREAM_TABLES, TRADES, Home
 from kalshi_platform.database.binary_copy import RowEncoder
-from kalshi_platform.database.bulk import Stage, insert_new
+from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.errors import UnencodableValueError
 from kalshi_platform.database.partitions import ensure_partitions
 
@@ -82,11 +82,11 @@ async def test_stage_outlives_rollbacks_and_sessions(gatherer_database: str, con
 
 
 async def test_two_stages_of_one_table_share_the_session(connection: asyncpg.Connection) -> None:
-    """The convenient form and a kept stage may take turns, even within a rolled back transaction."""
+    """They may take turns, even within a rolled back transaction."""
     stage = Stage(TRADES, Home.GATHERER)
     transaction = connection.transaction()
     await transaction.start()
-    assert await insert_new(connection, TRADES, Home.GATHERER, [trade(1)]) == 1
+    assert await Stage(TRADES, Home.GATHERER).insert_new(connection, [trade(1)]) == 1
     assert await stage.insert_new(connection, [trade(2)]) == 1
     await transaction.rollback()
     assert await insert(connection, stage, range(2)) == 2
@@ -113,10 +113,11 @@ async def test_bytes_from_elsewhere(connection: asyncpg.Connection, production_d
     columns = ", ".join(column.name for column in TRADES.written_columns(Home.PRODUCTION))
     data = BytesIO()
     await connection.copy_from_query(f"SELECT {columns} FROM trades", output=data, format="binary")  # noqa: S608
+    data.seek(0)
     production = await asyncpg.connect(production_database)
     await ensure_partitions(production, TRADES, [DAY])
     async with production.transaction():
-        assert await insert_new(production, TRADES, Home.PRODUCTION, data.getvalue()) == 100
+        assert await Stage(TRADES, Home.PRODUCTION).insert_new_encoded(production, data) == 100
         encoded = RowEncoder(TRADES, Home.PRODUCTION).encode([trade(1), trade(500)])
         assert await Stage(TRADES, Home.PRODUCTION).insert_new_encoded(production, BytesIO(encoded)) == 1
     await production.close()

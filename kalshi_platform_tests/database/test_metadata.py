@@ -52,7 +52,7 @@ async def test_facts_are_stored_as_they_are(production: asyncpg.Connection) -> N
     event = EventFacts(event_ticker="E", series_ticker="S", mutually_exclusive=True, seen_at=T0, object={})
     market = replace(MARKET, settlement_value=1_000_000)
     for facts in (series, event, market):
-        assert await upsert(production, [facts]) == 1
+        assert (await upsert(production, [facts])).changed == 1
     for table, facts in ((SERIES, series), (EVENTS, event), (MARKETS, market)):
         row = await production.fetchrow(f"SELECT *, NULL AS object FROM {table.name}")  # noqa: S608
         assert row is not None
@@ -71,9 +71,9 @@ async def test_an_older_description_changes_nothing(production: asyncpg.Connecti
         replace(MARKET, updated_ts=at(5), seen_at=at(6), status="active"),
         replace(MARKET, updated_ts=None, seen_at=at(60)),
     ):
-        assert await upsert(production, [older]) == 0
+        assert (await upsert(production, [older])).changed == 0
     assert await production.fetchval("SELECT status FROM markets") == "closed"
-    assert await upsert(production, [replace(MARKET, status="settled", updated_ts=at(5), seen_at=at(7))]) == 1
+    assert (await upsert(production, [replace(MARKET, status="settled", updated_ts=at(5), seen_at=at(7))])).changed == 1
     assert await production.fetchval("SELECT status FROM markets") == "settled"
 
 
@@ -131,5 +131,7 @@ async def test_two_writers_at_once_end_in_the_newest(production_database: str, p
 
 async def test_more_than_one_statement_s_worth(production: asyncpg.Connection) -> None:
     """Twelve thousand markets at once."""
-    assert await upsert(production, [replace(MARKET, ticker=f"M{number}") for number in range(12_000)]) == 12_000
+    assert (
+        await upsert(production, [replace(MARKET, ticker=f"M{number}") for number in range(12_000)])
+    ).changed == 12_000
     assert await production.fetchval("SELECT count(*) FROM market_statuses") == 12_000

@@ -9,7 +9,7 @@ import pytest
 
 from kalshi_platform.core.catalogue import MarketFacts, SeriesFacts
 from kalshi_platform.core.schema import TRADES, Home, tables_of
-from kalshi_platform.database.bulk import insert_new
+from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.metadata import upsert
 from kalshi_platform.database.migrations import check_revision, migrate_async
@@ -96,7 +96,7 @@ async def test_gatherer_adds_and_changes_nothing(empty_database: str) -> None:
         assert await gatherer.fetchval(ENSURE) is True
         await gatherer.execute("INSERT INTO ingest_batches (table_name, row_count) VALUES ('trades', 1)")
         async with gatherer.transaction():
-            assert await insert_new(gatherer, TRADES, Home.GATHERER, []) == 0  # staging in a temporary table
+            assert await Stage(TRADES, Home.GATHERER).insert_new(gatherer, []) == 0  # staging in a temporary table
         await can_read_all(gatherer, Home.GATHERER)
         await gatherer.execute(INSERT_GAP)
         await gatherer.execute("UPDATE capture_gaps SET until_at = now(), healed_by = 'snapshots', ingest_xid = '9'")
@@ -135,7 +135,7 @@ async def test_deduplicator_merges_and_moves_cursors(empty_database: str) -> Non
         await dedup.execute(MOVE_CURSOR)
         await dedup.fetch("SELECT * FROM sync_cursors FOR UPDATE")
         async with dedup.transaction():
-            assert await insert_new(dedup, TRADES, Home.PRODUCTION, []) == 0
+            assert await Stage(TRADES, Home.PRODUCTION).insert_new(dedup, []) == 0
         await can_read_all(dedup, Home.PRODUCTION)
         await dedup.execute(INSERT_GAP)
         await dedup.execute("UPDATE capture_gaps SET until_at = now(), healed_by = 'snapshots'")

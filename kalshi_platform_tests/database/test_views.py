@@ -12,7 +12,7 @@ import pytest
 from kalshi_platform.core.records import DeltaRow, SnapshotRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, STREAM_TABLES, Home, Table
 from kalshi_platform.core.units import datetime_from_us
-from kalshi_platform.database.bulk import insert_new
+from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.lake.schema import lake_schema
 from kalshi_platform.tools.replay import Replay
@@ -72,7 +72,7 @@ async def put(url: str, table: Table, rows: Sequence[tuple[object, ...]], home: 
     connection = await asyncpg.connect(url)
     await ensure_partitions(connection, table, {datetime_from_us(int(str(row[0]))).date() for row in rows})
     async with connection.transaction():
-        await insert_new(connection, table, home, rows)
+        await Stage(table, home).insert_new(connection, rows)
     await connection.close()
 
 

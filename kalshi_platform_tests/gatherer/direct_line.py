@@ -18,9 +18,9 @@ from kalshi_platform.gatherer.coverage import Coverage
 from kalshi_platform.gatherer.router import Router
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator.connection import Connection
-from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.session import Session as ExchangeSession
+from kalshi_platform.simulator.venue import Venue
 
 
 class Counted:
@@ -54,6 +54,7 @@ class Line:
         sink: Takes rows.
         metrics: Told of alarms.
         on_lifecycle: Told of markets' lives.
+        gatherer_id: Whose connection it is.
     """
 
     def __init__(
@@ -61,37 +62,45 @@ class Line:
         name: str,
         channel: Channel,
         hub: Hub,
-        exchange: Exchange,
-        sink: Counted,
+        exchange: Venue,
+        sink: "Counted | Sink",
         metrics: GathererMetrics,
         on_lifecycle: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None],
+        gatherer_id: str = "g",
     ) -> None:
         self.channel = channel
+        self.gatherer_id = gatherer_id
         self._hub, self._exchange, self._sink, self._metrics = hub, exchange, sink, metrics
         self._on_lifecycle = on_lifecycle
-        self._coverage = Coverage("g", name, sink.add)
+        self.coverage = Coverage(gatherer_id, name, sink.add)
         self._inbox = b""
         self.tickers: dict[str, None] = {}
         self.commands: list[str] = []
         """The kinds of all that were sent."""
         self.connects = 0
-        self._connect()
+        self.connect()
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
+        """Connect, with a protocol state of its own; what was there before is gone."""
+        if self.connects:
+            self._hub.dismiss(self._there)
         self.connects += 1
         self._inbox = b""
         self._there = ExchangeSession(Connection(cast("Any", self), 2**30), self._hub, self._exchange)
         self._hub.admit(self._there)
         self.session = Session([self.channel], self.tickers)
-        capture = Capture("g")
+        capture = Capture(self.gatherer_id)
         sink = cast("Sink", self._sink)
-        self.router = Router(self._coverage, self.session, capture, sink, self._metrics, self._on_lifecycle)
+        self.router = Router(self.coverage, self.session, capture, sink, self._metrics, self._on_lifecycle)
 
     def drop(self, now_us: int) -> None:
         """The exchange goes away, and the platform connects again at once."""
-        self._hub.dismiss(self._there)
-        self._coverage.disconnected(now_us)
-        self._connect()
+        self.cut(now_us)
+        self.connect()
+
+    def cut(self, now_us: int) -> None:
+        """The socket breaks; the exchange does not know yet, and sends on."""
+        self.coverage.disconnected(now_us)
 
     def follow(self, tickers: Sequence[str]) -> None:
         """Follow these order books too."""
@@ -111,7 +120,7 @@ class Line:
             for command in self.session.take_commands():
                 self.commands.append(json.loads(command)["cmd"])
                 self._there.handle(command.decode())
-            frames = list(self._frames())
+            frames = list(self.frames())
             for frame in frames:
                 self.router.feed(frame, now_us)
             if not frames and not self._inbox:
@@ -125,7 +134,7 @@ class Line:
         """The markets that the exchange believes to be subscribed here."""
         return {ticker for one in self._there._by_sid.values() for ticker in one.tickers}
 
-    def _frames(self) -> Iterator[bytes]:
+    def frames(self) -> Iterator[bytes]:
         """The payloads of the text frames that lie here."""
         inbox, self._inbox = self._inbox, b""
         at = 0

@@ -24,12 +24,11 @@ from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, keys, now_us
 
 
 class Rows:
-    """A sink that keeps what it gets and always has room."""
-
-    has_room = True
+    """A sink that keeps what it gets and has room until a test says otherwise."""
 
     def __init__(self) -> None:
         self.kept: list[Row] = []
+        self.has_room = True
 
     def add(self, row: Row) -> None:
         """One row."""
@@ -40,7 +39,9 @@ class Rows:
         raise AssertionError((connection, rejection, raw))
 
     async def room(self) -> None:
-        """There is."""
+        """There is, or never will be again."""
+        if not self.has_room:
+            await asyncio.Event().wait()
 
     def deltas(self) -> int:
         """Changes so far."""
@@ -194,3 +195,22 @@ async def test_a_displaced_market_is_not_checkpointed_any_more(tmp_path: Path) -
             bench.manager.displace([first])
             await until(lambda: checkpoints(second)[-1] > displaced_us + 1_500_000)
     assert max(checkpoints(first)) <= displaced_us
+
+
+async def test_who_stops_while_it_could_not_read_claims_no_more_than_it_heard(tmp_path: Path) -> None:
+    """Frames that lie unread were not heard, however long ago the writers' queues filled up."""
+    private, public = keys(tmp_path)
+    calm = options(tmp_path, public, markets=6, new_market_seconds=0, close_market_seconds=0)
+    async with running(calm) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 1})
+        bench.manager.follow(await listed(simulator))
+        (connection,) = bench.manager.connections
+        async with at_work(bench):
+            await until(lambda: len(bench.rows.sessions()) == 6 and bench.rows.deltas() > 0)
+            bench.rows.has_room = False
+            await until(lambda: connection.is_blocked)
+            blocked_us = now_us()
+            await until(lambda: now_us() > blocked_us + 100_000)
+        bench.manager.stopped()
+    ends = {(one.ended_by, one.ended_at is not None and one.ended_at <= blocked_us) for one in bench.rows.sessions()}
+    assert ends == {("stopped", True)}

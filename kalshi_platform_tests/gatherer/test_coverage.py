@@ -92,3 +92,18 @@ def test_every_break_of_a_sequence_is_a_hole_of_its_own() -> None:
     assert [(gap.expected_seq, gap.healed_by) for gap in record.gaps.values()] == [(3, Cure.LATE_FRAMES), (6, None)]
     record.coverage.stopped(20)
     assert [gap.healed_by for gap in record.gaps.values()] == [Cure.LATE_FRAMES, Cure.UNHEALED]
+
+
+def test_what_was_missed_of_a_stream_without_books_is_over_when_it_is_seen() -> None:
+    """A while is waited for late frames, in which everything is heard; a socket that is down hears nothing."""
+    record = Record()
+    record.coverage.subscribed("trade", 3)
+    record.coverage.listening("trade", "", 5)
+    record.coverage.last_us = record.coverage.numbered_us = 5
+    record.coverage.missed(Hole(Cause.SEQUENCE, "trade", 3, "", 2, 4), 10)
+    record.coverage.heal(lambda _: Cure.UNHEALED, 5_000_010)
+    record.coverage.disconnected(6_000_000)
+    record.coverage.stopped(7_000_000)
+    assert [(gap.cause, gap.until_at) for gap in record.gaps.values()] == [
+        (Cause.SEQUENCE, 10), (Cause.DISCONNECTED, 7_000_000),
+    ]  # fmt: skip

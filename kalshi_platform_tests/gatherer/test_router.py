@@ -103,12 +103,18 @@ async def test_a_gap_is_recorded_distrusted_and_healed(gatherer_database: str) -
 
 
 async def test_a_hole_begins_with_the_last_frame_before_it(gatherer_database: str) -> None:
-    """By its stamp where that is earlier than its coming; a session that breaks off ends there as well."""
+    """By its stamp where that is earlier than its coming; a session that breaks off ends there as well.
+
+    What the exchange answers in between, without a number, is no proof that nothing was lost before it.
+    """
     bench = Bench(gatherer_database)
     bench.snapshot("A")
     bench.snapshot("B")
+    listed = [{"channel": "orderbook_delta", "sid": 1}, {"channel": "market_lifecycle_v2", "sid": 7}]
     for seconds, skip in ((1, 0), (3, 2), (4, 0)):
-        bench.now = NOW + seconds * 1_000_000
+        bench.now = NOW + seconds * 1_000_000 - 500_000
+        bench.feed(type="ok", msg=listed)
+        bench.now += 500_000
         bench.delta("A", skip=skip, ts_ms=bench.now // 1000 - 250)
     bench.coverage.disconnected(NOW + 9_000_000)
     await bench.write()

@@ -11,7 +11,7 @@ from kalshi_platform.core.records import DeltaRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Home
 from kalshi_platform.core.units import us_from_datetime
 from kalshi_platform.database import export
-from kalshi_platform.database.bulk import insert_new
+from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.lake.datasets import RAW
@@ -43,7 +43,7 @@ async def put(url: str, home: Home, *rows: DeltaRow) -> None:
     await ensure_partitions(connection, ORDERBOOK_DELTAS, [NOON.date()])
     given = [row if home is Home.GATHERER else (*row[:8], row[9]) for row in rows]
     async with connection.transaction():
-        await insert_new(connection, ORDERBOOK_DELTAS, home, given)
+        await Stage(ORDERBOOK_DELTAS, home).insert_new(connection, given)
     await connection.close()
 
 

@@ -16,7 +16,7 @@ from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.records import DeltaRow, SnapshotRow, TickerRow, TradeRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, STREAM_TABLES, TICKERS, TRADES, Home
 from kalshi_platform.core.units import datetime_from_us
-from kalshi_platform.database.bulk import insert_new
+from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.export import read_window
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.lake import RAW, Lake, connect, write_partition
@@ -64,7 +64,7 @@ async def _fill(url: str, deltas: list[DeltaRow], trades: int = 1, tickers: int 
     for table in STREAM_TABLES:
         await ensure_partitions(connection, table, [datetime_from_us(T0 * 1000).date()])
         async with connection.transaction():
-            await insert_new(connection, table, Home.PRODUCTION, rows[table])
+            await Stage(table, Home.PRODUCTION).insert_new(connection, rows[table])
     await connection.close()
 
 

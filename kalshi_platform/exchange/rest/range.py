@@ -5,7 +5,7 @@ while one walks. So the live side is asked first and the cutoff again afterwards
 on the other side by then. Kept out: the endpoints themselves (`markets`).
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from datetime import datetime
 
 from kalshi_platform.exchange.rest.filters import MarketFilters
@@ -34,7 +34,8 @@ class RangeEndpoints:
         ticker: str | None = None,
         is_block_trade: bool | None = None,
         slice_seconds: int | None = None,
-    ) -> AsyncIterator[Trade]:
+        cutoff: float | None = None,
+    ) -> AsyncGenerator[Trade, None]:
         """Every trade made from one second on and before another, each once.
 
         Slices of the range come in order of time, the trades of a slice as the exchange orders them. The ids of one
@@ -46,9 +47,11 @@ class RangeEndpoints:
             ticker: One market; else all of them.
             is_block_trade: Only or no block trades; else both.
             slice_seconds: Length of a slice; a day for one market, an hour for all, unless given.
+            cutoff: The exchange's answer (Unix seconds) of some minutes ago at the most; asked for unless given.
         """
         step = slice_seconds or (_DAY if ticker else _HOUR)
-        cutoff = await self._trade_cutoff()
+        if cutoff is None:
+            cutoff = await self._trade_cutoff()
         for start in range(start_ts, end_ts, step):
             part = _Slice(start, min(start + step, end_ts), ticker, is_block_trade)
             if part.end > cutoff:

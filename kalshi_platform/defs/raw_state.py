@@ -1,0 +1,82 @@
+"""The state of series, events and markets, kept in the lake: one file a day, written anew every hour while it lasts.
+
+- Add here: files that hold what a table of production says at a moment, and not what happened.
+- Keep out: streams (`lake`), and asking the exchange (`metadata_sync`).
+- Production keeps only the latest state, so a day that is over is not written again: its file is the only copy.
+- Dagster's word: automation conditions, https://docs.dagster.io/guides/automate/declarative-automation
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from kalshi_platform.core.errors import ConfigurationError, IntegrityError
+from kalshi_platform.core.schema import Table
+from kalshi_platform.defs.lake import PRODUCTION_READS, RETRIES, raw_key
+from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, partition_metadata
+from kalshi_platform.defs.partitions import DAILY, window_of
+from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.defs.tables import SYNCED_TABLES, production_key
+from kalshi_platform.lake.datasets import RAW
+from kalshi_platform.lake.schema import SCHEMA_VERSION
+from kalshi_platform.lake.writer import PartitionFacts, write_partition
+
+_GRACE = timedelta(hours=1)
+"""How long after its end a day may still be written: the last run of a day may have waited in the queue."""
+
+_TICK: Any = dg.AutomationCondition.cron_tick_passed("55 * * * *")  # typed for assets alone, which `|` does not take
+_NOT_YET = dg.AutomationCondition.missing() & ~dg.AutomationCondition.execution_failed()
+_EVERY_HOUR_OF_TODAY = (
+    dg.AutomationCondition.in_latest_time_window()
+    & (_NOT_YET | _TICK.since_last_handled())
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.in_progress()
+)
+
+
+def _state_asset(table: Table) -> dg.AssetsDefinition:
+    dataset = RAW[table.name]
+
+    @dg.asset(
+        key=raw_key(table),
+        deps=[production_key(table)],
+        description=f"{table.comment} One Parquet file a day, with what was known at its end, or is by now.",
+        metadata={COLUMN_SCHEMA: lake_columns(dataset)},
+        group_name="raw",
+        owners=[OWNER],
+        kinds={"parquet"},
+        code_version=str(SCHEMA_VERSION),
+        partitions_def=DAILY,
+        automation_condition=_EVERY_HOUR_OF_TODAY,
+        pool=PRODUCTION_READS,
+        retry_policy=RETRIES,
+    )
+    def state(
+        context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder
+    ) -> dg.MaterializeResult[None]:
+        """Writes the whole table as it is now."""
+        facts = _written(table, context.partition_key, production, lake)
+        context.log.info(f"{context.partition_key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
+        return dg.MaterializeResult(metadata=partition_metadata(dataset, facts))
+
+    return state
+
+
+def _written(table: Table, key: str, production: ProductionDatabase, folder: LakeFolder) -> PartitionFacts:
+    start, end = window_of(RAW[table.name], key)
+    if not start <= datetime.now(UTC) < end + _GRACE:
+        raise dg.Failure(
+            f"production knows what {table.name} are now, not what they were on {key}: only today can be written",
+            allow_retries=False,
+        )
+    try:
+        seen = production.last_seen(table) or start  # not the clock: the same state gives the same bytes
+        with production.read_table(table) as batches:
+            return write_partition(folder.lake(), RAW[table.name], start, batches, min(max(seen, start), end))
+    except (ConfigurationError, IntegrityError) as error:  # the next try would fare no better
+        raise dg.Failure(f"{key}: {error}", allow_retries=False) from error
+
+
+STATE_ASSETS = [_state_asset(table) for table in SYNCED_TABLES]
+"""Series, events and markets as of each day."""
