@@ -34,6 +34,26 @@ def markets(
     asyncio.run(list_markets(load_settings(), filters, output, patience, as_json=as_json))
 
 
+def public_demo(
+    series: Annotated[str, typer.Option(help="The series to look into.")] = "KXHIGHNY",
+    market: Annotated[str | None, typer.Option(help="One of its markets; the busiest unless given.")] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Ask a simulated exchange on this machine: no network is needed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, as the exchange sent it.")] = False,
+) -> None:
+    """Look at the exchange as anybody may, without a key: a series, its markets, an order book, the last trades.
+
+    Answers are up to 15 s old: the exchange serves those without a key from a cache. Notes go to standard error.
+
+    Exit codes: 0 shown; 1 the exchange cannot be reached (--simulate needs none); 2 there is no such series or market.
+    """
+    from kalshi_platform.service.settings import load_settings
+    from kalshi_platform.tools.public_demo import public_demo as show
+
+    asyncio.run(show(load_settings().rest_url, series, market, simulate=simulate, as_json=as_json))
+
+
 def preview(
     source: Annotated[
         str, typer.Argument(help="A file, http://…, https://… or s3://bucket/key; gzip and zstd are unpacked.")
