@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from kalshi_platform.defs.backfills import BACKFILL_ASSETS
 from kalshi_platform.defs.channels import EXCHANGE_SOURCES, GATHERER_TABLES
 from kalshi_platform.defs.checks.all import CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS
@@ -27,7 +28,15 @@ def build_defs(resource_overrides: Mapping[str, object] | None = None) -> dg.Def
     six hours, ecosystem.md part 1 section 3).
     """
     return dg.Definitions(
-        assets=[*EXCHANGE_SOURCES, *GATHERER_TABLES, *PRODUCTION_TABLES, *METADATA_ASSETS, *RAW_ASSETS, *STATE_ASSETS],
+        assets=[
+            *BACKFILL_ASSETS,
+            *EXCHANGE_SOURCES,
+            *GATHERER_TABLES,
+            *PRODUCTION_TABLES,
+            *METADATA_ASSETS,
+            *RAW_ASSETS,
+            *STATE_ASSETS,
+        ],
         jobs=METADATA_JOBS,
         asset_checks=CHECKS,
         sensors=SENSORS,

@@ -117,7 +117,7 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
 
 
 class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
-    """The same database for whoever fills series, events and markets."""
+    """The same database for what is fetched over REST: series, events, markets, and trades that nobody heard."""
 
     url: str | None = Field(
         default=None,

@@ -43,8 +43,8 @@ class Settings(BaseSettings):
     production_database_url: SecretStr | None = Field(None, description="PostgreSQL that holds the merged record.")
     catalogue_database_url: SecretStr | None = Field(
         None,
-        description="The same database for whoever syncs metadata, a member of kalshi_catalogue; "
-        "KALSHI_PRODUCTION_DATABASE_URL where not set.",
+        description="The same database for what Dagster fetches over REST: a member of kalshi_catalogue, and of "
+        "kalshi_dedup for missed trades; KALSHI_PRODUCTION_DATABASE_URL where not set.",
     )
     lake_url: str = Field("lake", description="Root of the Parquet lake: a folder, or s3://bucket/prefix.")
     ticker_connections: int = Field(2, ge=0, description="Connections on the ticker channel; all hear every market.")
