@@ -20,7 +20,7 @@ from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.lake.coverage import Coverage, coverage_of
 from kalshi_platform.lake.datasets import RAW, Period
-from kalshi_platform.lake.fold import Instants, fold, hours_between
+from kalshi_platform.lake.fold import Instants, fold, fold_once, hours_between
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import root_of
@@ -81,8 +81,8 @@ def book_at(connection: duckdb.DuckDBPyConnection, ticker: str, when: datetime) 
     (part,) = market.parts(Instants(when))
     if part.checkpoint is None:
         raise BookUnknown(part.missing)
-    (levels,) = fold(connection, market.lake, ticker, part.checkpoint, part.instants).select(list(_COLUMNS)).to_pylist()
-    yes, no = (tuple(zip(levels[f"{side}_prices"], levels[f"{side}_sizes"], strict=True)) for side in ("yes", "no"))
+    levels = fold_once(connection, market.lake, ticker, part.checkpoint, when)
+    yes, no = (tuple((price, size) for of, price, size in levels if of is side) for side in (True, False))
     for price, size in yes + no:
         if size < 0:
             raise NegativeLevel(f"{ticker} at {when.isoformat()}: level {price} would hold {size}")
