@@ -5,7 +5,6 @@ A checkpoint at T holds every delta before T and none after. So the book at W > 
 whether the lake has what lies between (`books`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,7 +15,8 @@ import pyarrow as pa
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.lake.datasets import RAW, Period
-from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.holes import starts_between
+from kalshi_platform.lake.layout import Lake
 
 _CHANGES = """
 WITH checkpoint AS MATERIALIZED (
@@ -118,19 +118,10 @@ def _changes(lake: Lake, ticker: str, checkpoint: datetime, instants: Instants) 
     low, high = (checkpoint, instants.last) if is_later else (instants.first, checkpoint - datetime.resolution)
     query = {
         "books": [lake.path(RAW[ORDERBOOK_SNAPSHOTS.name], Period.DAY.floor(checkpoint))],
-        "deltas": [lake.path(RAW[ORDERBOOK_DELTAS.name], hour) for hour in hours_between(low, high)],
+        "deltas": [lake.path(RAW[ORDERBOOK_DELTAS.name], hour) for hour in starts_between(Period.HOUR, low, high)],
         "ticker": ticker,
         "checkpoint": checkpoint,
         "first": instants.first,
         "every_us": instants.every // timedelta(microseconds=1),
     }
     return (_FORWARD, query | {"last": instants.last}) if is_later else (_BACKWARD, query)
-
-
-def hours_between(start: datetime, end: datetime) -> Sequence[datetime]:
-    """The hours whose deltas count for [start, end]."""
-    hour, hours = Period.HOUR.floor(start), []
-    while hour <= end:
-        hours.append(hour)
-        hour += HOUR
-    return hours
