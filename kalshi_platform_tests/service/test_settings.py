@@ -84,7 +84,8 @@ def test_a_value_of_the_wrong_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_example_is_every_setting_at_its_default(tmp_path: Path) -> None:
     """The file in the repository is what the code says; with every # taken away it changes nothing."""
     text = example_env()
-    assert (_README.parent / "env.example").read_text() == text
+    is_fresh = (_README.parent / "env.example").read_text() == text
+    assert is_fresh, "run: kalshi-platform settings --example > env.example"
     (tmp_path / ".env").write_text(re.sub(r"^#KALSHI_", "KALSHI_", text, flags=re.MULTILINE))
     lines = describe(load_settings())
     assert {line.source for line in lines} == {".env"}
