@@ -8,7 +8,7 @@ from kalshi_platform.cli.demo import demo
 from kalshi_platform.cli.exchange import markets, preview, public_demo
 from kalshi_platform.cli.plain import plainly
 from kalshi_platform.cli.simulate import simulate
-from kalshi_platform.cli.state import settings
+from kalshi_platform.cli.state import doctor, settings, status
 from kalshi_platform.cli.tapes import backfill, record, replay
 
 app = typer.Typer(
@@ -33,6 +33,8 @@ for _command in (
     markets,
     public_demo,
     preview,
+    status,
+    doctor,
     settings,
 ):
     app.command()(plainly(_command))
