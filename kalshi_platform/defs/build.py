@@ -11,12 +11,13 @@ from collections.abc import Mapping
 import dagster as dg
 
 from kalshi_platform.defs.channels import EXCHANGE_SOURCES, GATHERER_TABLES
-from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
+from kalshi_platform.defs.checks.all import CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS
 from kalshi_platform.defs.metadata_sync import METADATA_ASSETS, METADATA_JOBS
 from kalshi_platform.defs.raw_state import STATE_ASSETS
+from kalshi_platform.defs.repair import REPAIR
 from kalshi_platform.defs.resources import default_resources
-from kalshi_platform.defs.sensors import SENSORS
+from kalshi_platform.defs.sensors.all import SENSORS
 from kalshi_platform.defs.tables import PRODUCTION_TABLES
 
 
@@ -28,8 +29,9 @@ def build_defs(resource_overrides: Mapping[str, object] | None = None) -> dg.Def
     """
     return dg.Definitions(
         assets=[*EXCHANGE_SOURCES, *GATHERER_TABLES, *PRODUCTION_TABLES, *METADATA_ASSETS, *RAW_ASSETS, *STATE_ASSETS],
-        jobs=METADATA_JOBS,
-        asset_checks=ROW_PARITY_CHECKS,
+        jobs=[*METADATA_JOBS, REPAIR, *UPKEEP_JOBS, *REPORT_JOBS],
+        asset_checks=CHECKS,
+        schedules=SCHEDULES,
         sensors=SENSORS,
         resources={**default_resources(), **(resource_overrides or {})},
         executor=dg.in_process_executor,

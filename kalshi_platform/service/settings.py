@@ -46,6 +46,16 @@ class Settings(BaseSettings):
         description="The same database for whoever syncs metadata, a member of kalshi_catalogue; "
         "KALSHI_PRODUCTION_DATABASE_URL where not set.",
     )
+    repair_database_url: SecretStr | None = Field(
+        None,
+        description="The same database for Dagster's repair runs, a member of kalshi_dedup; "
+        "KALSHI_PRODUCTION_DATABASE_URL where not set.",
+    )
+    owners_database_url: SecretStr | None = Field(
+        None,
+        description="The same database as the tables' owner, for Dagster's nightly retention; not set: "
+        "`kalshi-platform maintain` is run otherwise.",
+    )
     lake_url: str = Field("lake", description="Root of the Parquet lake: a folder.")
     ticker_connections: int = Field(2, ge=0, description="Connections on the ticker channel; all hear every market.")
     trade_connections: int = Field(2, ge=0, description="Connections on the trade channel; all hear every market.")
@@ -113,6 +123,26 @@ class Settings(BaseSettings):
         gt=0,
         description="How long one transaction may hold back what a gatherer wrote before `/health` fails.",
     )
+    lag_warn_seconds: float = Field(
+        120.0, gt=0, description="How far production may be behind the exchange before Dagster warns."
+    )
+    lag_error_seconds: float = Field(
+        900.0, gt=0, description="How far it may be behind before Dagster calls it an error."
+    )
+    alert_slack_url: SecretStr | None = Field(
+        None, description="Slack webhook (or one that takes the same) that Dagster's alerts go to."
+    )
+    alert_pagerduty_key: SecretStr | None = Field(
+        None, description="PagerDuty routing key (Events API v2) that errors go to; warnings do not."
+    )
+    alert_pagerduty_url: str = Field(
+        "https://events.pagerduty.com/v2/enqueue", description="Where PagerDuty takes events."
+    )
+    alert_smtp_url: SecretStr | None = Field(
+        None, description="Mail server for alerts: `smtp://user:password@host:587`, or `smtps://…` for TLS at once."
+    )
+    alert_email_from: str = Field("kalshi-platform@localhost", description="Sender of alerts by mail.")
+    alert_email_to: str = Field("", description="Who gets alerts by mail, separated by commas.")
     metrics_host: str = Field("127.0.0.1", description="Address of `/metrics` and `/health`.")
     metrics_port: int = Field(9090, ge=0, le=65535, description="Port of `/metrics` and `/health`; 0 picks a free one.")
     log_format: Literal["auto", "json", "text"] = Field(
