@@ -82,6 +82,11 @@ FROM coverage_hours JOIN uncovered_intervals USING (hour, channel)
 WHERE computed_at > $1::timestamptz GROUP BY 1, 2, 3 ORDER BY 3, 1, 2 LIMIT $2::bigint
 """
 
+_MERGED = """
+SELECT table_name, gatherer_id, rows_read, rows_merged FROM sync_cursors
+WHERE rows_read > 0 ORDER BY table_name, gatherer_id
+"""
+
 _ORPHANS = f"""
 SELECT ticker, count(*), min(exchange_ts) FROM trades
 WHERE exchange_ts >= $1::timestamptz AND exchange_ts < $2::timestamptz
@@ -196,6 +201,16 @@ class GapHour:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """What was read of one gatherer's table since its first row, and how much of it production did not have."""
+
+    table_name: str
+    gatherer_id: str
+    rows_read: int
+    rows_merged: int
+
+
+@dataclass(frozen=True, slots=True)
 class Orphan:
     """Trades of a market that production does not know."""
 
@@ -248,6 +263,11 @@ def gap_hours(url: str, since: datetime, most: int) -> list[GapHour]:
     Hours are reckoned one by one; those of one moment, where there are any, come together.
     """
     return [GapHour(*row) for row in _asked(url, _GAP_HOURS, since.isoformat(), str(most))]
+
+
+def merged(url: str) -> list[Merged]:
+    """How much each gatherer brought, and how much of it was new."""
+    return [Merged(*row) for row in _asked(url, _MERGED)]
 
 
 def orphan_trades(url: str, start: datetime, end: datetime) -> list[Orphan]:

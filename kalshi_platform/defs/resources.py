@@ -104,6 +104,10 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """Hours with uncovered intervals that were reckoned after a moment."""
         return quality.gap_hours(self.address(), since, most)
 
+    def merged(self) -> list[quality.Merged]:
+        """How much each gatherer brought, and how much of it was new."""
+        return quality.merged(self.address())
+
     def orphan_trades(self, start: datetime, end: datetime) -> list[quality.Orphan]:
         """Markets that trades name and production does not know."""
         return quality.orphan_trades(self.address(), start, end)
