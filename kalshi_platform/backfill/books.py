@@ -13,7 +13,7 @@ from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.records import Source, levels_of, snapshot_row
 from kalshi_platform.core.schema import ORDERBOOK_SNAPSHOTS, Home
 from kalshi_platform.core.units import datetime_from_us
-from kalshi_platform.database.bulk import insert_new
+from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.exchange.rest.client import RestClient
 from kalshi_platform.exchange.rest.markets import chunks
@@ -39,7 +39,7 @@ async def fetch_books(
         tickers: Which markets; those that the exchange does not know any more are left out.
         now_us: The clock, µs since 1970.
     """
-    stored = 0
+    stored, stage = 0, Stage(ORDERBOOK_SNAPSHOTS, Home.PRODUCTION)
     connection = await asyncpg.connect(database_url, server_settings={"application_name": "kalshi-platform repair"})
     try:
         for chunk in chunks(tickers, _BOOKS_A_CALL):
@@ -54,7 +54,7 @@ async def fetch_books(
                 rows.append(snapshot_row(book, one.ticker, Source.REST, TAKEN_BY, at, at))
             await ensure_partitions(connection, ORDERBOOK_SNAPSHOTS, {datetime_from_us(at).date()})
             async with connection.transaction():
-                stored += await insert_new(connection, ORDERBOOK_SNAPSHOTS, Home.PRODUCTION, rows)
+                stored += await stage.insert_new(connection, rows)
     finally:
         await connection.close()
     return stored

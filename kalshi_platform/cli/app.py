@@ -5,7 +5,7 @@ import typer
 from kalshi_platform.cli.daemons import deduplicate, gather
 from kalshi_platform.cli.databases import maintain, migrate, verify
 from kalshi_platform.cli.demo import demo
-from kalshi_platform.cli.exchange import markets
+from kalshi_platform.cli.exchange import markets, preview, public_demo
 from kalshi_platform.cli.plain import plainly
 from kalshi_platform.cli.simulate import simulate
 from kalshi_platform.cli.state import settings
@@ -19,7 +19,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for _command in (demo, gather, deduplicate, simulate, migrate, maintain, replay, verify, markets, settings):
+for _command in (
+    demo,
+    gather,
+    deduplicate,
+    simulate,
+    migrate,
+    maintain,
+    replay,
+    verify,
+    markets,
+    public_demo,
+    preview,
+    settings,
+):
     app.command()(plainly(_command))
 
 

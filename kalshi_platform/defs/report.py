@@ -7,20 +7,19 @@
 """
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 
 from kalshi_platform.core.schema import STREAM_TABLES
 from kalshi_platform.defs.checks.coverage import CHANNELS
 from kalshi_platform.defs.lake import raw_key
+from kalshi_platform.defs.metadata import OWNER
 from kalshi_platform.defs.partitions import DAILY
 from kalshi_platform.defs.report_page import CheckDay, Day, as_html, as_markdown
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.defs.tables import OWNER
+from kalshi_platform.defs.sensors.failures import evaluations
 from kalshi_platform.lake.day import busiest, rows_by_hour
 from kalshi_platform.lake.layout import Lake
-from kalshi_platform.lake.publish import replacing
 
 _BUSIEST = 12
 _GAPS = 12
@@ -31,8 +30,8 @@ _DAY = timedelta(days=1)
 @dg.asset(
     key=["reports", "daily"],
     deps=[raw_key(table) for table in STREAM_TABLES],
-    description="One page about one day: messages by table and hour, who listened when, what nobody heard, how much the "
-    "gatherers had in common, the busiest markets, and what the checks said.",
+    description="One page about one day: messages by table and hour, who listened when, what nobody heard, how "
+    "much the gatherers had in common, the busiest markets, and what the checks said.",
     group_name="reports",
     owners=[OWNER],
     kinds={"html"},
@@ -47,7 +46,7 @@ def daily_report(
     day = _gathered(start, production, folder, _checks(context.instance, start))
     page = as_html(day).encode()
     path = f"{folder.root}/reports/date={start:%Y-%m-%d}/report.html"
-    with replacing(Path(path)) as file:
+    with folder.replacing(path) as file:
         file.write(page)
     return dg.MaterializeResult(
         metadata={
@@ -84,13 +83,12 @@ def _gathered(start: datetime, production: ProductionDatabase, lake: Lake, check
 
 def _checks(instance: dg.DagsterInstance, start: datetime) -> list[CheckDay]:
     """What each check said in the day, and in the hours after it in which its last files were looked at."""
-    window = dg.EventRecordsFilter(
-        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
-        after_timestamp=start.timestamp(),
-        before_timestamp=(start + _DAY + timedelta(hours=6)).timestamp(),
-    )
+    window = {
+        "after_timestamp": start.timestamp(),
+        "before_timestamp": (start + _DAY + timedelta(hours=6)).timestamp(),
+    }
     found: dict[str, CheckDay] = {}
-    for record in instance.get_event_records(window, limit=_EVALUATIONS, ascending=True):
+    for record in evaluations(instance, _EVALUATIONS, **window):
         event = record.event_log_entry.dagster_event
         if event is None:
             continue

@@ -28,7 +28,6 @@ FRESHNESS = dg.define_asset_job(
 REPORT = dg.define_asset_job(
     "daily_report",
     selection=dg.AssetSelection.assets(DAILY_REPORT),
-    partitions_def=DAILY,
     description="One page about one day.",
 )
 """The report of one day."""
@@ -73,7 +72,12 @@ def _every(name: str, cron: str, description: str) -> dg.ScheduleDefinition:
     )
 
 
+SCHEDULED_JOBS = [FRESHNESS, REPORT]
+"""Jobs that are here for their schedules alone."""
+
 SCHEDULES = [
+    _every("metadata_incremental", "*/5 * * * *", "What changed of series, events and markets."),
+    _every("metadata_full", "40 4 * * *", "All that the exchange lists of series, events and markets."),
     _every("freshness", "*/15 * * * *", "Checks of freshness."),
     retention_schedule,
     dg.ScheduleDefinition(

@@ -25,9 +25,7 @@ def care_for_production(context: dg.OpExecutionContext, owner: OwnersDatabase, l
     """Says what was done, line by line; a proof that fails fails the run."""
     now = datetime.now(UTC)
     try:
-        report = asyncio.run(
-            maintain_production(owner.address(), lake.lake(), now, load_settings().silence_seconds)
-        )
+        report = asyncio.run(maintain_production(owner.address(), lake.lake(), now, load_settings().silence_seconds))
     except PlatformError as error:
         raise dg.Failure(str(error)) from error
     for line in lines(report):

@@ -5,7 +5,8 @@ Read `datasets` (what there is), `layout` (where it lies), `schema` (what a row 
 partition is written.
 """
 
-from kalshi_platform.lake.books import Book, BookUnknown, book_at, books_at
+from kalshi_platform.lake.all_books import books_at
+from kalshi_platform.lake.books import Book, BookUnknown, book_at, books
 from kalshi_platform.lake.datasets import AGGREGATES, DATASETS, PROCESSED, RAW, Dataset, Layer, Period
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
@@ -24,6 +25,7 @@ __all__ = [
     "PartitionFacts",
     "Period",
     "book_at",
+    "books",
     "books_at",
     "connect",
     "write_partition",

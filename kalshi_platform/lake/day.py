@@ -79,5 +79,5 @@ def _opened(lake: Lake, day: datetime, **tables: Table) -> Iterator[duckdb.DuckD
 def _files(lake: Lake, table: Table, day: datetime) -> ds.Dataset:
     dataset = RAW[table.name]
     starts = [day + number * dataset.period.value for number in range(_DAY // dataset.period.value)]
-    paths = [lake.path(dataset, start) for start in starts if read_footer(lake, dataset, start)]
+    paths = [lake.key(lake.path(dataset, start)) for start in starts if read_footer(lake, dataset, start)]
     return ds.dataset(paths, schema=dataset.schema, filesystem=lake.filesystem, format="parquet")

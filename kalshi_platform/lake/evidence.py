@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +18,7 @@ from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.lake.datasets import Dataset
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.publish import StorageError
 
 _CHUNK = 2**20
 _LOW_BITS = 2**32 - 1
@@ -79,29 +79,32 @@ def read_again(lake: Lake, dataset: Dataset, start: datetime) -> FileFacts:
         footer = read_footer(lake, dataset, start)
         if footer is None:
             raise IntegrityError(f"{path} is missing")
-        with pq.ParquetFile(path) as file:
-            found = tally(dataset, file.iter_batches(), footer.window_start)
-        return FileFacts(path, _sha256(path), footer.window_start, footer.window_end, found)
-    except (OSError, pa.ArrowException) as error:
+        with lake.open(path) as file:
+            found = tally(dataset, pq.ParquetFile(file).iter_batches(), footer.window_start)
+        return FileFacts(path, sha256_of(lake, path), footer.window_start, footer.window_end, found)
+    except (OSError, pa.ArrowException, StorageError) as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
 
 
 def fault_of(path: str, rows: int, sha256: str) -> str:
     """What is wrong with a file that is known to hold so many rows in exactly these bytes; empty where nothing is."""
     try:
-        if _sha256(path) != sha256:
+        lake = Lake(path)  # no matter whose lake it is, a path tells how it is opened
+        if sha256_of(lake, path) != sha256:
             return f"{path} is not the file that was proven"
-        found = pq.read_metadata(path).num_rows
+        with lake.open(path) as file:
+            found = pq.read_metadata(file).num_rows
     except FileNotFoundError:
         return f"{path} is missing"
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, StorageError) as error:
         return f"{path} cannot be read: {error}"
     return "" if found == rows else f"{path} holds {found} rows, not the {rows} that were proven"
 
 
-def _sha256(path: str) -> str:
+def sha256_of(lake: Lake, path: str) -> str:
+    """Hash of a file's bytes as they are now, in hexadecimal."""
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
+    with lake.open(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.lake.datasets import Dataset
@@ -50,9 +49,11 @@ def read_footer(lake: Lake, dataset: Dataset, start: datetime) -> Footer | None:
         IntegrityError: Where the file is not one of ours, or holds other than the rows it was given.
     """
     path = lake.path(dataset, start)
-    if lake.filesystem.get_file_info(path).type is not fs.FileType.File:
+    try:
+        with lake.open(path) as file:
+            metadata = pq.read_metadata(file)
+    except FileNotFoundError:
         return None
-    metadata = pq.read_metadata(path, filesystem=lake.filesystem)
     footer = _parsed(metadata.metadata or {}, path)
     if footer.source_rows != metadata.num_rows:
         raise IntegrityError(f"{path} holds {metadata.num_rows} rows and says {footer.source_rows}")

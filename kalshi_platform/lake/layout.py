@@ -1,16 +1,26 @@
 """Where things lie in the lake: one root, three layers, hive partitions by day and hour.
 
-Here belong paths and the listing of what is there. Kept out: what is inside a file, and how it gets there.
+The root is a folder or `s3://bucket/prefix`; paths are text, and whoever opens one need not know which of the two it
+is. Here belong paths, the listing of what is there, and opening it. Kept out: what is inside a file.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from glob import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import pyarrow as pa
 from pyarrow import fs
 
 from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.lake.datasets import Dataset, Layer, Period
+from kalshi_platform.lake.publish import CountedFile, replacing
+
+if TYPE_CHECKING:
+    from kalshi_platform.lake.bucket import Bucket
 
 __all__ = ["HOUR", "Lake", "Layer"]
 
@@ -23,12 +33,17 @@ class Lake:
     """A lake under one root.
 
     Args:
-        root: A folder, made when the first file is written; a `file://` address will do.
+        root: A folder, made when the first file is written (a `file://` address will do), or `s3://bucket/prefix`.
+
+    Attributes:
+        root: The root as text, without a slash at its end.
+        filesystem: Arrow's way to it; it knows a file as `key` says.
+        bucket: The bucket it is in; None for a folder.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = _folder(str(root))
-        self.filesystem: fs.FileSystem = fs.LocalFileSystem()
+        self.root, self.bucket = _opened(str(root))
+        self.filesystem: fs.FileSystem = self.bucket.filesystem if self.bucket else fs.LocalFileSystem()
 
     def __repr__(self) -> str:
         return f"Lake({self.root!r})"
@@ -54,10 +69,59 @@ class Lake:
     def starts(self, dataset: Dataset) -> list[datetime]:
         """The starts of the partitions that are in the lake, earliest first."""
         folder = self.folder(dataset)
-        selector = fs.FileSelector(folder, allow_not_found=True, recursive=True)
-        files = [info.path for info in self.filesystem.get_file_info(selector)]
-        found = (_start(file.removeprefix(f"{folder}/"), dataset) for file in files)
+        key = self.key(folder)
+        selector = fs.FileSelector(key, allow_not_found=True, recursive=True)
+        with self._plain_words(f"cannot list {folder}"):
+            files = [info.path for info in self.filesystem.get_file_info(selector)]
+        if not files and self.bucket:
+            self.bucket.require()
+        found = (_start(file.removeprefix(f"{key}/"), dataset) for file in files)
         return sorted(start for start in found if start is not None)
+
+    def key(self, path: str) -> str:
+        """What `filesystem` calls a path of this lake."""
+        return path.removeprefix("s3://")
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[pa.NativeFile]:
+        """A file of this lake for reading anywhere in it.
+
+        Raises:
+            FileNotFoundError: Where it is not there.
+            StorageError: Where its bucket cannot be used.
+        """
+        with self._plain_words(f"cannot read {path}"), self.filesystem.open_input_file(self.key(path)) as file:
+            yield file
+
+    def replacing(self, path: str) -> AbstractContextManager[CountedFile]:
+        """A file that takes the place of `path`, whole, when the block ends well, and never otherwise.
+
+        Raises:
+            StorageError: Where its bucket cannot be used.
+        """
+        if self.bucket:
+            return self.bucket.replacing(self._object(path))
+        return replacing(Path(path))
+
+    def size(self, path: str) -> int | None:
+        """The size of a file in bytes; None where there is none."""
+        with self._plain_words(f"cannot read {path}"):
+            found = self.filesystem.get_file_info(self.key(path))
+        return int(found.size) if found.type is fs.FileType.File else None
+
+    def remove(self, path: str) -> None:
+        """Take a file away, if there is one."""
+        if self.bucket:
+            self.bucket.remove(self._object(path))
+        else:
+            Path(path).unlink(missing_ok=True)
+
+    def _object(self, path: str) -> str:
+        """What the bucket calls a path of this lake."""
+        return path.removeprefix("s3://").partition("/")[2]
+
+    def _plain_words(self, what: str) -> AbstractContextManager[None]:
+        return self.bucket.plain_words(what) if self.bucket else nullcontext()
 
 
 def _start(file: str, dataset: Dataset) -> datetime | None:
@@ -73,8 +137,16 @@ def _pattern(period: Period) -> str:
     return _HOUR_FOLDER if period is Period.HOUR else _DAY_FOLDER
 
 
-def _folder(root: str) -> str:
-    path = root.removeprefix("file://")
-    if "://" in path or not path:
-        raise ConfigurationError(f"the lake must be a folder, not {root!r}: set KALSHI_LAKE_URL to a path")
-    return str(Path(path).expanduser().absolute())
+def _opened(root: str) -> "tuple[str, Bucket | None]":
+    scheme, separator, rest = root.partition("://")
+    if not separator:
+        scheme, rest = "file", root
+    if not rest or scheme not in {"file", "s3"}:
+        raise ConfigurationError(f"the lake cannot be {root!r}: set KALSHI_LAKE_URL to a folder or s3://bucket/prefix")
+    if scheme == "file":
+        return str(Path(rest).expanduser().absolute()), None
+    if "@" in urlsplit(root).netloc:
+        raise ConfigurationError("KALSHI_LAKE_URL must not hold keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    from kalshi_platform.lake.bucket import Bucket  # boto3 is not loaded for a folder
+
+    return f"s3://{rest.strip('/')}", Bucket(rest.strip("/").partition("/")[0])

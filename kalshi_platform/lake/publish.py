@@ -1,7 +1,7 @@
 """Putting a file in its place whole: written beside it, made durable, then renamed over it.
 
 Whoever is killed while writing leaves the old file as it was, and at most a hidden file that no reader looks at.
-Kept out: what is written.
+Kept out: what is written, where (`layout`), and buckets (`bucket`).
 """
 
 import hashlib
@@ -11,6 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
+
+from kalshi_platform.core.errors import PlatformError
+
+
+class StorageError(PlatformError):
+    """What holds the lake cannot be used; the text says why and what to do, and shows no key."""
 
 
 class CountedFile:

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +22,9 @@ from kalshi_platform.lake.decimals import to_decimals
 from kalshi_platform.lake.encoding import row_group_rows, writer_options
 from kalshi_platform.lake.footer import Footer
 from kalshi_platform.lake.layout import Lake
-from kalshi_platform.lake.publish import CountedFile, replacing
+from kalshi_platform.lake.manifest import Coverage, Manifest, manifest_path, write_manifest
+from kalshi_platform.lake.publish import CountedFile
+from kalshi_platform.lake.schema import SCHEMA_VERSION
 from kalshi_platform.lake.sorting import sorted_tables
 
 RUN_BYTES = 32 * 2**20
@@ -40,6 +42,8 @@ class PartitionFacts:
         sha256: Hash of its bytes, in hexadecimal.
         min_ts: Earliest time among the rows; None without rows.
         max_ts: Latest time among the rows; None without rows.
+        min_key: Least value of the first column that they are sorted by, the ticker; None without rows.
+        max_key: Greatest one.
     """
 
     path: str
@@ -48,10 +52,17 @@ class PartitionFacts:
     sha256: str
     min_ts: datetime | None
     max_ts: datetime | None
+    min_key: str | None = None
+    max_key: str | None = None
 
 
 def write_partition(
-    lake: Lake, dataset: Dataset, start: datetime, batches: Iterable[pa.RecordBatch], until: datetime | None = None
+    lake: Lake,
+    dataset: Dataset,
+    start: datetime,
+    batches: Iterable[pa.RecordBatch],
+    until: datetime | None = None,
+    coverage: Coverage | None = None,
 ) -> PartitionFacts:
     """Write all rows of one hour or day, in place of what was there; one without rows becomes an empty file.
 
@@ -61,18 +72,62 @@ def write_partition(
         start: Start of the hour or day.
         batches: Every row of the window, in any order; prices and sizes as integers or as decimals.
         until: End of the window, where the period is not over yet; readers then know nothing of the rest.
+        coverage: How completely the window was heard, for its manifest; None where nobody knows.
 
     Raises:
         IntegrityError: Where a row lies outside the window, lacks a value, or has more digits than its column.
     """
     start, end = dataset.period.start(start), dataset.end(start)
     end = min(until or end, end)
-    path = lake.path(dataset, start)
     first, batches = _peeked(batches)
-    with TemporaryDirectory(prefix="kalshi-lake-") as spill, replacing(Path(path)) as file:
+    with TemporaryDirectory(prefix="kalshi-lake-") as spill:
         rows = sorted_tables(batches, _as_given(dataset.schema, first), dataset.sort, Path(spill), RUN_BYTES)
-        tally = _write(file, dataset, _inside(rows, dataset.time, start, end), start, end)
-    return PartitionFacts(path, tally.rows, file.bytes, file.sha256, tally.min_ts, tally.max_ts)
+        inside = _inside(rows, dataset.time, start, end)
+        groups = (to_decimals(group, dataset.schema) for group in _row_groups(inside, row_group_rows(dataset)))
+        return write_groups(lake, dataset, (start, end), groups, coverage)
+
+
+def write_groups(
+    lake: Lake,
+    dataset: Dataset,
+    window: tuple[datetime, datetime],
+    groups: Iterable[pa.Table],
+    coverage: Coverage | None = None,
+) -> PartitionFacts:
+    """Write row groups as they are, in place of what was there; then the manifest, which is away meanwhile.
+
+    Args:
+        lake: Where to.
+        dataset: What the rows are.
+        window: First moment whose rows they are, and first one whose rows they are not.
+        groups: In the dataset's schema and order.
+        coverage: How completely the window was heard.
+    """
+    start, end = window
+    path = lake.path(dataset, start)
+    with lake.replacing(path) as file:
+        tally = _write(file, dataset, groups, start, end)
+        lake.remove(manifest_path(lake, dataset, start))
+    facts = PartitionFacts(path, tally.rows, file.bytes, file.sha256, *tally.times, *tally.keys)
+    write_manifest(lake, dataset, start, _manifest(lake, dataset, window, facts), coverage)
+    return facts
+
+
+def _manifest(lake: Lake, dataset: Dataset, window: tuple[datetime, datetime], facts: PartitionFacts) -> Manifest:
+    return Manifest(
+        dataset=str(dataset),
+        path=facts.path.removeprefix(f"{lake.root}/"),
+        schema_version=SCHEMA_VERSION,
+        window_start=window[0],
+        window_end=window[1],
+        rows=facts.rows,
+        bytes=facts.bytes,
+        sha256=facts.sha256,
+        first_key=facts.min_key,
+        last_key=facts.max_key,
+        first_ts=facts.min_ts,
+        last_ts=facts.max_ts,
+    )
 
 
 def _peeked(batches: Iterable[pa.RecordBatch]) -> tuple[pa.Schema | None, Iterable[pa.RecordBatch]]:
@@ -97,24 +152,31 @@ def _is_decimal(arrow: pa.DataType) -> bool:
 @dataclass(slots=True)
 class _Tally:
     rows: int = 0
-    min_ts: datetime | None = None
-    max_ts: datetime | None = None
+    times: tuple[datetime | None, datetime | None] = (None, None)
+    keys: tuple[str | None, str | None] = (None, None)
 
-    def add(self, rows: pa.Table, time: str | None) -> None:
+    def add(self, rows: pa.Table, dataset: Dataset) -> None:
         self.rows += rows.num_rows
-        if time is None or not rows.num_rows:
-            return
-        span = pc.min_max(rows[time]).as_py()
-        self.min_ts = min(self.min_ts or span["min"], span["min"])
-        self.max_ts = max(self.max_ts or span["max"], span["max"])
+        self.keys = _wider(self.keys, rows[dataset.sort[0]])
+        if dataset.time is not None:
+            self.times = _wider(self.times, rows[dataset.time])
 
 
-def _write(file: CountedFile, dataset: Dataset, tables: Iterable[pa.Table], start: datetime, end: datetime) -> _Tally:
+def _wider(span: tuple[Any, Any], values: pa.ChunkedArray) -> tuple[Any, Any]:
+    found = pc.min_max(values).as_py()
+    if found["min"] is None:
+        return span
+    if span[0] is None:
+        return found["min"], found["max"]
+    return min(span[0], found["min"]), max(span[1], found["max"])
+
+
+def _write(file: CountedFile, dataset: Dataset, groups: Iterable[pa.Table], start: datetime, end: datetime) -> _Tally:
     tally = _Tally()
     with pq.ParquetWriter(cast("IO[bytes]", file), dataset.schema, **writer_options(dataset)) as writer:
-        for group in _row_groups(tables, row_group_rows(dataset)):
-            tally.add(group, dataset.time)
-            writer.write_table(to_decimals(group, dataset.schema), group.num_rows)
+        for group in groups:
+            tally.add(group, dataset)
+            writer.write_table(group, max(group.num_rows, 1))
         writer.add_key_value_metadata(Footer(dataset.name, start, end, tally.rows).as_metadata())
     return tally
 

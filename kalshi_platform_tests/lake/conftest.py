@@ -1,9 +1,10 @@
 """Rows and lakes that live for one test."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, Table
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.schema import source_schema
+from kalshi_platform_tests.lake.stores import BUCKET, Store, moto, rclone
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -27,6 +29,27 @@ def noon() -> datetime:
 def lake(tmp_path: Path) -> Lake:
     """An empty lake."""
     return Lake(tmp_path / "lake")
+
+
+@pytest.fixture(scope="session", params=["moto", "rclone"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that speaks S3, once with each server."""
+    with moto() if request.param == "moto" else rclone(tmp_path_factory.mktemp("rclone")) as running:
+        yield running
+
+
+@pytest.fixture
+def s3_root(store: Store, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A root in a bucket that no other test uses; the environment is set for reaching it."""
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid4().hex}"
+
+
+@pytest.fixture
+def s3_lake(s3_root: str) -> Lake:
+    """An empty lake in a bucket."""
+    return Lake(s3_root)
 
 
 @pytest.fixture(scope="session")

@@ -59,8 +59,8 @@ def test_starts_of_a_lake_that_is_not_there_yet(tmp_path: Path) -> None:
     assert Lake(tmp_path / "none").starts(TRADES) == []
 
 
-@pytest.mark.parametrize("root", ["s3://bucket/lake", ""])
-def test_a_root_that_is_no_folder_is_refused_in_plain_words(root: str) -> None:
+@pytest.mark.parametrize("root", ["gs://bucket/lake", "s3://", ""])
+def test_a_root_of_another_kind_is_refused_in_plain_words(root: str) -> None:
     """The error names the setting and what it should be."""
     with pytest.raises(ConfigurationError, match="KALSHI_LAKE_URL"):
         Lake(root)

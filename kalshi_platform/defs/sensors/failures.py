@@ -7,6 +7,8 @@
 """
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -45,6 +47,15 @@ def _reason(failure: dg.DagsterEvent) -> str:
     return f"{failure.step_key}: {error.message.strip() if error else failure.message}"
 
 
+def evaluations(instance: dg.DagsterInstance, most: int, **window: Any) -> Sequence[dg.EventLogRecord]:
+    """Evaluations of all checks, oldest first.
+
+    Dagster has no public way to them but one that is going away (`get_event_records`): this asks its storage.
+    """
+    wanted = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, **window)
+    return instance.event_log_storage.get_event_records(wanted, limit=most, ascending=True)
+
+
 @dg.sensor(
     name="check_failures",
     description="Alerts when a check fails that passed before, and when it passes again.",
@@ -55,11 +66,7 @@ def check_failures(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.Sk
     """Reads the evaluations since the last tick; the cursor holds where, and which checks fail."""
     cursor = json.loads(context.cursor or '{"seen": 0, "failing": []}')
     failing: set[str] = set(cursor["failing"])
-    records = context.instance.get_event_records(
-        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=cursor["seen"]),
-        limit=_MOST,
-        ascending=True,
-    )
+    records = evaluations(context.instance, _MOST, after_cursor=cursor["seen"])
     for record in records:
         event = record.event_log_entry.dagster_event
         if event is None:

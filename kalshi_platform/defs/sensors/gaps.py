@@ -21,7 +21,7 @@ _LOOKED_BACK = timedelta(days=7)
 
 @dg.sensor(
     name="uncovered_gaps",
-    job=REPAIR,
+    job_name=REPAIR.name,
     description="Asks for a repair run for each hour and channel with intervals that no gatherer heard.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,

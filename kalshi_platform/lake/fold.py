@@ -1,0 +1,116 @@
+"""Books at evenly spaced instants from one checkpoint, in one query: forward from it, or backward to what was before.
+
+A checkpoint at T holds every delta before T and none after. So the book at W > T is the checkpoint plus the deltas in
+[T, W]; and the book at W < T is the checkpoint less the deltas in (W, T). Kept out: which checkpoint to take, and
+whether the lake has what lies between (`books`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
+from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.layout import HOUR, Lake
+
+_FOLD = """
+WITH change AS (
+    SELECT side, price, size, 0 AS nth FROM (
+        SELECT true AS side, unnest(yes_prices) AS price, unnest(yes_sizes) AS size, * FROM read_parquet($books)
+        UNION ALL BY NAME
+        SELECT false AS side, unnest(no_prices) AS price, unnest(no_sizes) AS size, * FROM read_parquet($books)
+    ) WHERE ticker = $ticker AND source = 'checkpoint' AND snapshot_ts = $checkpoint
+    UNION ALL
+    {deltas}
+), level AS (
+    SELECT side, price, nth, size, coalesce(lead(nth) OVER (PARTITION BY side, price ORDER BY nth), $count) AS until_nth
+    FROM (
+        SELECT side, price, nth, sum(sum(size)) OVER (PARTITION BY side, price ORDER BY nth) AS size
+        FROM change GROUP BY side, price, nth
+    )
+), standing AS (
+    SELECT side, price, size, unnest(range(nth, until_nth)) AS nth FROM level WHERE size <> 0 AND nth < $count
+)
+SELECT
+    nth,
+    coalesce(list(price ORDER BY price) FILTER (side), []) AS yes_prices,
+    coalesce(list(size ORDER BY price) FILTER (side), []) AS yes_sizes,
+    coalesce(list(price ORDER BY price) FILTER (NOT side), []) AS no_prices,
+    coalesce(list(size ORDER BY price) FILTER (NOT side), []) AS no_sizes
+FROM (SELECT unnest(range(0, $count)) AS nth) LEFT JOIN standing USING (nth)
+GROUP BY nth ORDER BY nth
+"""
+
+_LATER = """
+    SELECT side, price, size_delta AS size, greatest(0, {nth}) AS nth
+    FROM read_parquet($deltas)
+    WHERE ticker = $ticker AND exchange_ts >= $checkpoint AND exchange_ts <= $last
+"""
+_EARLIER = """
+    SELECT side, price, unnest([-size_delta, size_delta]) AS size, unnest([0, {nth}]) AS nth
+    FROM read_parquet($deltas)
+    WHERE ticker = $ticker AND exchange_ts > $first AND exchange_ts < $checkpoint
+"""
+_NTH = "(epoch_us(exchange_ts) - epoch_us($first) + $every_us - 1) // $every_us"
+_FORWARD = _FOLD.format(deltas=_LATER.format(nth=_NTH))
+_BACKWARD = _FOLD.format(deltas=_EARLIER.format(nth=_NTH))
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """Evenly spaced moments: `first`, and `count` - 1 more, each `every` later."""
+
+    first: datetime
+    count: int = 1
+    every: timedelta = timedelta(microseconds=1)
+
+    @property
+    def last(self) -> datetime:
+        """The last of them."""
+        return self.first + (self.count - 1) * self.every
+
+    def __getitem__(self, nth: int) -> datetime:
+        return self.first + nth * self.every
+
+    def first_from(self, moment: datetime) -> int:
+        """The number of the first of them that is not before a moment; `count` where all are."""
+        return min(max(0, -((self.first - moment) // self.every)), self.count)
+
+    def part(self, start: int, stop: int) -> "Instants":
+        """Those from `start` up to and without `stop`."""
+        return Instants(self[start], stop - start, self.every)
+
+
+def fold(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, ticker: str, checkpoint: datetime, instants: Instants
+) -> pa.Table:
+    """The books of one market at some instants, which lie all before one of its checkpoints or all not before it.
+
+    Returns:
+        Columns nth, yes_prices, yes_sizes, no_prices, no_sizes; a row for each instant.
+    """
+    is_later = instants.first >= checkpoint
+    low, high = (checkpoint, instants.last) if is_later else (instants.first, checkpoint)
+    hours = hours_between(low, high if is_later else high - datetime.resolution)
+    query = {
+        "books": [lake.path(RAW[ORDERBOOK_SNAPSHOTS.name], Period.DAY.floor(checkpoint))],
+        "deltas": [lake.path(RAW[ORDERBOOK_DELTAS.name], hour) for hour in hours],
+        "ticker": ticker,
+        "checkpoint": checkpoint,
+        "first": instants.first,
+        "every_us": instants.every // timedelta(microseconds=1),
+        "count": instants.count,
+    } | ({"last": instants.last} if is_later else {})
+    return connection.execute(_FORWARD if is_later else _BACKWARD, query).to_arrow_table()
+
+
+def hours_between(start: datetime, end: datetime) -> Sequence[datetime]:
+    """The hours whose deltas count for [start, end]."""
+    hour, hours = Period.HOUR.floor(start), []
+    while hour <= end:
+        hours.append(hour)
+        hour += HOUR
+    return hours
