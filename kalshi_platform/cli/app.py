@@ -8,8 +8,8 @@ from kalshi_platform.cli.demo import demo
 from kalshi_platform.cli.exchange import markets, preview, public_demo
 from kalshi_platform.cli.plain import plainly
 from kalshi_platform.cli.simulate import simulate
-from kalshi_platform.cli.state import settings
-from kalshi_platform.cli.tapes import replay
+from kalshi_platform.cli.state import doctor, settings, status
+from kalshi_platform.cli.tapes import backfill, record, replay
 
 app = typer.Typer(
     help="Capture every order-book change, trade and ticker of Kalshi, merge the copies exactly, query the record.",
@@ -26,11 +26,15 @@ for _command in (
     simulate,
     migrate,
     maintain,
+    backfill,
+    record,
     replay,
     verify,
     markets,
     public_demo,
     preview,
+    status,
+    doctor,
     settings,
 ):
     app.command()(plainly(_command))

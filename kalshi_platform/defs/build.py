@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from kalshi_platform.defs.backfills import BACKFILL_ASSETS
 from kalshi_platform.defs.channels import EXCHANGE_SOURCES, GATHERER_TABLES
 from kalshi_platform.defs.checks.all import CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS
@@ -32,6 +33,7 @@ def build_defs(resource_overrides: Mapping[str, object] | None = None) -> dg.Def
     """
     return dg.Definitions(
         assets=[
+            *BACKFILL_ASSETS,
             *EXCHANGE_SOURCES,
             *GATHERER_TABLES,
             *PRODUCTION_TABLES,

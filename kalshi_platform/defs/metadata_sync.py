@@ -7,7 +7,6 @@
 - Dagster's word: assets and jobs, https://docs.dagster.io/guides/build/jobs
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import dagster as dg
 
 from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused
 from kalshi_platform.core.schema import EVENTS, MARKETS, SERIES, Home, Table
+from kalshi_platform.defs.asynchronous import run_async
 from kalshi_platform.defs.channels import REST_KEY
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, ROW_COUNT, table_columns
 from kalshi_platform.defs.resources import CatalogueDatabase, Exchange, ProductionDatabase
@@ -64,7 +64,7 @@ def _synced(table: Table) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         """Walks, stores page by page, and tells what came of it."""
         since = last_sync(context.instance, production_key(table))
-        report = asyncio.run(_sync(_TABLES[table], config.mode, since, exchange, catalogue, _teller(context)))
+        report = run_async(_sync(_TABLES[table], config.mode, since, exchange, catalogue, _teller(context)))
         context.log.info(f"{report.seen} rows seen, {report.stored} stored, {report.new} new, {report.seconds:.1f} s")
         return dg.MaterializeResult(metadata=_metadata(report, production.count_rows(table)))
 

@@ -20,7 +20,7 @@ from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused
 from kalshi_platform.core.schema import ORDERBOOK_SNAPSHOTS, TRADES, UNCOVERED_INTERVALS
 from kalshi_platform.database.quality import GapHour, Uncovered
 from kalshi_platform.defs.partitions import HOUR, key_at
-from kalshi_platform.defs.resources import Exchange, ProductionDatabase, RepairDatabase
+from kalshi_platform.defs.resources import CatalogueDatabase, Exchange, ProductionDatabase
 from kalshi_platform.defs.tables import production_key
 
 HOUR_TAG, CHANNEL_TAG = "kalshi/hour", "kalshi/channel"
@@ -110,7 +110,7 @@ def repair_gaps(
     context: dg.OpExecutionContext,
     config: RepairConfig,
     production: ProductionDatabase,
-    repairer: RepairDatabase,
+    catalogue: CatalogueDatabase,
     exchange: Exchange,
 ) -> None:
     """Repairs one hour of one channel; every piece is committed by itself, so a killed run is just run again."""
@@ -121,7 +121,7 @@ def repair_gaps(
         return
     context.log.info(f"{config.channel}, {hour:%Y-%m-%d %H:%M}: {len(gaps)} intervals that nobody heard")
     try:
-        outcome = asyncio.run(_repair(config.channel, gaps, exchange, repairer, context.log.info))
+        outcome = asyncio.run(_repair(config.channel, gaps, exchange, catalogue, context.log.info))
     except (ConfigurationError, ExchangeRefused) as error:  # the next try would fare no better
         raise dg.Failure(str(error), allow_retries=False) from error
     summary = told(config.channel, gaps, outcome)
@@ -137,7 +137,7 @@ def repair_gaps(
 
 
 async def _repair(
-    channel: str, gaps: Sequence[Uncovered], exchange: Exchange, repairer: RepairDatabase, tell: Tell
+    channel: str, gaps: Sequence[Uncovered], exchange: Exchange, catalogue: CatalogueDatabase, tell: Tell
 ) -> Outcome:
     outcome = Outcome()
     if channel == "ticker":
@@ -150,13 +150,13 @@ async def _repair(
                 tickers=tuple(sorted(stretch.tickers)),
                 all_markets=not stretch.tickers,
             )
-            report = await run_backfill(rest, repairer.address(), request, _teller(tell))
+            report = await run_backfill(rest, catalogue.address(), request, _teller(tell))
             outcome.add(report)
             if report.inserted:
                 outcome.days |= {stretch.start, stretch.end}
         if channel == "orderbook_delta":
             tickers = sorted({gap.ticker for gap in gaps} - {""})
-            outcome.books = await fetch_books(rest, repairer.address(), tickers)
+            outcome.books = await fetch_books(rest, catalogue.address(), tickers)
     return outcome
 
 

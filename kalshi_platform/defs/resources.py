@@ -126,7 +126,7 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
 
 
 class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
-    """The same database for whoever fills series, events and markets."""
+    """The same database for what is fetched over REST: series, events, markets, and trades that nobody heard."""
 
     url: str | None = Field(
         default=None,
@@ -142,26 +142,6 @@ class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # ha
         """
         settings = load_settings()
         name = "catalogue_database_url" if settings.catalogue_database_url else "production_database_url"
-        return self.url or settings.required(name)
-
-
-class RepairDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
-    """The same database for whoever adds trades and books to it after the fact."""
-
-    url: str | None = Field(
-        default=None,
-        repr=False,
-        description="Address; KALSHI_REPAIR_DATABASE_URL where not given, else KALSHI_PRODUCTION_DATABASE_URL.",
-    )
-
-    def address(self) -> str:
-        """Where the database is.
-
-        Raises:
-            ConfigurationError: Where neither this resource nor the environment says.
-        """
-        settings = load_settings()
-        name = "repair_database_url" if settings.repair_database_url else "production_database_url"
         return self.url or settings.required(name)
 
 
@@ -237,7 +217,6 @@ def default_resources() -> dict[str, object]:
     return {
         "production": ProductionDatabase(),
         "catalogue": CatalogueDatabase(),
-        "repairer": RepairDatabase(),
         "owner": OwnersDatabase(),
         "exchange": Exchange(),
         "alerts": Alerts(),

@@ -10,9 +10,9 @@ import duckdb
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.lake.books import BookUnknown
-from kalshi_platform.lake.coverage import SLACK
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.holes import SLACK
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import root_of
 
@@ -73,7 +73,8 @@ def books_at(connection: duckdb.DuckDBPyConnection, when: datetime) -> duckdb.Du
     """The books of all markets that can be known at `when`, as a relation to query further.
 
     Columns: ticker, checkpoint_ts, yes_prices, yes_sizes, no_prices, no_sizes. A market whose checkpoint or whose
-    hours are missing, or which nobody heard for a while since, is not in it. Negative sizes, proof of a defect in the record, are left for the reader to see.
+    hours are missing, or which nobody heard for a while since, is not in it. Negative sizes, proof of a defect in
+    the record, are left for the reader to see.
 
     Raises:
         BookUnknown: Where the hour of `when` itself is not in the lake.

@@ -18,10 +18,10 @@ from kalshi_platform.core.book import NegativeLevel
 from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.core.units import datetime_from_us
-from kalshi_platform.lake.coverage import Coverage, coverage_of
 from kalshi_platform.lake.datasets import RAW, Period
-from kalshi_platform.lake.fold import Instants, fold, hours_between
+from kalshi_platform.lake.fold import Instants, fold, fold_once
 from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.holes import Coverage, coverage_of, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import root_of
 
@@ -30,7 +30,8 @@ Levels = tuple[tuple[Decimal, Decimal], ...]
 
 _DELTAS, _SNAPSHOTS = RAW[ORDERBOOK_DELTAS.name], RAW[ORDERBOOK_SNAPSHOTS.name]
 _BOOKS = """
-SELECT DISTINCT epoch_us(snapshot_ts), source = 'checkpoint' FROM read_parquet($files) WHERE ticker = $ticker ORDER BY ALL
+SELECT DISTINCT epoch_us(snapshot_ts), source = 'checkpoint' FROM read_parquet($files)
+WHERE ticker = $ticker ORDER BY ALL
 """
 _PRICES, _SIZES = pa.list_(pa.decimal128(9, 6)), pa.list_(pa.decimal128(18, 2))
 _COLUMNS = {"yes_prices": _PRICES, "yes_sizes": _SIZES, "no_prices": _PRICES, "no_sizes": _SIZES}
@@ -81,8 +82,8 @@ def book_at(connection: duckdb.DuckDBPyConnection, ticker: str, when: datetime) 
     (part,) = market.parts(Instants(when))
     if part.checkpoint is None:
         raise BookUnknown(part.missing)
-    (levels,) = fold(connection, market.lake, ticker, part.checkpoint, part.instants).select(list(_COLUMNS)).to_pylist()
-    yes, no = (tuple(zip(levels[f"{side}_prices"], levels[f"{side}_sizes"], strict=True)) for side in ("yes", "no"))
+    levels = fold_once(connection, market.lake, ticker, part.checkpoint, when)
+    yes, no = (tuple((price, size) for of, price, size in levels if of is side) for side in (True, False))
     for price, size in yes + no:
         if size < 0:
             raise NegativeLevel(f"{ticker} at {when.isoformat()}: level {price} would hold {size}")
@@ -160,7 +161,7 @@ class _Market:
         return found
 
     def _between(self, instants: Instants, place: int) -> Iterator[_Part]:
-        """The instants between two checkpoints: those that follow from the former, unknown ones, and from the latter."""
+        """The instants between two checkpoints: from the former, unknown ones, from the latter."""
         known_until, missing = instants.first, f"no checkpoint of {self._ticker} up to {instants.first.isoformat()}"
         known_from = None
         if place:
@@ -179,10 +180,13 @@ class _Market:
     def _forward(self, checkpoint: datetime, last: datetime) -> tuple[datetime, str]:
         """The first moment that does not follow from an earlier checkpoint, and why."""
         limit, missing = last + datetime.resolution, ""
-        for hour in hours_between(checkpoint, last):
+        for hour in starts_between(Period.HOUR, checkpoint, last):
             reach = self._reaches(hour)
             if reach is None or reach < min(hour + HOUR, limit):
-                limit, missing = max(reach or hour, checkpoint), f"the lake lacks deltas of the hour from {hour.isoformat()}"
+                limit, missing = (
+                    max(reach or hour, checkpoint),
+                    f"the lake lacks deltas of the hour from {hour.isoformat()}",
+                )
                 break
         hole = self.coverage.hole_within(checkpoint, last)
         if hole and hole[0] < limit:
@@ -193,7 +197,7 @@ class _Market:
     def _backward(self, checkpoint: datetime, first: datetime) -> datetime:
         """The first moment that follows from a later checkpoint."""
         limit = first if self._heard_from is None else max(first, self._heard_from)
-        for hour in reversed(hours_between(first, checkpoint - datetime.resolution)):
+        for hour in reversed(starts_between(Period.HOUR, first, checkpoint - datetime.resolution)):
             reach = self._reaches(hour)
             if reach is None or reach < min(hour + HOUR, checkpoint):
                 limit = max(limit, hour + HOUR)

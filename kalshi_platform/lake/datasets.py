@@ -169,7 +169,7 @@ AGGREGATES: dict[str, Dataset] = {
         _aggregate(
             "candles_1m",
             Period.DAY,
-            "One row for each market and minute in which it traded or its quote was told, as the exchange's candlesticks.",
+            "One row for each market and minute with a trade or a quote, as the exchange's candlesticks.",
             "minute",
             {
                 "ticker": _TICKER,

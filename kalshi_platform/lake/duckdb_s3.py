@@ -24,13 +24,15 @@ def open_bucket(connection: duckdb.DuckDBPyConnection) -> None:
         ConfigurationError: This DuckDB has no such extension beside it, or there is no key.
     """
     connection.execute(f"LOAD '{_extension()}'")
-    # Parameters, not text: a key shows in no error and in no list of queries.
+
     import boto3
 
     session = boto3.session.Session()
     credentials = session.get_credentials()
     if credentials is None:
-        raise ConfigurationError("no key for the bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role")
+        raise ConfigurationError(
+            "no key for the bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role"
+        )
     keys = credentials.get_frozen_credentials()
     settings = {
         "s3_access_key_id": keys.access_key,
@@ -50,7 +52,7 @@ def _extension() -> Path:
     path = folder / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
     if not path.exists():
         raise ConfigurationError(
-            f"DuckDB {duckdb.__version__} has no S3 extension on PyPI: read buckets with DuckDB 1.5.5, or copy the files"
+            f"PyPI has no S3 extension for DuckDB {duckdb.__version__}: read buckets with 1.5.5, or copy the files"
         )
     return path
 

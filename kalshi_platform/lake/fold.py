@@ -5,27 +5,35 @@ A checkpoint at T holds every delta before T and none after. So the book at W > 
 whether the lake has what lies between (`books`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.lake.datasets import RAW, Period
-from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.holes import starts_between
+from kalshi_platform.lake.layout import Lake
 
-_FOLD = """
-WITH change AS (
-    SELECT side, price, size, 0 AS nth FROM (
-        SELECT true AS side, unnest(yes_prices) AS price, unnest(yes_sizes) AS size, * FROM read_parquet($books)
-        UNION ALL BY NAME
-        SELECT false AS side, unnest(no_prices) AS price, unnest(no_sizes) AS size, * FROM read_parquet($books)
-    ) WHERE ticker = $ticker AND source = 'checkpoint' AND snapshot_ts = $checkpoint
+_CHANGES = """
+WITH checkpoint AS MATERIALIZED (
+    SELECT yes_prices, yes_sizes, no_prices, no_sizes FROM read_parquet($books)
+    WHERE ticker = $ticker AND source = 'checkpoint' AND snapshot_ts = $checkpoint
+), change AS (
+    SELECT true AS side, unnest(yes_prices) AS price, unnest(yes_sizes) AS size, 0 AS nth FROM checkpoint
+    UNION ALL
+    SELECT false, unnest(no_prices), unnest(no_sizes), 0 FROM checkpoint
     UNION ALL
     {deltas}
-), level AS (
+)"""
+_FIRST = """
+SELECT side, price, sum(size) AS size FROM change WHERE nth = 0
+GROUP BY side, price HAVING sum(size) <> 0 ORDER BY side, price
+"""
+_EACH = """, level AS (
     SELECT side, price, nth, size, coalesce(lead(nth) OVER (PARTITION BY side, price ORDER BY nth), $count) AS until_nth
     FROM (
         SELECT side, price, nth, sum(sum(size)) OVER (PARTITION BY side, price ORDER BY nth) AS size
@@ -55,8 +63,8 @@ _EARLIER = """
     WHERE ticker = $ticker AND exchange_ts > $first AND exchange_ts < $checkpoint
 """
 _NTH = "(epoch_us(exchange_ts) - epoch_us($first) + $every_us - 1) // $every_us"
-_FORWARD = _FOLD.format(deltas=_LATER.format(nth=_NTH))
-_BACKWARD = _FOLD.format(deltas=_EARLIER.format(nth=_NTH))
+_FORWARD = _CHANGES.format(deltas=_LATER.format(nth=_NTH))
+_BACKWARD = _CHANGES.format(deltas=_EARLIER.format(nth=_NTH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +100,28 @@ def fold(
     Returns:
         Columns nth, yes_prices, yes_sizes, no_prices, no_sizes; a row for each instant.
     """
+    sql, query = _changes(lake, ticker, checkpoint, instants)
+    return connection.execute(sql + _EACH, query | {"count": instants.count}).to_arrow_table()
+
+
+def fold_once(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, ticker: str, checkpoint: datetime, when: datetime
+) -> list[tuple[bool, Decimal, Decimal]]:
+    """The levels (side, price, size) of one market's book at one instant, by side and price; several times faster."""
+    sql, query = _changes(lake, ticker, checkpoint, Instants(when))
+    return connection.execute(sql + _FIRST, query).fetchall()
+
+
+def _changes(lake: Lake, ticker: str, checkpoint: datetime, instants: Instants) -> tuple[str, dict[str, Any]]:
+    """The query for what changes the books, and its parameters."""
     is_later = instants.first >= checkpoint
-    low, high = (checkpoint, instants.last) if is_later else (instants.first, checkpoint)
-    hours = hours_between(low, high if is_later else high - datetime.resolution)
+    low, high = (checkpoint, instants.last) if is_later else (instants.first, checkpoint - datetime.resolution)
     query = {
         "books": [lake.path(RAW[ORDERBOOK_SNAPSHOTS.name], Period.DAY.floor(checkpoint))],
-        "deltas": [lake.path(RAW[ORDERBOOK_DELTAS.name], hour) for hour in hours],
+        "deltas": [lake.path(RAW[ORDERBOOK_DELTAS.name], hour) for hour in starts_between(Period.HOUR, low, high)],
         "ticker": ticker,
         "checkpoint": checkpoint,
         "first": instants.first,
         "every_us": instants.every // timedelta(microseconds=1),
-        "count": instants.count,
-    } | ({"last": instants.last} if is_later else {})
-    return connection.execute(_FORWARD if is_later else _BACKWARD, query).to_arrow_table()
-
-
-def hours_between(start: datetime, end: datetime) -> Sequence[datetime]:
-    """The hours whose deltas count for [start, end]."""
-    hour, hours = Period.HOUR.floor(start), []
-    while hour <= end:
-        hours.append(hour)
-        hour += HOUR
-    return hours
+    }
+    return (_FORWARD, query | {"last": instants.last}) if is_later else (_BACKWARD, query)

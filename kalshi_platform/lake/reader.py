@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from kalshi_platform.lake.aggregates import checkpoint_levels_sql
-from kalshi_platform.lake.datasets import DATASETS, RAW, Dataset, Layer, Period
+from kalshi_platform.lake.datasets import DATASETS, Dataset, Layer, Period
 from kalshi_platform.lake.duckdb_s3 import open_bucket
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.macros import MACROS
@@ -49,7 +49,7 @@ def connect(root: str | Path | Lake | None = None) -> duckdb.DuckDBPyConnection:
             connection.execute(f"CREATE VIEW {dataset.name} AS FROM {dataset.layer}.{dataset.name}")
     for state in STATES:
         newest = f"SELECT max(date) FROM raw.{state}"  # noqa: S608 - names of ours
-        connection.execute(f"CREATE VIEW current_{state} AS FROM raw.{state} WHERE date = ({newest})")  # noqa: S608
+        connection.execute(f"CREATE VIEW current_{state} AS FROM raw.{state} WHERE date = ({newest})")
     connection.execute(f"CREATE VIEW checkpoint_levels AS {checkpoint_levels_sql('duckdb')}")
     for macro in MACROS:
         connection.execute(macro)

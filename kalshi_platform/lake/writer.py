@@ -83,7 +83,7 @@ def write_partition(
     with TemporaryDirectory(prefix="kalshi-lake-") as spill:
         rows = sorted_tables(batches, _as_given(dataset.schema, first), dataset.sort, Path(spill), RUN_BYTES)
         inside = _inside(rows, dataset.time, start, end)
-        groups = (to_decimals(group, dataset.schema) for group in _row_groups(inside, row_group_rows(dataset)))
+        groups = (to_decimals(group, dataset.schema) for group in row_groups(inside, row_group_rows(dataset)))
         return write_groups(lake, dataset, (start, end), groups, coverage)
 
 
@@ -181,7 +181,7 @@ def _write(file: CountedFile, dataset: Dataset, groups: Iterable[pa.Table], star
     return tally
 
 
-def _row_groups(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+def row_groups(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     """The same rows in pieces of exactly `rows`, because where pieces end shows in the bytes of a file."""
     waiting: pa.Table | None = None
     for table in tables:

@@ -26,7 +26,12 @@ class Settings(BaseSettings):
     """All settings of all commands; each command asks for those that it needs."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=_ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=_ENV_FILE,
+        env_ignore_empty=True,  # `NAME=` in a file is a setting that nobody filled in
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     rest_url: str = Field("https://external-api.kalshi.com/trade-api/v2", description="The exchange's REST address.")
@@ -43,13 +48,8 @@ class Settings(BaseSettings):
     production_database_url: SecretStr | None = Field(None, description="PostgreSQL that holds the merged record.")
     catalogue_database_url: SecretStr | None = Field(
         None,
-        description="The same database for whoever syncs metadata, a member of kalshi_catalogue; "
-        "KALSHI_PRODUCTION_DATABASE_URL where not set.",
-    )
-    repair_database_url: SecretStr | None = Field(
-        None,
-        description="The same database for Dagster's repair runs, a member of kalshi_dedup; "
-        "KALSHI_PRODUCTION_DATABASE_URL where not set.",
+        description="The same database for what Dagster fetches over REST: a member of kalshi_catalogue, and of "
+        "kalshi_dedup for missed trades; KALSHI_PRODUCTION_DATABASE_URL where not set.",
     )
     owners_database_url: SecretStr | None = Field(
         None,
@@ -182,6 +182,28 @@ class Settings(BaseSettings):
         return urls
 
 
+OTHER_NAMES = frozenset({"KALSHI_MIGRATE_URL", "KALSHI_DAGSTER_DATABASE_URL"})
+"""Variables with our prefix that are no settings: an option's of `migrate`, and dagster.yaml's."""
+
+_TESTS = f"{PREFIX}TEST_"
+
+
+def unknown_names() -> list[str]:
+    """Variables with our prefix, in the environment or `.env`, that nobody reads: a setting misspelt, most likely."""
+    known = OTHER_NAMES | {PREFIX + field.upper() for field in Settings.model_fields}
+    given = {name.upper() for name in (*os.environ, *_in_file())}
+    return sorted(name for name in given - known if name.startswith(PREFIX) and not name.startswith(_TESTS))
+
+
+def env_file() -> Path:
+    """The file that settings are read from, besides the environment; it may be absent."""
+    return Path(_ENV_FILE)
+
+
+def _in_file() -> dict[str, str | None]:
+    return dotenv_values(_ENV_FILE) if Path(_ENV_FILE).is_file() else {}
+
+
 def load_settings() -> Settings:
     """The settings of this process.
 
@@ -190,6 +212,8 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{_ENV_FILE} cannot be read: {error}") from None
     except ValidationError as error:
         problems = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
         raise ConfigurationError(f"settings do not fit: {problems}") from None
@@ -208,7 +232,7 @@ class SettingLine:
 
 def describe(settings: Settings) -> list[SettingLine]:
     """Every setting with its value, default, source and meaning."""
-    in_file = dotenv_values(_ENV_FILE) if Path(_ENV_FILE).is_file() else {}
+    in_file = _in_file()
     lines = []
     for field, info in Settings.model_fields.items():
         name = PREFIX + field.upper()
@@ -217,6 +241,17 @@ def describe(settings: Settings) -> list[SettingLine]:
             SettingLine(name, _shown(getattr(settings, field)), _shown(info.default), source, str(info.description))
         )
     return lines
+
+
+def example_env() -> str:
+    """A `.env` with every setting, its meaning and its default, each commented out."""
+    lines = [
+        "# Settings of kalshi-platform: copy to .env, keep it to yourself (chmod 600), take away the # where needed."
+    ]
+    lines += ["# The environment wins over this file. `kalshi-platform doctor` says whether it fits."]
+    for field, info in Settings.model_fields.items():
+        lines += ["", f"# {info.description}", f"#{PREFIX}{field.upper()}={_shown(info.default)}"]
+    return "\n".join(lines) + "\n"
 
 
 def _shown(value: Any) -> str:

@@ -111,7 +111,7 @@ class LocalStack:
         return self._url(PRODUCTION, Role.EXPORT)
 
     def catalogue_url(self) -> str:
-        """Production's database, to fill series, events and markets."""
+        """Production's database, to write what Dagster fetches over REST."""
         return self._url(PRODUCTION, Role.CATALOGUE)
 
     def gatherer_url(self, name: str) -> str:
@@ -166,6 +166,8 @@ class LocalStack:
             for role in ROLES_OF[_home_of(name)]:
                 password = self._passwords[name, role] = secrets.token_urlsafe(24)
                 await create_login(connection, _login_of(role), password, role)
+                if role is Role.CATALOGUE:  # Dagster's own login: it fetches missed trades too
+                    await create_login(connection, _login_of(role), password, Role.DEDUP)
             await connection.close()
 
     def _url(self, name: str, role: Role) -> str:

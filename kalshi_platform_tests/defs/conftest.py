@@ -12,8 +12,10 @@ import pytest
 
 from kalshi_platform.core.schema import SYNC_CURSORS, Table
 from kalshi_platform.database.partitions import ensure_partitions
-from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.defs.resources import CatalogueDatabase, Exchange, LakeFolder, ProductionDatabase
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.simulator import Simulator
+from kalshi_platform_tests.defs.exchange_thread import ExchangeThread
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -33,6 +35,21 @@ def lake(tmp_path: Path) -> Lake:
 def resources(production_database: str, lake: Lake) -> dict[str, Any]:
     """The resources of the code location, on this test's database and lake."""
     return {"production": ProductionDatabase(url=production_database), "lake": LakeFolder(root=str(lake.root))}
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """A quiet exchange with 25 markets."""
+    with ExchangeThread() as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def resources_over_rest(resources: dict[str, Any], production_database: str, simulator: Simulator) -> dict[str, Any]:
+    """The resources of the code location, this test's exchange among them."""
+    return resources | {
+        "catalogue": CatalogueDatabase(url=production_database), "exchange": Exchange(rest_url=simulator.rest_url)
+    }  # fmt: skip
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """Books of the recorded windows: from the lake, and from the tape by plain counting."""
 
 import os
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -12,11 +11,11 @@ import pytest
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS
 from kalshi_platform.lake.books import BookUnknown, book_at, books
-from kalshi_platform.lake.datasets import AGGREGATES, COVERAGE, RAW
+from kalshi_platform.lake.datasets import COVERAGE, RAW
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
-from kalshi_platform_tests.lake.tape import EPOCH, STREAMS_OF_TAPE, Folded, Tape, folded, moment, recorded, windows
+from kalshi_platform_tests.lake.tape import EPOCH, STREAMS_OF_TAPE, Tape, folded, recorded, windows
 
 pytestmark = pytest.mark.slow
 

@@ -51,9 +51,7 @@ def checkpoint_levels_sql(engine: str, snapshots: str = "orderbook_snapshots") -
         snapshots: The name of the view of whole books.
     """
     words = {side: _taken_apart(engine, snapshots, side) for side in ("yes", "no")}
-    return _LEVELS.format(
-        yes=words["yes"][0], yes_from=words["yes"][1], no=words["no"][0], no_from=words["no"][1]
-    )
+    return _LEVELS.format(yes=words["yes"][0], yes_from=words["yes"][1], no=words["no"][0], no_from=words["no"][1])
 
 
 def _taken_apart(engine: str, snapshots: str, side: str) -> tuple[str, str]:
