@@ -17,13 +17,12 @@ import dagster as dg
 from pydantic import Field
 
 from kalshi_platform.backfill import BackfillReport, BackfillRequest, Progress, run_backfill
-from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused
 from kalshi_platform.core.schema import TRADES, Home
-from kalshi_platform.defs.asynchronous import run_async
 from kalshi_platform.defs.channels import REST_KEY
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, ROW_COUNT, table_columns
 from kalshi_platform.defs.partitions import DAILY, key_at
 from kalshi_platform.defs.resources import CatalogueDatabase, Exchange
+from kalshi_platform.defs.steps import attempting, run_async
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.metadata.report import MetadataReport
 from kalshi_platform.metadata.sync import adopt_orphans
@@ -72,14 +71,14 @@ def _trade_backfill() -> dg.AssetsDefinition:
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=31),
         pool=EXCHANGE_READS,
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=60, backoff=dg.Backoff.EXPONENTIAL),
     )
     def trade_backfill(
         context: dg.AssetExecutionContext, config: BackfillConfig, exchange: Exchange, catalogue: CatalogueDatabase
     ) -> None:
         """Fetches the days of the run as one job, and says of it what is whole and what is not."""
         window = context.partition_time_window
-        report, adopted = run_async(_run(context, config, window, exchange, catalogue))
+        with attempting(context):
+            report, adopted = run_async(_run(context, config, window, exchange, catalogue))
         for key in context.partition_keys:
             context.add_asset_metadata(_metadata(report, adopted), partition_key=key)
         for key in _days_with_trades(report):
@@ -99,13 +98,10 @@ async def _run(
     exchange: Exchange,
     catalogue: CatalogueDatabase,
 ) -> tuple[BackfillReport, MetadataReport]:
-    try:
-        request, url = config.request(window.start, window.end), catalogue.address()
-        async with exchange.client() as rest:
-            report = await run_backfill(rest, url, request, _teller(context))
-            return report, await adopt_orphans(rest, url, window.start, window.end)
-    except (ConfigurationError, ExchangeRefused) as error:  # the next try would fare no better
-        raise dg.Failure(str(error), allow_retries=False) from error
+    request, url = config.request(window.start, window.end), catalogue.address()
+    async with exchange.client() as rest:
+        report = await run_backfill(rest, url, request, _teller(context))
+        return report, await adopt_orphans(rest, url, window.start, window.end)
 
 
 def _teller(context: dg.AssetExecutionContext) -> Callable[[Progress], None]:

@@ -91,11 +91,14 @@ def test_a_wrong_configuration_is_said_and_not_tried_again(fetched: Fetch) -> No
 
 
 def test_a_cancelled_run_stops_cleanly_and_the_next_goes_on(
-    fetched: Fetch, simulator: Simulator, production_database: str, monkeypatch: pytest.MonkeyPatch
+    fetched: Fetch,
+    simulator: Simulator,
+    production_database: str,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cancelling is a signal, as in the UI; what was committed stays, what was not is fetched by the next run."""
     make_past(simulator, trades=3_000, days=3)
-    seen: list[Any] = []
     teller = backfills._teller
 
     def impatient(context: Any) -> Callable[[Any], None]:
@@ -103,15 +106,18 @@ def test_a_cancelled_run_stops_cleanly_and_the_next_goes_on(
 
         def told(progress: Any) -> None:
             tell(progress)
-            seen.append(progress)
             if progress.inserted and progress.stage == "fetching":
+                instance.report_run_canceling(context.run)  # what the button does before it sends the signal
                 os.kill(os.getpid(), signal.SIGINT)
 
         return told
 
     monkeypatch.setattr(backfills, "_teller", impatient)
-    with pytest.raises(dg.DagsterExecutionInterruptedError):
-        fetched()
+    cancelled = fetched()
+    assert not any(event.is_step_up_for_retry for event in cancelled.all_events)
+    run = instance.get_run_by_id(cancelled.run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.CANCELED
     left = missing(production_database, simulator)
     assert 0 < left < 3_000
     monkeypatch.setattr(backfills, "_teller", teller)
