@@ -75,6 +75,18 @@ WHERE channel = $1 AND until_at > $2::timestamptz AND from_at < $3::timestamptz
 ORDER BY until_at - from_at DESC, ticker, from_at LIMIT {MOST}
 """  # noqa: S608 - a constant
 
+_GAP_HOURS = """
+SELECT hour, channel, computed_at, count(*),
+       md5(string_agg(ticker || from_at || until_at, ',' ORDER BY ticker, from_at)) AS fingerprint
+FROM coverage_hours JOIN uncovered_intervals USING (hour, channel)
+WHERE computed_at > $1::timestamptz GROUP BY 1, 2, 3 ORDER BY 3, 1, 2 LIMIT $2::bigint
+"""
+
+_MERGED = """
+SELECT table_name, gatherer_id, rows_read, rows_merged FROM sync_cursors
+WHERE rows_read > 0 ORDER BY table_name, gatherer_id
+"""
+
 _ORPHANS = f"""
 SELECT ticker, count(*), min(exchange_ts) FROM trades
 WHERE exchange_ts >= $1::timestamptz AND exchange_ts < $2::timestamptz
@@ -172,6 +184,33 @@ class Uncovered:
 
 
 @dataclass(frozen=True, slots=True)
+class GapHour:
+    """One hour of a channel with intervals that nobody heard.
+
+    Attributes:
+        computed_at: When the hour was reckoned last.
+        intervals: How many there are.
+        fingerprint: Changes with the intervals.
+    """
+
+    hour: datetime
+    channel: str
+    computed_at: datetime
+    intervals: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What was read of one gatherer's table since its first row, and how much of it production did not have."""
+
+    table_name: str
+    gatherer_id: str
+    rows_read: int
+    rows_merged: int
+
+
+@dataclass(frozen=True, slots=True)
 class Orphan:
     """Trades of a market that production does not know."""
 
@@ -216,6 +255,19 @@ def coverage(url: str, channel: str, start: datetime, end: datetime) -> tuple[li
 def uncovered(url: str, channel: str, start: datetime, end: datetime) -> list[Uncovered]:
     """The intervals of a window that nobody heard, longest first."""
     return [Uncovered(*row) for row in _asked(url, _INTERVALS, channel, start.isoformat(), end.isoformat())]
+
+
+def gap_hours(url: str, since: datetime, most: int) -> list[GapHour]:
+    """Hours with uncovered intervals that were reckoned after a moment, in the order in which they were.
+
+    Hours are reckoned one by one; those of one moment, where there are any, come together.
+    """
+    return [GapHour(*row) for row in _asked(url, _GAP_HOURS, since.isoformat(), str(most))]
+
+
+def merged(url: str) -> list[Merged]:
+    """How much each gatherer brought, and how much of it was new."""
+    return [Merged(*row) for row in _asked(url, _MERGED)]
 
 
 def orphan_trades(url: str, start: datetime, end: datetime) -> list[Orphan]:

@@ -23,6 +23,7 @@ from kalshi_platform.database.listening import Listening, listening
 from kalshi_platform.exchange.rest.client import RestClient
 from kalshi_platform.exchange.signing import Signer, load_signer
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.service.alerts import Alert, send
 from kalshi_platform.service.settings import load_settings
 
 
@@ -99,6 +100,14 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """The intervals of a window that nobody heard."""
         return quality.uncovered(self.address(), channel, start, end)
 
+    def gap_hours(self, since: datetime, most: int) -> list[quality.GapHour]:
+        """Hours with uncovered intervals that were reckoned after a moment."""
+        return quality.gap_hours(self.address(), since, most)
+
+    def merged(self) -> list[quality.Merged]:
+        """How much each gatherer brought, and how much of it was new."""
+        return quality.merged(self.address())
+
     def orphan_trades(self, start: datetime, end: datetime) -> list[quality.Orphan]:
         """Markets that trades name and production does not know."""
         return quality.orphan_trades(self.address(), start, end)
@@ -134,6 +143,36 @@ class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # ha
         settings = load_settings()
         name = "catalogue_database_url" if settings.catalogue_database_url else "production_database_url"
         return self.url or settings.required(name)
+
+
+class OwnersDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The same database for the tables' owner, who alone may drop partitions."""
+
+    url: str | None = Field(
+        default=None, repr=False, description="Address; KALSHI_OWNERS_DATABASE_URL where not given."
+    )
+
+    def address(self) -> str:
+        """Where the database is.
+
+        Raises:
+            ConfigurationError: Where neither this resource nor the environment says.
+        """
+        return self.url or load_settings().required("owners_database_url")
+
+
+class Alerts(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The people on call, as the settings name them."""
+
+    enabled: bool = Field(default=True, description="False tells nobody.")
+
+    def send(self, alert: Alert) -> list[str]:
+        """Tell them; returns by which ways.
+
+        Raises:
+            AlertError: Somebody is named and nobody took it.
+        """
+        return send(alert, load_settings()) if self.enabled else []
 
 
 class Exchange(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
@@ -178,6 +217,8 @@ def default_resources() -> dict[str, object]:
     return {
         "production": ProductionDatabase(),
         "catalogue": CatalogueDatabase(),
+        "owner": OwnersDatabase(),
         "exchange": Exchange(),
+        "alerts": Alerts(),
         "lake": LakeFolder(),
     }

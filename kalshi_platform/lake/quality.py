@@ -135,7 +135,7 @@ def tickers_in(lake: Lake, table: Table, start: datetime) -> list[str]:
 
 def read_file(lake: Lake, table: Table, start: datetime) -> ds.Dataset:
     """One file of the raw layer, to be read as a stream."""
-    return ds.dataset(lake.path(RAW[table.name], start), filesystem=lake.filesystem, format="parquet")
+    return ds.dataset(lake.key(lake.path(RAW[table.name], start)), filesystem=lake.filesystem, format="parquet")
 
 
 def _flaws(lake: Lake, table: Table, start: datetime, query: str, **tables: pa.Table) -> list[Flaw]:

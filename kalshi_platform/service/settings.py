@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         description="The same database for what Dagster fetches over REST: a member of kalshi_catalogue, and of "
         "kalshi_dedup for missed trades; KALSHI_PRODUCTION_DATABASE_URL where not set.",
     )
+    owners_database_url: SecretStr | None = Field(
+        None,
+        description="The same database as the tables' owner, for Dagster's nightly retention; not set: "
+        "`kalshi-platform maintain` is run otherwise.",
+    )
     lake_url: str = Field("lake", description="Root of the Parquet lake: a folder, or s3://bucket/prefix.")
     ticker_connections: int = Field(2, ge=0, description="Connections on the ticker channel; all hear every market.")
     trade_connections: int = Field(2, ge=0, description="Connections on the trade channel; all hear every market.")

@@ -80,11 +80,11 @@ def _days(context: dg.AssetCheckExecutionContext, lake: Lake) -> Sequence[dateti
 
 
 def _ours(lake: Lake, start: datetime) -> Minutes:
-    rows = pq.read_table(
-        lake.path(CANDLES, start), columns=["ticker", "minute", *_PRICES, "volume"], filesystem=lake.filesystem
-    )
+    with lake.open(lake.path(CANDLES, start)) as file:
+        rows = pq.read_table(file, columns=["ticker", "minute", *_PRICES, "volume"])
     columns = [rows[name].to_pylist() for name in rows.column_names]
-    return {(ticker, minute): Minute(*figures) for ticker, minute, *figures in zip(*columns, strict=True)}
+    minutes = {(ticker, minute): Minute(*figures) for ticker, minute, *figures in zip(*columns, strict=True)}
+    return {key: minute for key, minute in minutes.items() if minute.volume}
 
 
 def _busiest(minutes: Minutes) -> Sequence[str]:
