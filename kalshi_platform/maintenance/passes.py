@@ -28,6 +28,7 @@ from kalshi_platform.database.retention import Verdict, drop_merged, drop_proven
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.evidence import FileFacts, fault_of, read_again, tally
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.manifest import mend_manifest
 
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
 _EVER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -149,6 +150,7 @@ def _compared(url: str, lake: Lake, table: Table, start: datetime) -> tuple[File
     with export.read_window(url, table, start, end) as batches:
         found = tally(dataset, batches, start)
     if found == facts.tally:
+        mend_manifest(lake, dataset, start, facts.sha256)
         return facts, ""
     if found.rows != facts.tally.rows:
         return facts, f"{facts.path} holds {facts.tally.rows} rows, production {found.rows}"

@@ -16,6 +16,7 @@ from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.manifest import manifest_path
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.service.settings import Settings
@@ -106,6 +107,21 @@ async def test_what_is_proven_is_dropped_when_it_is_due(
     assert await production.fetchval("SELECT count(*) FROM orderbook_deltas") == 0
     assert await production.fetchval("SELECT bool_and(dropped_at IS NOT NULL) FROM lake_proofs") is True
     assert all(file.exists() for file in files)
+
+
+async def test_a_manifest_that_a_killed_export_left_out_comes_back(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """It is made from the file that was just proven; one that lies about the file is replaced, and proves nothing."""
+    deltas = RAW[ORDERBOOK_DELTAS.name]
+    for hour in (NOON, NOON + HOUR):
+        exported(production_database, lake, hour)
+    away, lying = (Path(manifest_path(lake, deltas, hour)) for hour in (NOON, NOON + HOUR))
+    whole = away.read_text(), lying.read_text()
+    away.unlink()
+    lying.write_text(whole[1].replace('"rows": 1', '"rows": 7').replace('"sha256": "', '"sha256": "0'))
+    assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
+    assert (away.read_text(), lying.read_text()) == whole
 
 
 async def test_nothing_is_dropped_without_a_proof(
