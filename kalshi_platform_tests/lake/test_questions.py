@@ -92,7 +92,9 @@ def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
         assert (found.column_names, found.num_rows) == (dataset.schema.names, 0)
 
 
-def test_a_bucket_answers_as_a_folder_does(s3_lake: Lake, noon: datetime, deltas: MakeBatch, checkpoints: MakeBatch) -> None:
+def test_a_bucket_answers_as_a_folder_does(
+    s3_lake: Lake, noon: datetime, deltas: MakeBatch, checkpoints: MakeBatch
+) -> None:
     """Views, macro and functions over S3, with DuckDB's own extension from PyPI and nothing downloaded."""
     opening = {"moment": noon, "yes_prices": [100_000], "yes_sizes": [100]}
     write_partition(s3_lake, RAW["orderbook_snapshots"], Period.DAY.floor(noon), [checkpoints(opening)])
