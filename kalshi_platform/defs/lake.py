@@ -77,8 +77,8 @@ def _exported(table: Table, partition_key: str, production: ProductionDatabase, 
     start, end = window_of(table, partition_key)
     lake = folder.lake()
     until = _known_until(table, start, end, production, lake)
-    production.refuse_dropped(table, start, end)
     with production.read_window(table, start, until) as batches:
+        production.refuse_dropped(table, start, end)  # while reading, which nothing is dropped under
         return write_partition(lake, RAW[table.name], start, batches, until)
 
 
