@@ -13,13 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from kalshi_platform.core.catalogue import EventFacts, MarketFacts
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, TICKERS, TRADES, Table
+from kalshi_platform.core.schema import (
+    ORDERBOOK_DELTAS,
+    ORDERBOOK_SNAPSHOTS,
+    STREAM_TABLES,
+    TICKERS,
+    TRADES,
+    Table,
+)
 from kalshi_platform.database.metadata import upsert
 from kalshi_platform.defs.build import build_defs
 from kalshi_platform.defs.lake import RAW_ASSETS
 from kalshi_platform.defs.layers import AGGREGATE_ASSETS, PROCESSED_ASSETS, aggregate_key
 from kalshi_platform.defs.partitions import key_at
-from kalshi_platform.defs.sensors import closed_hours
+from kalshi_platform.defs.sensors.closed_hours import closed_hours
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, Period
 from kalshi_platform.lake.layout import HOUR, Lake
@@ -138,6 +145,18 @@ def test_five_hours_of_downtime_are_asked_for_exactly_once(
     assert asked["aggregates/market_days"] == [{DAY}]
     assert sensor_tick(cursor) == cursor
     assert automation.settle() == {}
+
+
+def test_best_prices_wait_for_the_books_of_their_hour(automation: Automation) -> None:
+    """Both are reported at once; beside the file of an hour ago the aggregate would fail, and stay away."""
+    automation.report(production_key(ORDERBOOK_DELTAS), f"{DAY}-10:00")
+    automation.report(production_key(ORDERBOOK_SNAPSHOTS), DAY)
+    asked = automation.tick()
+    assert {"raw/orderbook_deltas", "raw/orderbook_snapshots"} <= set(asked)
+    assert "aggregates/best_bid_offer" not in asked
+    assert automation.tick()["aggregates/best_bid_offer"] == hours(10)
+    automation.report(production_key(ORDERBOOK_SNAPSHOTS), DAY)  # the next hour's books ask for no best prices
+    assert "aggregates/best_bid_offer" not in automation.settle()
 
 
 def test_what_is_written_again_is_asked_for_again_above(automation: Automation) -> None:
