@@ -77,6 +77,7 @@ async def play(simulator: Simulator, changes: int) -> None:
     simulator.stop_traffic()
 
 
+@pytest.mark.slow
 async def test_a_replay_is_what_a_gatherer_captured(tmp_path: Path, new_gatherer_database: Callable[[], str]) -> None:
     """A gatherer on six connections, a recorder on one: the same content, byte for byte, over several files."""
     private, public = keys(tmp_path)
