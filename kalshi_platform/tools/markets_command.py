@@ -5,7 +5,6 @@ page. Kept out: what a market is (exchange), and following markets (gatherer).
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -21,9 +20,9 @@ from kalshi_platform.exchange.rest.objects import Market
 from kalshi_platform.exchange.rest.pages import PatientPages, Progress, Walk
 from kalshi_platform.exchange.rest.progress import walk_bar
 from kalshi_platform.exchange.rest.records import to_raw
-from kalshi_platform.exchange.signing import Signer, load_signer
 from kalshi_platform.service.retry import backoff
 from kalshi_platform.service.settings import Settings
+from kalshi_platform.tools.credentials import signer_of
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _COLUMNS = "{:<44} {:<11} {:>7} {:>7} {:>7} {:>15} {:<17} {}\n"
@@ -58,7 +57,7 @@ async def list_markets(
     """
     console = Console(stderr=True)
     with _target(output, filters, as_json=as_json) as target:
-        async with RestClient(settings.rest_url, _signer(settings)) as client:
+        async with RestClient(settings.rest_url, signer_of(settings)) as client:
             with walk_bar("markets", console=console, begun=target.rows) as show:
                 walk = Walk(cursor=target.cursor, on_progress=_both(target.note, show))
                 trouble = _Trouble(patience, console)
@@ -69,13 +68,6 @@ async def list_markets(
                     target.write(rows)
                     trouble.is_over()
         target.finish()
-
-
-def _signer(settings: Settings) -> Signer | None:
-    if settings.api_key_id is None and settings.private_key_path is None:
-        return None
-    key_path = Path(settings.required("private_key_path"))
-    return load_signer(settings.required("api_key_id"), key_path, lambda: time.time_ns() // 1_000_000)
 
 
 def _both(first: Callable[[Progress], None], second: Callable[[Progress], None]) -> Callable[[Progress], None]:

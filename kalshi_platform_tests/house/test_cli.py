@@ -49,6 +49,7 @@ def test_help_says_what_a_command_does(tmp_path: Path, command: str) -> None:
         (["backfill", "--start", "2026-09-01"], {}, "choose one of the three"),
         (["backfill", "--all", "--start", "2026-09-01"], {}, "KALSHI_PRODUCTION_DATABASE_URL is not set"),
         (["record", "tapes"], {}, "KALSHI_API_KEY_ID is not set"),
+        (["record", "/dev/null/tapes"], {}, "cannot record into /dev/null/tapes"),
         (["record", "tapes", "--channel", "gossip"], {}, "--channel takes orderbook_delta"),
         (["verify", "absent"], {}, "say which database"),
         (["verify", "absent", "postgresql://u:s3cret@h/k"], {}, "absent"),
