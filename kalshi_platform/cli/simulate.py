@@ -163,6 +163,8 @@ def simulate(
 
     Its traffic is invented from a seed, or a recorded tape played back. SIGUSR1 ends the traffic and completes the
     ledger, SIGTERM ends the exchange. Clients sign with the key whose public half --key names.
+
+    Exit codes: 0 ended in order; 2 an option or a file is wrong, or the port is taken.
     """
     from kalshi_platform.simulator import SimulatorOptions, parse_pause
 

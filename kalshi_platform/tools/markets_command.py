@@ -26,6 +26,10 @@ from kalshi_platform.tools.credentials import signer_of
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _COLUMNS = "{:<44} {:<11} {:>7} {:>7} {:>7} {:>15} {:<17} {}\n"
+_NARROW = "{0:<30} {2:>7} {3:>7} {4:>7} {5:>11} {6:<11}\n"
+"""For a terminal in which the other layout would wrap: without status, title and year."""
+
+_WIDE = 130
 _HEADINGS = ("ticker", "status", "bid", "ask", "last", "volume 24h", "closes (UTC)", "title")
 
 
@@ -118,10 +122,11 @@ class _Stream:
     def __init__(self, stream: IO[str], *, as_json: bool) -> None:
         self._stream = stream
         self._as_json = as_json
+        self._is_narrow = stream.isatty() and Console(file=stream).width < _WIDE
 
     def __enter__(self) -> Self:
         if not self._as_json:
-            self._stream.write(_COLUMNS.format(*_HEADINGS))
+            self._stream.write(_laid_out(_HEADINGS, is_narrow=self._is_narrow))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,8 +134,8 @@ class _Stream:
 
     def write(self, markets: Sequence[Market]) -> None:
         """A page."""
-        lines = _ndjson(markets).decode() if self._as_json else "".join(map(_line, markets))
-        self._stream.write(lines)
+        lines = (_laid_out(_cells(one), is_narrow=self._is_narrow) for one in markets)
+        self._stream.write(_ndjson(markets).decode() if self._as_json else "".join(lines))
         self._stream.flush()
 
     def note(self, progress: Progress) -> None:
@@ -215,8 +220,16 @@ def _ndjson(markets: Sequence[Market]) -> bytes:
     return _encoder.encode_lines([to_raw(one) for one in markets])
 
 
-def _line(market: Market) -> str:
-    return _COLUMNS.format(
+def _laid_out(cells: Sequence[str], *, is_narrow: bool) -> str:
+    if not is_narrow:
+        return _COLUMNS.format(*cells)
+    ticker, closes = cells[0], cells[6]
+    short = ticker if len(ticker) <= 30 else f"{ticker[:29]}…"
+    return _NARROW.format(short, *cells[1:6], closes[5:] if closes[:1].isdigit() else "closes")
+
+
+def _cells(market: Market) -> Sequence[str]:
+    return (
         market.ticker,
         market.status,
         market.yes_bid_dollars or "",
