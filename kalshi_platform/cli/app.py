@@ -5,11 +5,12 @@ import typer
 from kalshi_platform.cli.daemons import deduplicate, gather
 from kalshi_platform.cli.databases import maintain, migrate, verify
 from kalshi_platform.cli.demo import demo
-from kalshi_platform.cli.exchange import markets
+from kalshi_platform.cli.exchange import markets, preview, public_demo
 from kalshi_platform.cli.plain import plainly
+from kalshi_platform.cli.questdb import questdb
 from kalshi_platform.cli.simulate import simulate
-from kalshi_platform.cli.state import settings
-from kalshi_platform.cli.tapes import replay
+from kalshi_platform.cli.state import doctor, settings, status
+from kalshi_platform.cli.tapes import backfill, record, replay
 
 app = typer.Typer(
     help="Capture every order-book change, trade and ticker of Kalshi, merge the copies exactly, query the record.",
@@ -19,7 +20,25 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for _command in (demo, gather, deduplicate, simulate, migrate, maintain, replay, verify, markets, settings):
+for _command in (
+    demo,
+    gather,
+    deduplicate,
+    simulate,
+    migrate,
+    maintain,
+    backfill,
+    record,
+    replay,
+    verify,
+    markets,
+    public_demo,
+    preview,
+    status,
+    doctor,
+    questdb,
+    settings,
+):
     app.command()(plainly(_command))
 
 

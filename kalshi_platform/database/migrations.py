@@ -81,6 +81,13 @@ async def migrate_async(url: str, home: Home, revision: str = "head") -> None:
     await asyncio.to_thread(migrate, url, home, revision)
 
 
+def newest_revision(home: Home) -> str:
+    """The revision that this version works with."""
+    newest = _scripts().get_revision(f"{home.value}@head")
+    assert newest is not None  # noqa: S101 - each branch has revisions
+    return newest.revision
+
+
 async def check_revision(url: str, home: Home) -> None:
     """Make sure that a database carries exactly the schema that this version works with.
 
@@ -93,8 +100,7 @@ async def check_revision(url: str, home: Home) -> None:
     scripts = _scripts()
     if carried is not None:
         _refuse_stranger(scripts, carried, home)
-    newest = scripts.get_revision(f"{home.value}@head")
-    if newest is None or carried != newest.revision:
+    if carried != newest_revision(home):
         raise OutdatedDatabaseError(
             f"the database {database_name(url)!r} carries {carried or 'no schema'}, not the newest; "
             f"run `kalshi-platform migrate {home.value}`"

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from kalshi_platform.core.errors import ConfigurationError, IntegrityError
 from kalshi_platform.core.schema import STREAM_TABLES, TICKERS, Table
 from kalshi_platform.defs.channels import CHANNEL_OF
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, partition_metadata
 from kalshi_platform.defs.partitions import partitions_of, window_of
 from kalshi_platform.defs.pictures import coverage, per_minute, spread
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.defs.steps import attempting
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.figures import rows_per_minute, spreads
@@ -34,9 +34,8 @@ _EACH = {Period.HOUR: "an hour", Period.DAY: "a day"}
 _PICTURED = 3
 """A run of more partitions is a backfill, which has other things to do than to draw."""
 
-_REPORTED_HOURS = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
-RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""What a file of the lake is written with: three more times, while a database or a disk recovers."""
+REPORTED = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
+"""Asks for what was reported or written, of any age, once; and again when it is reported again."""
 
 
 def raw_key(table: Table) -> dg.AssetKey:
@@ -57,14 +56,14 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
         code_version=str(SCHEMA_VERSION),
         partitions_def=partitions_of(table),
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=24),
-        automation_condition=_REPORTED_HOURS,
+        automation_condition=REPORTED,
         pool=PRODUCTION_READS,
-        retry_policy=RETRIES,
     )
     def raw(context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder) -> None:
         """Writes every partition of the run, and says of each what was written."""
         for partition_key in context.partition_keys:
-            facts = _exported(table, partition_key, production, lake)
+            with attempting(context, partition_key):
+                facts = _exported(table, partition_key, production, lake)
             context.add_asset_metadata(partition_metadata(RAW[table.name], facts), partition_key=partition_key)
             if len(context.partition_keys) <= _PICTURED:
                 pictures = _pictures(table, partition_key, production, lake)
@@ -76,14 +75,11 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
 
 def _exported(table: Table, partition_key: str, production: ProductionDatabase, folder: LakeFolder) -> PartitionFacts:
     start, end = window_of(table, partition_key)
-    try:
-        lake = folder.lake()
-        until = _known_until(table, start, end, production, lake)
-        production.refuse_dropped(table, start, end)
-        with production.read_window(table, start, until) as batches:
-            return write_partition(lake, RAW[table.name], start, batches, until)
-    except (ConfigurationError, IntegrityError) as error:  # the next try would fare no better
-        raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from error
+    lake = folder.lake()
+    until = _known_until(table, start, end, production, lake)
+    production.refuse_dropped(table, start, end)
+    with production.read_window(table, start, until) as batches:
+        return write_partition(lake, RAW[table.name], start, batches, until)
 
 
 def _known_until(table: Table, start: datetime, end: datetime, production: ProductionDatabase, lake: Lake) -> datetime:

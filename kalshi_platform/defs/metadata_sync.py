@@ -7,18 +7,17 @@
 - Dagster's word: assets and jobs, https://docs.dagster.io/guides/build/jobs
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused
 from kalshi_platform.core.schema import EVENTS, MARKETS, SERIES, Home, Table
 from kalshi_platform.defs.channels import REST_KEY
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, ROW_COUNT, table_columns
 from kalshi_platform.defs.resources import CatalogueDatabase, Exchange, ProductionDatabase
+from kalshi_platform.defs.steps import attempting, run_async
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.metadata.report import Kind, MetadataReport, Mode, Step
 from kalshi_platform.metadata.sync import sync_metadata
@@ -33,7 +32,6 @@ _TELL_SECONDS = 5.0
 _SHOWN = 10
 _TABLES = {SERIES: Kind.SERIES, EVENTS: Kind.EVENTS, MARKETS: Kind.MARKETS}
 _PARENTS = {EVENTS: SERIES, MARKETS: EVENTS}
-_RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
 class SyncConfig(dg.Config):
@@ -53,7 +51,6 @@ def _synced(table: Table) -> dg.AssetsDefinition:
         group_name=METADATA,
         owners=[OWNER],
         kinds={"postgres", "table"},
-        retry_policy=_RETRIES,
     )
     def synced(
         context: dg.AssetExecutionContext,
@@ -64,7 +61,8 @@ def _synced(table: Table) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         """Walks, stores page by page, and tells what came of it."""
         since = last_sync(context.instance, production_key(table))
-        report = asyncio.run(_sync(_TABLES[table], config.mode, since, exchange, catalogue, _teller(context)))
+        with attempting(context):
+            report = run_async(_sync(_TABLES[table], config.mode, since, exchange, catalogue, _teller(context)))
         context.log.info(f"{report.seen} rows seen, {report.stored} stored, {report.new} new, {report.seconds:.1f} s")
         return dg.MaterializeResult(metadata=_metadata(report, production.count_rows(table)))
 
@@ -79,13 +77,10 @@ async def _sync(
     catalogue: CatalogueDatabase,
     on_step: Callable[[Step], None],
 ) -> MetadataReport:
-    try:
-        async with exchange.client() as rest:
-            return await sync_metadata(
-                rest, catalogue.address(), kind, mode, since=since, combos=exchange.lists_combos, on_step=on_step
-            )
-    except (ConfigurationError, ExchangeRefused) as error:  # the next try would fare no better
-        raise dg.Failure(str(error), allow_retries=False) from error
+    async with exchange.client() as rest:
+        return await sync_metadata(
+            rest, catalogue.address(), kind, mode, since=since, combos=exchange.lists_combos, on_step=on_step
+        )
 
 
 def last_sync(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:

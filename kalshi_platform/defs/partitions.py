@@ -16,8 +16,9 @@ from kalshi_platform.lake.datasets import RAW, Dataset, Period
 HOURLY = dg.HourlyPartitionsDefinition(start_date="2026-08-01-00:00", timezone="UTC")
 """Every hour since the first one that anybody has recorded with today's fields."""
 
-DAILY = dg.DailyPartitionsDefinition(start_date="2026-08-01", timezone="UTC", end_offset=1)
-"""Every day, the one that is still going on included: its file grows with each closed hour."""
+DAILY = dg.DailyPartitionsDefinition(start_date="2021-07-01", timezone="UTC", end_offset=1)
+"""Every day since the exchange opened, because trades can be had that far back; the one that is still going on
+included: its file grows with each closed hour."""
 
 HOUR = timedelta(hours=1)
 

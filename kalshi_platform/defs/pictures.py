@@ -76,6 +76,26 @@ def coverage(
     return _picture(title, window, draw, "")
 
 
+def per_hour(title: str, hours: Sequence[datetime], counts: Mapping[str, Sequence[int]]) -> dg.MarkdownMetadataValue:
+    """Messages of several kinds in each hour, stacked; the most numerous kind stands at the bottom."""
+
+    def draw(axes: "Axes") -> None:
+        below = [0] * len(hours)
+        for name, colour in zip(sorted(counts, key=lambda one: -sum(counts[one])), _COLOURS, strict=False):
+            axes.bar(_dates(hours), counts[name], 0.034, bottom=below, color=colour, label=name, align="edge")
+            below = [low + high for low, high in zip(below, counts[name], strict=True)]
+        axes.set_ylim(0, max(1, *below) * 1.25)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.legend(loc="upper right", fontsize=8, frameon=False, ncols=len(counts))
+
+    return _picture(title, (hours[0], hours[-1] + (hours[1] - hours[0])), draw, "")
+
+
+def data_uri(picture: dg.MarkdownMetadataValue) -> str:
+    """The picture alone, for a page of one's own."""
+    return str(picture.value).rpartition("(")[2].removesuffix(")")
+
+
 def _picture(title: str, window: Span, draw: Callable[["Axes"], None], unit: str) -> dg.MarkdownMetadataValue:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import AutoDateLocator, DateFormatter

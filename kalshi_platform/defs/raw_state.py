@@ -11,12 +11,13 @@ from typing import Any
 
 import dagster as dg
 
-from kalshi_platform.core.errors import ConfigurationError, IntegrityError
+from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.schema import Table
-from kalshi_platform.defs.lake import PRODUCTION_READS, RETRIES, raw_key
+from kalshi_platform.defs.lake import PRODUCTION_READS, raw_key
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, partition_metadata
 from kalshi_platform.defs.partitions import DAILY, window_of
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.defs.steps import attempting
 from kalshi_platform.defs.tables import SYNCED_TABLES, production_key
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.schema import SCHEMA_VERSION
@@ -50,13 +51,13 @@ def _state_asset(table: Table) -> dg.AssetsDefinition:
         partitions_def=DAILY,
         automation_condition=_EVERY_HOUR_OF_TODAY,
         pool=PRODUCTION_READS,
-        retry_policy=RETRIES,
     )
     def state(
         context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder
     ) -> dg.MaterializeResult[None]:
         """Writes the whole table as it is now."""
-        facts = _written(table, context.partition_key, production, lake)
+        with attempting(context, context.partition_key):
+            facts = _written(table, context.partition_key, production, lake)
         context.log.info(f"{context.partition_key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
         return dg.MaterializeResult(metadata=partition_metadata(dataset, facts))
 
@@ -66,16 +67,10 @@ def _state_asset(table: Table) -> dg.AssetsDefinition:
 def _written(table: Table, key: str, production: ProductionDatabase, folder: LakeFolder) -> PartitionFacts:
     start, end = window_of(RAW[table.name], key)
     if not start <= datetime.now(UTC) < end + _GRACE:
-        raise dg.Failure(
-            f"production knows what {table.name} are now, not what they were on {key}: only today can be written",
-            allow_retries=False,
-        )
-    try:
-        seen = production.last_seen(table) or start  # not the clock: the same state gives the same bytes
-        with production.read_table(table) as batches:
-            return write_partition(folder.lake(), RAW[table.name], start, batches, min(max(seen, start), end))
-    except (ConfigurationError, IntegrityError) as error:  # the next try would fare no better
-        raise dg.Failure(f"{key}: {error}", allow_retries=False) from error
+        raise IntegrityError(f"production knows what {table.name} are now, not what they were: write today's alone")
+    seen = production.last_seen(table) or start  # not the clock: the same state gives the same bytes
+    with production.read_table(table) as batches:
+        return write_partition(folder.lake(), RAW[table.name], start, batches, min(max(seen, start), end))
 
 
 STATE_ASSETS = [_state_asset(table) for table in SYNCED_TABLES]

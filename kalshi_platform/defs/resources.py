@@ -8,7 +8,7 @@
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +18,12 @@ import pyarrow as pa
 from pydantic import Field
 
 from kalshi_platform.core.schema import Table
-from kalshi_platform.database import export
+from kalshi_platform.database import export, quality
 from kalshi_platform.database.listening import Listening, listening
 from kalshi_platform.exchange.rest.client import RestClient
 from kalshi_platform.exchange.signing import Signer, load_signer
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.service.alerts import Alert, send
 from kalshi_platform.service.settings import load_settings
 
 
@@ -81,9 +82,51 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """The time of a table's first row."""
         return export.earliest(self.address(), table)
 
+    def trades_without_delta(self, start: datetime, end: datetime) -> list[quality.Uncoupled]:
+        """Trades that no change of the book stands for."""
+        return quality.trades_without_delta(self.address(), start, end)
+
+    def conflicts(self, table: Table, start: datetime, end: datetime) -> list[quality.Conflict]:
+        """Rows of a window of which gatherers brought different versions."""
+        return quality.conflicts(self.address(), table, start, end)
+
+    def coverage(
+        self, channel: str, start: datetime, end: datetime
+    ) -> tuple[list[quality.CoveredHour], list[datetime]]:
+        """What is reckoned of a channel's hours, and which hours are not reckoned yet."""
+        return quality.coverage(self.address(), channel, start, end)
+
+    def uncovered(self, channel: str, start: datetime, end: datetime) -> list[quality.Uncovered]:
+        """The intervals of a window that nobody heard."""
+        return quality.uncovered(self.address(), channel, start, end)
+
+    def gap_hours(self, since: datetime, most: int) -> list[quality.GapHour]:
+        """Hours with uncovered intervals that were reckoned after a moment."""
+        return quality.gap_hours(self.address(), since, most)
+
+    def merged(self) -> list[quality.Merged]:
+        """How much each gatherer brought, and how much of it was new."""
+        return quality.merged(self.address())
+
+    def orphan_trades(self, start: datetime, end: datetime) -> list[quality.Orphan]:
+        """Markets that trades name and production does not know."""
+        return quality.orphan_trades(self.address(), start, end)
+
+    def unsettled(self, results: Mapping[str, str]) -> list[quality.Unsettled]:
+        """Which of the exchange's results production does not have."""
+        return quality.unsettled(self.address(), results)
+
+    def grids(self, tickers: Sequence[str]) -> pa.Table:
+        """The bands of prices of markets."""
+        return quality.grids(self.address(), tickers)
+
+    def read_checkpoints(self, start: datetime, end: datetime) -> AbstractContextManager[pa.RecordBatchReader]:
+        """The checkpoints that a window is replayed between."""
+        return quality.read_checkpoints(self.address(), start, end)
+
 
 class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
-    """The same database for whoever fills series, events and markets."""
+    """The same database for what is fetched over REST: series, events, markets, and trades that nobody heard."""
 
     url: str | None = Field(
         default=None,
@@ -100,6 +143,36 @@ class CatalogueDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # ha
         settings = load_settings()
         name = "catalogue_database_url" if settings.catalogue_database_url else "production_database_url"
         return self.url or settings.required(name)
+
+
+class OwnersDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The same database for the tables' owner, who alone may drop partitions."""
+
+    url: str | None = Field(
+        default=None, repr=False, description="Address; KALSHI_OWNERS_DATABASE_URL where not given."
+    )
+
+    def address(self) -> str:
+        """Where the database is.
+
+        Raises:
+            ConfigurationError: Where neither this resource nor the environment says.
+        """
+        return self.url or load_settings().required("owners_database_url")
+
+
+class Alerts(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
+    """The people on call, as the settings name them."""
+
+    enabled: bool = Field(default=True, description="False tells nobody.")
+
+    def send(self, alert: Alert) -> list[str]:
+        """Tell them; returns by which ways.
+
+        Raises:
+            AlertError: Somebody is named and nobody took it.
+        """
+        return send(alert, load_settings()) if self.enabled else []
 
 
 class Exchange(dg.ConfigurableResource):  # type: ignore[type-arg] # hands out itself
@@ -144,6 +217,8 @@ def default_resources() -> dict[str, object]:
     return {
         "production": ProductionDatabase(),
         "catalogue": CatalogueDatabase(),
+        "owner": OwnersDatabase(),
         "exchange": Exchange(),
+        "alerts": Alerts(),
         "lake": LakeFolder(),
     }

@@ -1,75 +1,49 @@
-"""The book of a market at any instant: its last checkpoint, and every change since.
+"""The book of a market at any instant: a checkpoint, and every change between it and then.
 
-A checkpoint at T holds every delta before T and none after, so the book at W is the checkpoint plus the sum of the
-deltas in [T, W]. That is plain SQL (`BOOKS_SQL`, for any DuckDB that has the lake's views); what this module
-adds is that it never guesses: without a checkpoint, or where an hour in between is not in the lake, the book is
-unknown. Kept out: live books (`core.book`).
+What this module adds to the plain SQL of `macros` is that it never guesses: without a checkpoint, where an hour in
+between is not in the lake, or across a time at which nobody heard the market, the book is unknown. Then the next
+checkpoint is tried, from which the changes are taken back. Kept out: live books (`core.book`).
 """
 
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import duckdb
+import pyarrow as pa
 
 from kalshi_platform.core.book import NegativeLevel
 from kalshi_platform.core.errors import PlatformError
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.fold import Instants, fold, fold_once
 from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.holes import Coverage, coverage_of, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import root_of
 
 Levels = tuple[tuple[Decimal, Decimal], ...]
 """Price in dollars and size in contracts of each level, by ascending price."""
 
-_DAYS = "date BETWEEN CAST($since AS DATE) AND CAST($at AS DATE)"
-_HOURS = f"""{_DAYS}
-      AND (date > CAST($since AS DATE) OR hour >= hour($since)) AND (date < CAST($at AS DATE) OR hour <= hour($at))"""
-"""The files that can hold rows of a window: repeats what the times say, so that DuckDB leaves out the others."""
-
-_SQL = f"""
-WITH checkpoint AS (
-    SELECT ticker, snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes
-    FROM orderbook_snapshots
-    WHERE source = 'checkpoint' AND {{market}} AND snapshot_ts BETWEEN $since AND $at
-      AND {_DAYS}
-    QUALIFY row_number() OVER (PARTITION BY ticker ORDER BY snapshot_ts DESC) = 1
-), change AS (
-    SELECT ticker, true AS side, unnest(yes_prices) AS price, unnest(yes_sizes) AS size FROM checkpoint
-    UNION ALL
-    SELECT ticker, false, unnest(no_prices), unnest(no_sizes) FROM checkpoint
-    UNION ALL
-    SELECT ticker, side, price, size_delta
-    FROM orderbook_deltas JOIN checkpoint USING (ticker)
-    WHERE {{market}} AND exchange_ts BETWEEN snapshot_ts AND $at AND exchange_ts >= $since
-      AND {_HOURS}
-), level AS (
-    SELECT ticker, side, price, sum(size) AS size FROM change GROUP BY ALL HAVING sum(size) <> 0
-)
-SELECT
-    ticker,
-    snapshot_ts AS checkpoint_ts,
-    coalesce(list(price ORDER BY price) FILTER (side), []) AS yes_prices,
-    coalesce(list(size ORDER BY price) FILTER (side), []) AS yes_sizes,
-    coalesce(list(price ORDER BY price) FILTER (NOT side), []) AS no_prices,
-    coalesce(list(size ORDER BY price) FILTER (NOT side), []) AS no_sizes
-FROM checkpoint LEFT JOIN level USING (ticker)
-GROUP BY ticker, snapshot_ts
-ORDER BY ticker
-"""  # noqa: S608 - two constants
-
-BOOKS_SQL = _SQL.format(market="true")
-"""Every market's book at `$at`, from checkpoints not older than `$since`: one row a market, levels as lists."""
-
-BOOK_SQL = _SQL.format(market="ticker = $ticker")
-"""The same for one `$ticker`."""
-
-_LAST_CHECKPOINTS = """
-SELECT max(snapshot_ts) AS checkpoint_ts FROM orderbook_snapshots
-WHERE source = 'checkpoint' AND {market} AND snapshot_ts <= $at AND date <= CAST($at AS DATE) GROUP BY ticker
+_DELTAS, _SNAPSHOTS = RAW[ORDERBOOK_DELTAS.name], RAW[ORDERBOOK_SNAPSHOTS.name]
+_BOOKS = """
+SELECT DISTINCT epoch_us(snapshot_ts), source = 'checkpoint' FROM read_parquet($files)
+WHERE ticker = $ticker ORDER BY ALL
 """
+_PRICES, _SIZES = pa.list_(pa.decimal128(9, 6)), pa.list_(pa.decimal128(18, 2))
+_COLUMNS = {"yes_prices": _PRICES, "yes_sizes": _SIZES, "no_prices": _PRICES, "no_sizes": _SIZES}
+_SCHEMA = pa.schema(
+    [
+        pa.field("at", pa.timestamp("us", tz="UTC")),
+        pa.field("is_known", pa.bool_()),
+        pa.field("checkpoint_ts", pa.timestamp("us", tz="UTC")),
+        *(pa.field(name, kind) for name, kind in _COLUMNS.items()),
+    ]
+)
+_LOOKBACKS = (1, 7, 30)
 
 
 class BookUnknown(PlatformError):  # noqa: N818 - reads as a sentence where it is caught
@@ -85,7 +59,8 @@ class Book:
         when: The instant; changes at exactly this moment are in.
         yes: Yes bids.
         no: No bids.
-        checkpoint_ts: The checkpoint that the book was built from.
+        checkpoint_ts: The checkpoint that the book was built from, before or after `when`.
+        is_covered: Whether the lake says that somebody heard every change in between; false where it does not say.
     """
 
     ticker: str
@@ -93,83 +68,180 @@ class Book:
     yes: Levels
     no: Levels
     checkpoint_ts: datetime
+    is_covered: bool
 
 
 def book_at(connection: duckdb.DuckDBPyConnection, ticker: str, when: datetime) -> Book:
     """The book of one market, with all changes up to and including `when`.
 
     Raises:
-        BookUnknown: Where no checkpoint precedes `when`, or an hour since then is not in the lake.
+        BookUnknown: Where it cannot be told for sure: no checkpoint, an hour missing, or nobody heard the market.
         NegativeLevel: Where the record takes more from a level than it held.
     """
-    checkpoint = _earliest_last_checkpoint(connection, when, ticker)
-    if checkpoint is None:
-        raise BookUnknown(f"no checkpoint of {ticker} up to {when.isoformat()} is in the lake")
-    _require_hours(root_of(connection), checkpoint, when)
-    query = {"ticker": ticker, "since": checkpoint, "at": when}
-    ((_, _, *levels),) = connection.execute(BOOK_SQL, query).fetchall()
-    book = Book(ticker, when, _levels(*levels[:2]), _levels(*levels[2:]), checkpoint)
-    for price, size in book.yes + book.no:
+    market = _Market(connection, root_of(connection), ticker, when, when)
+    (part,) = market.parts(Instants(when))
+    if part.checkpoint is None:
+        raise BookUnknown(part.missing)
+    levels = fold_once(connection, market.lake, ticker, part.checkpoint, when)
+    yes, no = (tuple((price, size) for of, price, size in levels if of is side) for side in (True, False))
+    for price, size in yes + no:
         if size < 0:
             raise NegativeLevel(f"{ticker} at {when.isoformat()}: level {price} would hold {size}")
-    return book
+    return Book(ticker, when, yes, no, part.checkpoint, market.coverage.is_known)
 
 
-def books_at(connection: duckdb.DuckDBPyConnection, when: datetime) -> duckdb.DuckDBPyRelation:
-    """The books of all markets that can be known at `when`, as a relation to query further.
+def books(
+    connection: duckdb.DuckDBPyConnection, ticker: str, start: datetime, end: datetime, every: timedelta
+) -> duckdb.DuckDBPyRelation:
+    """The books of one market at `start` and every so often up to and including `end`.
 
-    Columns: ticker, checkpoint_ts, yes_prices, yes_sizes, no_prices, no_sizes. A market whose checkpoint or whose
-    hours are missing is not in it. Negative sizes, proof of a defect in the record, are left for the reader to see.
+    Columns: at, is_known, checkpoint_ts, yes_prices, yes_sizes, no_prices, no_sizes. Where the book cannot be told
+    for sure `is_known` is false and the rest is empty.
 
     Raises:
-        BookUnknown: Where the hour of `when` itself is not in the lake.
+        ValueError: Where `end` lies before `start` or `every` is no time.
     """
-    lake = root_of(connection)
-    earliest = _earliest_last_checkpoint(connection, when) or when
-    since = _unbroken_since(lake, earliest, when)
-    if since is None:
-        raise BookUnknown(_missing(Period.HOUR.floor(when)))
-    return connection.sql(BOOKS_SQL, params={"since": since, "at": when})
+    if end < start or every <= timedelta(0):
+        raise ValueError("books need a start, an end that is not before it, and a time between them above 0")
+    market = _Market(connection, root_of(connection), ticker, start, end)
+    parts = market.parts(Instants(start, (end - start) // every + 1, every))
+    found = pa.concat_tables([_rows(connection, market.lake, ticker, part) for part in parts])
+    return connection.from_arrow(found)
 
 
-def _earliest_last_checkpoint(
-    connection: duckdb.DuckDBPyConnection, when: datetime, ticker: str | None = None
-) -> datetime | None:
-    """The oldest among the markets' (or the one market's) last checkpoints."""
-    market, which = ("true", {}) if ticker is None else ("ticker = $ticker", {"ticker": ticker})
-    last = _LAST_CHECKPOINTS.format(market=market)
-    query = f"SELECT epoch_us(min(checkpoint_ts)) FROM ({last})"  # noqa: S608 - two constants
-    ((oldest_us,),) = connection.execute(query, {"at": when, **which}).fetchall()
-    return None if oldest_us is None else datetime_from_us(oldest_us)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Instants that follow from one checkpoint, or from none, and why."""
+
+    instants: Instants
+    checkpoint: datetime | None = None
+    missing: str = ""
 
 
-def _require_hours(lake: Lake, checkpoint: datetime, when: datetime) -> None:
-    since = _unbroken_since(lake, checkpoint, when)
-    if since is None:
-        raise BookUnknown(_missing(Period.HOUR.floor(when)))
-    if since > checkpoint:
-        raise BookUnknown(_missing(since - HOUR))
+def _rows(connection: duckdb.DuckDBPyConnection, lake: Lake, ticker: str, part: _Part) -> pa.Table:
+    count, known = part.instants.count, part.checkpoint is not None
+    if part.checkpoint is None:
+        columns = [pa.nulls(count, kind) for kind in _COLUMNS.values()]
+    else:
+        levels = fold(connection, lake, ticker, part.checkpoint, part.instants)
+        columns = [levels[name].cast(kind) for name, kind in _COLUMNS.items()]
+    at = pa.array([part.instants[nth] for nth in range(count)], _SCHEMA.field("at").type)
+    since = pa.array([part.checkpoint] * count, at.type)
+    return pa.table([at, pa.array([known] * count), since, *columns], schema=_SCHEMA)
 
 
-def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime | None:
-    """The hour from which on the lake has every delta up to `when`; the search ends at the hour of `earliest`."""
-    hour = Period.HOUR.floor(when)
-    if not _reaches(lake, hour, when):
-        return None
-    while hour > earliest and _reaches(lake, hour - HOUR, hour - datetime.resolution):
-        hour -= HOUR
-    return hour
+class _Market:
+    """What the lake has of one market around a span: its checkpoints, its hours and its holes."""
 
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, lake: Lake, ticker: str, start: datetime, end: datetime
+    ) -> None:
+        self.lake = lake
+        self._connection = connection
+        self._ticker = ticker
+        self._reach: dict[datetime, datetime | None] = {}
+        self._checkpoints: list[datetime] = []
+        self._heard_from: datetime | None = None
+        self._look(start, end)
+        since = next(reversed([one for one in self._checkpoints if one <= start]), start)
+        until = next((one for one in self._checkpoints if one > end), end)
+        self.coverage: Coverage = coverage_of(connection, lake, ticker, since, until)
 
-def _reaches(lake: Lake, hour: datetime, moment: datetime) -> bool:
-    """Whether the lake has the deltas of an hour up to and including `moment`."""
-    footer = read_footer(lake, RAW[ORDERBOOK_DELTAS.name], hour)
-    return footer is not None and moment < footer.window_end
+    def parts(self, instants: Instants) -> list[_Part]:
+        """The instants, cut where another checkpoint serves or none does."""
+        found: list[_Part] = []
+        nth = 0
+        while nth < instants.count:
+            place = bisect_right(self._checkpoints, instants[nth])
+            stop = instants.count
+            if place < len(self._checkpoints):
+                stop = min(stop, instants.first_from(self._checkpoints[place]))
+            found.extend(self._between(instants.part(nth, stop), place))
+            nth = stop
+        return found
 
+    def _between(self, instants: Instants, place: int) -> Iterator[_Part]:
+        """The instants between two checkpoints: from the former, unknown ones, from the latter."""
+        known_until, missing = instants.first, f"no checkpoint of {self._ticker} up to {instants.first.isoformat()}"
+        known_from = None
+        if place:
+            known_until, missing = self._forward(self._checkpoints[place - 1], instants.last)
+        if place < len(self._checkpoints) and known_until <= instants.last:
+            known_from = self._backward(self._checkpoints[place], instants.first)
+        first = instants.first_from(known_until)
+        second = instants.count if known_from is None else max(first, instants.first_from(known_from))
+        if first:
+            yield _Part(instants.part(0, first), self._checkpoints[place - 1])
+        if second > first:
+            yield _Part(instants.part(first, second), None, missing)
+        if second < instants.count:
+            yield _Part(instants.part(second, instants.count), self._checkpoints[place])
 
-def _missing(hour: datetime) -> str:
-    return f"the lake lacks deltas of the hour from {hour.isoformat()}"
+    def _forward(self, checkpoint: datetime, last: datetime) -> tuple[datetime, str]:
+        """The first moment that does not follow from an earlier checkpoint, and why."""
+        limit, missing = last + datetime.resolution, ""
+        for hour in starts_between(Period.HOUR, checkpoint, last):
+            reach = self._reaches(hour)
+            if reach is None or reach < min(hour + HOUR, limit):
+                limit, missing = (
+                    max(reach or hour, checkpoint),
+                    f"the lake lacks deltas of the hour from {hour.isoformat()}",
+                )
+                break
+        hole = self.coverage.hole_within(checkpoint, last)
+        if hole and hole[0] < limit:
+            limit = max(hole[0], checkpoint)
+            missing = f"nobody heard {self._ticker} from {hole[0].isoformat()} until {hole[1].isoformat()}"
+        return limit, missing
 
+    def _backward(self, checkpoint: datetime, first: datetime) -> datetime:
+        """The first moment that follows from a later checkpoint."""
+        limit = first if self._heard_from is None else max(first, self._heard_from)
+        for hour in reversed(starts_between(Period.HOUR, first, checkpoint - datetime.resolution)):
+            reach = self._reaches(hour)
+            if reach is None or reach < min(hour + HOUR, checkpoint):
+                limit = max(limit, hour + HOUR)
+                break
+        holes = [high for low, high in self.coverage.holes if low < checkpoint]
+        return max([limit, *holes]) if self._heard_from else checkpoint
 
-def _levels(prices: list[Decimal], sizes: list[Decimal]) -> Levels:
-    return tuple(zip(prices, sizes, strict=True))
+    def _reaches(self, hour: datetime) -> datetime | None:
+        """The first moment of an hour whose deltas the lake does not have; None where it has no file of it."""
+        if hour not in self._reach:
+            footer = read_footer(self.lake, _DELTAS, hour)
+            self._reach[hour] = None if footer is None else footer.window_end
+        return self._reach[hour]
+
+    def _look(self, start: datetime, end: datetime) -> None:
+        """Find the checkpoints of the span, one before and one after it."""
+        first, last = Period.DAY.floor(start), Period.DAY.floor(end)
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        self._take([day for day in days if self._has(day)])
+        if not self._checkpoints or self._checkpoints[-1] <= end:
+            tomorrow = last + timedelta(days=1)
+            self._take([tomorrow] if self._has(tomorrow) else [])
+        if not self._checkpoints or self._checkpoints[0] > start:
+            self._look_back(first)
+
+    def _look_back(self, day: datetime) -> None:
+        """Find the last checkpoint before a day: a quiet market has none for as long as it is quiet."""
+        earlier = [start for start in self.lake.starts(_SNAPSHOTS) if start < day]
+        for days in (*_LOOKBACKS, len(earlier)):
+            chosen, earlier = earlier[-days:], earlier[:-days]
+            known = len(self._checkpoints)
+            self._take(chosen)
+            if len(self._checkpoints) > known or not earlier:
+                return
+
+    def _has(self, day: datetime) -> bool:
+        return read_footer(self.lake, _SNAPSHOTS, day) is not None
+
+    def _take(self, days: Sequence[datetime]) -> None:
+        """Note what the files of some days hold of the market."""
+        if not days:
+            return
+        query = {"files": [self.lake.path(_SNAPSHOTS, day) for day in days], "ticker": self._ticker}
+        found = [(datetime_from_us(us), kept) for us, kept in self._connection.execute(_BOOKS, query).fetchall()]
+        self._checkpoints = sorted({*self._checkpoints, *(at for at, is_checkpoint in found if is_checkpoint)})
+        if found:
+            self._heard_from = min(found[0][0], self._heard_from or found[0][0])

@@ -11,6 +11,7 @@ from enum import Enum, StrEnum
 import pyarrow as pa
 
 from kalshi_platform.core.schema import (
+    COVERAGE_HOURS,
     EVENTS,
     MARKETS,
     ORDERBOOK_DELTAS,
@@ -18,6 +19,7 @@ from kalshi_platform.core.schema import (
     SERIES,
     TICKERS,
     TRADES,
+    UNCOVERED_INTERVALS,
     Table,
 )
 from kalshi_platform.lake.schema import (
@@ -127,6 +129,10 @@ def _state(table: Table) -> Dataset:
     return Dataset(Layer.RAW, table.name, Period.DAY, lake_schema(table), table.key, f"{table.comment} As of one day.")
 
 
+def _coverage(table: Table) -> Dataset:
+    return Dataset(Layer.RAW, table.name, Period.DAY, lake_schema(table), table.key, table.comment, "hour")
+
+
 def _aggregate(name: str, period: Period, comment: str, time: str, columns: dict[str, Facts]) -> Dataset:
     return Dataset(Layer.AGGREGATES, name, period, schema_of(columns, comment), ("ticker", time), comment, time)
 
@@ -137,10 +143,25 @@ RAW: dict[str, Dataset] = {
 }
 """The streams as production has them, and the state of series, events and markets at the end of each day."""
 
+COVERAGE: dict[str, Dataset] = {table.name: _coverage(table) for table in (COVERAGE_HOURS, UNCOVERED_INTERVALS)}
+"""What of each day was heard, and what nobody heard: by it readers know where a book cannot be told."""
+
 PROCESSED: dict[str, Dataset] = {table.name: _processed(table, period) for table, period in _STREAMS.items()}
 """The streams with `event_ticker` and `series_ticker`."""
 
 _TICKER = Facts(TEXT, "Market ticker, the exchange's name.")
+
+
+def _quotes(name: str, meaning: str) -> dict[str, Facts]:
+    """What a quote was in a minute."""
+    when = {
+        "open": "when the minute began; the first told where none stood before",
+        "high": "at its highest",
+        "low": "at its lowest",
+        "close": "at the end",
+    }
+    return {f"{name}_{key}": Facts(PRICE, f"{meaning} {text}, dollars.", nullable=True) for key, text in when.items()}
+
 
 AGGREGATES: dict[str, Dataset] = {
     one.name: one
@@ -148,42 +169,57 @@ AGGREGATES: dict[str, Dataset] = {
         _aggregate(
             "candles_1m",
             Period.DAY,
-            "One row for each market and minute with a trade: what was paid for yes, and how much was traded.",
+            "One row for each market and minute with a trade or a quote, as the exchange's candlesticks.",
             "minute",
             {
                 "ticker": _TICKER,
                 "minute": Facts(TIME, "Start of the minute."),
-                "open": Facts(PRICE, "Price of the first trade, dollars."),
-                "high": Facts(PRICE, "Highest price, dollars."),
-                "low": Facts(PRICE, "Lowest price, dollars."),
-                "close": Facts(PRICE, "Price of the last trade, dollars."),
+                "open": Facts(PRICE, "Price of the first trade, dollars.", nullable=True),
+                "high": Facts(PRICE, "Highest price, dollars.", nullable=True),
+                "low": Facts(PRICE, "Lowest price, dollars.", nullable=True),
+                "close": Facts(PRICE, "Price of the last trade, dollars.", nullable=True),
+                "mean": Facts(PRICE, "Mean price by size, rounded down to a micro-dollar.", nullable=True),
+                "previous": Facts(PRICE, "Price of the last trade of the day before the minute.", nullable=True),
+                **_quotes("yes_bid", "Best yes bid"),
+                **_quotes("yes_ask", "Best yes ask"),
                 "volume": Facts(SIZE, "Contracts traded."),
                 "dollar_volume": Facts(AMOUNT, "Sum of price times size of the trades, dollars."),
                 "trades": Facts(WHOLE, "Number of trades."),
+                "open_interest": Facts(SIZE, "Contracts open at its end.", nullable=True),
             },
         ),
         _aggregate(
             "market_days",
             Period.DAY,
-            "One row for each market and day with a trade or a change of its book.",
+            "One row for each market and day with a trade, a quote or a change of its book.",
             "day_start",
             {
                 "ticker": _TICKER,
                 "day_start": Facts(TIME, "Start of the day, in UTC."),
+                "trades": Facts(WHOLE, "Number of trades."),
+                "volume": Facts(SIZE, "Contracts traded."),
+                "dollar_volume": Facts(AMOUNT, "Sum of price times size of the trades, dollars."),
+                "taker_yes_volume": Facts(SIZE, "Contracts whose taker bought yes."),
+                "block_volume": Facts(SIZE, "Contracts traded off the book."),
                 "open": Facts(PRICE, "Price of the first trade, dollars.", nullable=True),
                 "high": Facts(PRICE, "Highest price, dollars.", nullable=True),
                 "low": Facts(PRICE, "Lowest price, dollars.", nullable=True),
                 "close": Facts(PRICE, "Price of the last trade, dollars.", nullable=True),
-                "volume": Facts(SIZE, "Contracts traded."),
-                "dollar_volume": Facts(AMOUNT, "Sum of price times size of the trades, dollars."),
-                "trades": Facts(WHOLE, "Number of trades."),
+                "mean": Facts(PRICE, "Mean price by size, rounded down to a micro-dollar.", nullable=True),
+                "last_trade_ts": Facts(TIME, "When it last traded.", nullable=True),
+                "ticker_updates": Facts(WHOLE, "Number of ticker updates."),
+                "yes_bid": Facts(PRICE, "Best yes bid of the last ticker update, dollars.", nullable=True),
+                "yes_ask": Facts(PRICE, "Best yes ask of the last ticker update, dollars.", nullable=True),
+                "open_interest": Facts(SIZE, "Contracts open at the last ticker update.", nullable=True),
                 "deltas": Facts(WHOLE, "Number of changes of the book."),
+                "first_delta_ts": Facts(TIME, "First change of the book.", nullable=True),
+                "last_delta_ts": Facts(TIME, "Last change of the book.", nullable=True),
             },
         ),
         _aggregate(
             "best_bid_offer",
             Period.HOUR,
-            "One row whenever a market's best bid or offer for yes changes in price or size.",
+            "Every change of a market's best bid or offer, from its book; the first row is the hour's opening quote.",
             "exchange_ts",
             {
                 "ticker": _TICKER,
@@ -202,6 +238,8 @@ AGGREGATES: dict[str, Dataset] = {
             {
                 "ticker": _TICKER,
                 "settlement_ts": Facts(TIME, "When it was settled."),
+                "open_time": Facts(TIME, "When trading began.", nullable=True),
+                "close_time": Facts(TIME, "When trading ended.", nullable=True),
                 "event_ticker": Facts(TEXT, "Event that it belongs to."),
                 "series_ticker": Facts(TEXT, "Series that its event belongs to.", nullable=True),
                 "result": Facts(TEXT, "yes, no or scalar.", nullable=True),
@@ -212,5 +250,5 @@ AGGREGATES: dict[str, Dataset] = {
 }
 """What is reckoned from the streams."""
 
-DATASETS: tuple[Dataset, ...] = (*RAW.values(), *PROCESSED.values(), *AGGREGATES.values())
+DATASETS: tuple[Dataset, ...] = (*RAW.values(), *COVERAGE.values(), *PROCESSED.values(), *AGGREGATES.values())
 """Every dataset of the lake."""

@@ -1,34 +1,58 @@
-"""Reading the lake: a DuckDB connection with every table as a view.
+"""Reading the lake: a DuckDB connection in which every dataset is a view.
 
-A view has the table's columns in dollars and contracts, then `date` (and `hour`, where a file holds
-an hour), by which DuckDB leaves out files: put
-`date` into every query over a large lake. Kept out: questions about books (`books`).
+`raw.trades`, `processed.trades`, `aggregates.candles_1m`: a schema for each layer, a view for each dataset, with its
+columns in dollars and contracts and then `date` (and `hour`, where a file holds an hour), by which DuckDB leaves out
+files. The short name is the raw table or the aggregate: `trades`, `orderbook_deltas`, `candles_1m`. `current_markets`,
+`current_events` and `current_series` are the newest state. Kept out: questions about books (`books`, `macros`).
 """
 
+import os
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from kalshi_platform.core.schema import STREAM_TABLES
-from kalshi_platform.lake.datasets import RAW, Dataset, Period
+from kalshi_platform.lake.aggregates import checkpoint_levels_sql
+from kalshi_platform.lake.datasets import DATASETS, Dataset, Layer, Period
+from kalshi_platform.lake.duckdb_s3 import open_bucket
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.macros import MACROS
 
 ROOT_VARIABLE = "kalshi_lake_root"
+STATES = ("series", "events", "markets")
+"""Datasets whose partitions are each the whole state."""
 
 
-def connect(root: str | Path | Lake) -> duckdb.DuckDBPyConnection:
-    """A connection in UTC with the views `trades`, `orderbook_deltas`, `orderbook_snapshots` and `tickers`.
+def connect(root: str | Path | Lake | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection in UTC with every dataset as a view, and the macros of `macros`.
 
-    New hours appear in the views by themselves. A table of which the lake had no hour at all when connecting stays
+    New hours appear in the views by themselves. A dataset of which the lake had nothing at all when connecting stays
     empty until the next connect.
+
+    Args:
+        root: A folder or `s3://bucket/prefix`; what KALSHI_LAKE_URL says unless given.
+
+    Raises:
+        ConfigurationError: Where the root is neither, or this DuckDB cannot read buckets.
     """
-    lake = root if isinstance(root, Lake) else Lake(root)
+    lake = root if isinstance(root, Lake) else Lake(root or os.environ.get("KALSHI_LAKE_URL", "lake"))
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"SET VARIABLE {ROOT_VARIABLE} = {_quoted(lake.root)}")
-    for table in STREAM_TABLES:
-        connection.execute(f"CREATE VIEW {table.name} AS {_rows(connection, lake, RAW[table.name])}")
+    if lake.root.startswith("s3://"):
+        open_bucket(connection)
+    connection.execute(f"SET VARIABLE {ROOT_VARIABLE} = {quoted(lake.root)}")
+    for layer in Layer:
+        connection.execute(f"CREATE SCHEMA {layer}")
+    for dataset in DATASETS:
+        connection.execute(f"CREATE VIEW {dataset.layer}.{dataset.name} AS {_rows(connection, lake, dataset)}")
+        if dataset.layer is not Layer.PROCESSED:
+            connection.execute(f"CREATE VIEW {dataset.name} AS FROM {dataset.layer}.{dataset.name}")
+    for state in STATES:
+        newest = f"SELECT max(date) FROM raw.{state}"  # noqa: S608 - names of ours
+        connection.execute(f"CREATE VIEW current_{state} AS FROM raw.{state} WHERE date = ({newest})")
+    connection.execute(f"CREATE VIEW checkpoint_levels AS {checkpoint_levels_sql('duckdb')}")
+    for macro in MACROS:
+        connection.execute(macro)
     return connection
 
 
@@ -42,7 +66,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset) -
     """The query behind a dataset's view."""
     partitions = {"date": pa.date32()} | ({"hour": pa.int32()} if dataset.period is Period.HOUR else {})
     fields = [*dataset.schema, *(pa.field(name, arrow) for name, arrow in partitions.items())]
-    pattern = _quoted(lake.glob(dataset))
+    pattern = quoted(lake.glob(dataset))
     if connection.execute(f"SELECT count(*) FROM glob({pattern})").fetchall() != [(0,)]:  # noqa: S608 - quoted above
         types = ", ".join(f"'{name}': {_sql_type(arrow)}" for name, arrow in partitions.items())
         hive = f"hive_partitioning = true, hive_types = {{{types}}}"
@@ -69,6 +93,7 @@ _SQL_TYPES: dict[pa.DataType, str] = {
 }
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text as SQL writes it."""
     escaped = text.replace("'", "''")
     return f"'{escaped}'"

@@ -29,14 +29,12 @@ _EVENTLESS = "SELECT DISTINCT event_ticker AS name FROM markets EXCEPT SELECT ev
 _SERIESLESS = "SELECT DISTINCT series_ticker AS name FROM events EXCEPT SELECT ticker FROM series ORDER BY name"
 
 
-async def resolve_orphans(rest: RestClient, keeper: Keeper, since: datetime | None) -> None:
-    """Fetch the markets that trades made since then name and production does not have; None: there is no trade.
+async def resolve_orphans(rest: RestClient, keeper: Keeper, since: datetime, until: datetime) -> None:
+    """Fetch the markets that trades of [since, until) name and production does not have.
 
     Looks at one day of trades after the other, so that neither side holds all names at once.
     """
-    if since is None:
-        return
-    for start, end in _days(since, keeper.now() + _DAY):
+    for start, end in _days(since, until):
         rows = await keeper.connection.fetch(_TRADED, start, end)
         names = [row["ticker"] for row in rows if row["ticker"] not in keeper.report.unknown]
         missing = await ask_by_name(rest, keeper, "markets of trades", names)
@@ -83,5 +81,5 @@ async def _or_none(ask: Callable[[], Awaitable[T]]) -> T | None:
 
 def _days(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
     while since < until:
-        yield since, since + _DAY
+        yield since, min(since + _DAY, until)
         since += _DAY

@@ -84,8 +84,28 @@ async def sync_metadata(
                 await walks.events()
             case Kind.MARKETS:
                 await walks.markets(archive=chosen is Mode.ARCHIVE)
-                await resolve_orphans(rest, keeper, await _traded_since(connection, since, chosen))
+                if first := await _traded_since(connection, since, chosen):
+                    await resolve_orphans(rest, keeper, first, keeper.now() + OVERLAP)
                 await resolve_parents(rest, keeper)
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+async def adopt_orphans(
+    rest: RestClient, database_url: str, since: datetime, until: datetime, on_step: OnStep = lambda _: None
+) -> MetadataReport:
+    """Fetch the markets, events and series that trades of [since, until) name and production does not have.
+
+    Raises:
+        ExchangeError: The exchange does not answer, or refuses.
+        PlatformError: Production cannot be reached.
+    """
+    report = MetadataReport(Kind.MARKETS, Mode.INCREMENTAL, datetime.now(UTC))
+    begun = time.monotonic()
+    async with _production(database_url) as connection:
+        keeper = Keeper(connection, report, on_step)
+        await resolve_orphans(rest, keeper, since, until)
+        await resolve_parents(rest, keeper)
     report.seconds = time.monotonic() - begun
     return report
 

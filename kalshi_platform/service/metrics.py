@@ -115,6 +115,12 @@ class GathererMetrics:
             ["table"],
             registry=self.registry,
         )
+        self.questdb_rows = Counter(
+            "kalshi_gatherer_questdb_rows",
+            "Rows for QuestDB, where that is set: sent, refused by it, or dropped because too many waited.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.gaps = Counter(
             "kalshi_gatherer_sequence_gaps",
             "Holes in what was heard; capture_gaps has a row for each.",

@@ -26,7 +26,12 @@ class Settings(BaseSettings):
     """All settings of all commands; each command asks for those that it needs."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=_ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=_ENV_FILE,
+        env_ignore_empty=True,  # `NAME=` in a file is a setting that nobody filled in
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     rest_url: str = Field("https://external-api.kalshi.com/trade-api/v2", description="The exchange's REST address.")
@@ -43,8 +48,13 @@ class Settings(BaseSettings):
     production_database_url: SecretStr | None = Field(None, description="PostgreSQL that holds the merged record.")
     catalogue_database_url: SecretStr | None = Field(
         None,
-        description="The same database for whoever syncs metadata, a member of kalshi_catalogue; "
-        "KALSHI_PRODUCTION_DATABASE_URL where not set.",
+        description="The same database for what Dagster fetches over REST: a member of kalshi_catalogue, and of "
+        "kalshi_dedup for missed trades; KALSHI_PRODUCTION_DATABASE_URL where not set.",
+    )
+    owners_database_url: SecretStr | None = Field(
+        None,
+        description="The same database as the tables' owner, for Dagster's nightly retention; not set: "
+        "`kalshi-platform maintain` is run otherwise.",
     )
     lake_url: str = Field("lake", description="Root of the Parquet lake: a folder, or s3://bucket/prefix.")
     ticker_connections: int = Field(2, ge=0, description="Connections on the ticker channel; all hear every market.")
@@ -105,6 +115,13 @@ class Settings(BaseSettings):
         1000, ge=1, le=MINUTE_MS, description="Its pause when there were few whole books, sessions or gaps to merge."
     )
     snapshots_sync_rows: int = Field(5000, ge=1, le=MOST_ROWS, description="Whole books that are merged at once.")
+    questdb: SecretStr | None = Field(
+        None,
+        description="QuestDB as a second home of the streams: `http::addr=host:9000;`; off unless set.",
+    )
+    questdb_rows: int = Field(
+        200_000, ge=10_000, description="Rows that may wait for QuestDB; beyond, the oldest are given up and counted."
+    )
     silence_seconds: float = Field(
         60.0, gt=0, description="A gatherer not heard of for so long stops holding back the watermark."
     )
@@ -113,6 +130,26 @@ class Settings(BaseSettings):
         gt=0,
         description="How long one transaction may hold back what a gatherer wrote before `/health` fails.",
     )
+    lag_warn_seconds: float = Field(
+        120.0, gt=0, description="How far production may be behind the exchange before Dagster warns."
+    )
+    lag_error_seconds: float = Field(
+        900.0, gt=0, description="How far it may be behind before Dagster calls it an error."
+    )
+    alert_slack_url: SecretStr | None = Field(
+        None, description="Slack webhook (or one that takes the same) that Dagster's alerts go to."
+    )
+    alert_pagerduty_key: SecretStr | None = Field(
+        None, description="PagerDuty routing key (Events API v2) that errors go to; warnings do not."
+    )
+    alert_pagerduty_url: str = Field(
+        "https://events.pagerduty.com/v2/enqueue", description="Where PagerDuty takes events."
+    )
+    alert_smtp_url: SecretStr | None = Field(
+        None, description="Mail server for alerts: `smtp://user:password@host:587`, or `smtps://…` for TLS at once."
+    )
+    alert_email_from: str = Field("kalshi-platform@localhost", description="Sender of alerts by mail.")
+    alert_email_to: str = Field("", description="Who gets alerts by mail, separated by commas.")
     metrics_host: str = Field("127.0.0.1", description="Address of `/metrics` and `/health`.")
     metrics_port: int = Field(9090, ge=0, le=65535, description="Port of `/metrics` and `/health`; 0 picks a free one.")
     log_format: Literal["auto", "json", "text"] = Field(
@@ -152,6 +189,28 @@ class Settings(BaseSettings):
         return urls
 
 
+OTHER_NAMES = frozenset({"KALSHI_MIGRATE_URL", "KALSHI_DAGSTER_DATABASE_URL"})
+"""Variables with our prefix that are no settings: an option's of `migrate`, and dagster.yaml's."""
+
+_TESTS = f"{PREFIX}TEST_"
+
+
+def unknown_names() -> list[str]:
+    """Variables with our prefix, in the environment or `.env`, that nobody reads: a setting misspelt, most likely."""
+    known = OTHER_NAMES | {PREFIX + field.upper() for field in Settings.model_fields}
+    given = {name.upper() for name in (*os.environ, *_in_file())}
+    return sorted(name for name in given - known if name.startswith(PREFIX) and not name.startswith(_TESTS))
+
+
+def env_file() -> Path:
+    """The file that settings are read from, besides the environment; it may be absent."""
+    return Path(_ENV_FILE)
+
+
+def _in_file() -> dict[str, str | None]:
+    return dotenv_values(_ENV_FILE) if Path(_ENV_FILE).is_file() else {}
+
+
 def load_settings() -> Settings:
     """The settings of this process.
 
@@ -160,6 +219,8 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{_ENV_FILE} cannot be read: {error}") from None
     except ValidationError as error:
         problems = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
         raise ConfigurationError(f"settings do not fit: {problems}") from None
@@ -178,7 +239,7 @@ class SettingLine:
 
 def describe(settings: Settings) -> list[SettingLine]:
     """Every setting with its value, default, source and meaning."""
-    in_file = dotenv_values(_ENV_FILE) if Path(_ENV_FILE).is_file() else {}
+    in_file = _in_file()
     lines = []
     for field, info in Settings.model_fields.items():
         name = PREFIX + field.upper()
@@ -187,6 +248,17 @@ def describe(settings: Settings) -> list[SettingLine]:
             SettingLine(name, _shown(getattr(settings, field)), _shown(info.default), source, str(info.description))
         )
     return lines
+
+
+def example_env() -> str:
+    """A `.env` with every setting, its meaning and its default, each commented out."""
+    lines = [
+        "# Settings of kalshi-platform: copy to .env, keep it to yourself (chmod 600), take away the # where needed."
+    ]
+    lines += ["# The environment wins over this file. `kalshi-platform doctor` says whether it fits."]
+    for field, info in Settings.model_fields.items():
+        lines += ["", f"# {info.description}", f"#{PREFIX}{field.upper()}={_shown(info.default)}"]
+    return "\n".join(lines) + "\n"
 
 
 def _shown(value: Any) -> str:

@@ -33,12 +33,11 @@ from kalshi_platform.tools.demo_view import (
     GathererNumbers,
     Numbers,
     numbers_line,
-    show_book,
     show_numbers,
-    show_trades,
     show_verdict,
 )
 from kalshi_platform.tools.local_stack import DEDUPLICATOR, GATHERERS, LocalStack, StackOptions
+from kalshi_platform.tools.market_view import show_book, show_trades
 from kalshi_platform.tools.scrape import Reading, scrape
 from kalshi_platform.tools.union import compare_union, rows_read, rows_written
 from kalshi_platform.tools.verify import Judge, Verdict
@@ -210,7 +209,8 @@ class Demo:
         """One book and the last trades, as a researcher would ask for them."""
         found = lake.execute(_LIVELIEST).fetchall()
         if found:
-            self.console.print(show_book(book_at(lake, found[0][0], when)))
+            book = book_at(lake, found[0][0], when)
+            self.console.print(show_book(book.ticker, book.when, book.yes, book.no))
         self.console.print(show_trades(lake.execute(_LAST_TRADES).fetchall()))
 
     def _judge(self, judge: Judge, lake: duckdb.DuckDBPyConnection, end: datetime, settled: datetime) -> Verdict:

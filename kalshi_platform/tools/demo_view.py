@@ -1,23 +1,18 @@
-"""How the demo looks: live numbers, one book, the last trades, the verdict.
+"""How the demo looks: live numbers and the verdict.
 
-Everything here turns facts into `rich` renderables; nothing is measured or decided. Kept out: work.
+Everything here turns facts into `rich` renderables; nothing is measured or decided. Kept out: work, and how a market
+looks (`market_view`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from kalshi_platform.lake.books import Book
 from kalshi_platform.tools.verify import Verdict
-
-_BAR = 16
-_DEPTH = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,37 +90,6 @@ def numbers_line(numbers: Numbers) -> str:
     )
 
 
-def show_book(book: Book) -> RenderableType:
-    """A book as depth around its spread: yes bids on the left, yes asks (a dollar less the no bids) on the right."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (("size", "right"), ("yes bid", "right"), ("yes ask", "left"), ("size", "left")):
-        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
-    bids = sorted(book.yes, reverse=True)[:_DEPTH]
-    asks = sorted((Decimal(1) - price, size) for price, size in book.no)[:_DEPTH]
-    largest = max((size for _, size in [*bids, *asks]), default=Decimal(1))
-    for row in range(max(len(bids), len(asks))):
-        bid = bids[row] if row < len(bids) else None
-        ask = asks[row] if row < len(asks) else None
-        table.add_row(
-            Text(f"{_bar(bid[1], largest)} {bid[1]:,}", style="green") if bid else "",
-            f"{bid[0]:.4f}" if bid else "",
-            f"{ask[0]:.4f}" if ask else "",
-            Text(f"{ask[1]:,} {_bar(ask[1], largest)}", style="red") if ask else "",
-        )
-    return Panel(table, title=f"{book.ticker} at {book.when:%H:%M:%S.%f}"[:-3] + " UTC", title_align="left")
-
-
-def show_trades(trades: Sequence[tuple[datetime, str, Decimal, Decimal, bool | None]]) -> RenderableType:
-    """The last trades: time, market, yes price, contracts, what the taker bought."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("time (UTC)", "market", "yes price", "contracts", "taker"):
-        table.add_column(heading, justify="right" if heading in {"yes price", "contracts"} else "left", no_wrap=True)
-    for when, ticker, price, size, side in trades:
-        taker = "" if side is None else Text("yes" if side else "no", style="green" if side else "red")
-        table.add_row(f"{when:%H:%M:%S.%f}"[:-3], ticker, f"{price:.4f}", f"{size:,}", taker)
-    return Panel(table, title="last trades", title_align="left")
-
-
 def show_verdict(verdict: Verdict, files: Mapping[str, int]) -> RenderableType:
     """What was sent against what is kept, and the one word."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -152,7 +116,3 @@ def _lag(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"≤{seconds * 1000:,.0f} ms" if seconds < 1 else f"≤{seconds:,.1f} s"
-
-
-def _bar(size: Decimal, largest: Decimal) -> str:
-    return "█" * max(1, round(_BAR * float(size / largest)))

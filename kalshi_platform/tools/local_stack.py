@@ -10,7 +10,6 @@ import os
 import secrets
 import signal
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,24 +19,20 @@ from typing import Self
 from urllib.parse import quote
 
 import asyncpg
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.migrations import migrate
 from kalshi_platform.database.roles import ROLES_OF, Role, create_login
 from kalshi_platform.tools.children import Child, plain_environment, platform_command
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
+from kalshi_platform.tools.own_exchange import wait_ready, write_keys
 
 GATHERERS = ("gatherer-1", "gatherer-2", "gatherer-3")
 PRODUCTION = "production"
 DEDUPLICATOR = "deduplicator"
 SIMULATOR = "simulator"
 _DATABASE = "kalshi"
-_START_SECONDS = 60.0
 _DRAIN_SECONDS = 45.0  # longer than a gatherer gives itself
-_POLL_SECONDS = 0.05
 _BOOK_CONNECTIONS = 4
 _LIVE_BOOK_CONNECTIONS = 14  # room for 105,000 markets; three gatherers stay below 200 connections a key
 
@@ -116,7 +111,7 @@ class LocalStack:
         return self._url(PRODUCTION, Role.EXPORT)
 
     def catalogue_url(self) -> str:
-        """Production's database, to fill series, events and markets."""
+        """Production's database, to write what Dagster fetches over REST."""
         return self._url(PRODUCTION, Role.CATALOGUE)
 
     def gatherer_url(self, name: str) -> str:
@@ -171,6 +166,8 @@ class LocalStack:
             for role in ROLES_OF[_home_of(name)]:
                 password = self._passwords[name, role] = secrets.token_urlsafe(24)
                 await create_login(connection, _login_of(role), password, role)
+                if role is Role.CATALOGUE:  # Dagster's own login: it fetches missed trades too
+                    await create_login(connection, _login_of(role), password, Role.DEDUP)
             await connection.close()
 
     def _url(self, name: str, role: Role) -> str:
@@ -179,14 +176,14 @@ class LocalStack:
 
     def _start_simulator(self) -> dict[str, str]:
         port, key_id = next(self._ports), "demo"
-        private, public = _write_keys(self._folder("keys"))
+        private, public = write_keys(self._folder("keys"))
         options = self.options
         arguments = ["simulate", "--port", port, "--markets", options.markets, "--rate", options.rate]
         arguments += ["--seed", options.seed, "--ledger", self.ledger, "--key", f"{key_id}={public}"]
         ready = self.folder / "simulator.port"
         ready.unlink(missing_ok=True)
         simulator = self._start(SIMULATOR, [str(one) for one in [*arguments, "--ready-file", ready]], {})
-        _wait_ready(simulator, ready)
+        wait_ready(simulator, ready)
         return {
             "KALSHI_REST_URL": f"http://127.0.0.1:{port}/trade-api/v2",
             "KALSHI_WS_URL": f"ws://127.0.0.1:{port}/trade-api/ws/v2",
@@ -259,29 +256,6 @@ def _ports(base: int | None) -> Iterator[int]:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
         yield port
-
-
-def _wait_ready(child: Child, ready_file: Path) -> None:
-    """Wait until a child says that it answers.
-
-    Raises:
-        PlatformError: Where it ends, or takes too long.
-    """
-    deadline = time.monotonic() + _START_SECONDS
-    while not ready_file.exists():
-        if not child.is_running or time.monotonic() > deadline:
-            raise PlatformError(f"{child.name} does not start:\n{child.last_lines()}")
-        time.sleep(_POLL_SECONDS)
-
-
-def _write_keys(folder: Path) -> tuple[Path, Path]:
-    """A key pair for the simulator's one user."""
-    key = Ed25519PrivateKey.generate()
-    private, public = folder / "private.pem", folder / "public.pem"
-    private.touch(mode=0o600)
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return private, public
 
 
 def _settings_of(environment: Mapping[str, str]) -> Mapping[str, str]:

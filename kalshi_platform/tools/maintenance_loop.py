@@ -1,6 +1,6 @@
 """`kalshi-platform maintain`: passes of care, once or every so often, until it is asked to stop.
 
-Kept out: what a pass does (`maintenance`).
+Kept out: what a pass does (the room `maintenance`).
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from kalshi_platform.core.errors import ConfigurationError, PlatformError
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.passing import PASSING_FAILURES
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.service.lifecycle import pause
 from kalshi_platform.service.settings import Settings
-from kalshi_platform.tools.maintenance import Report, lines, maintain_gatherer, maintain_production
 
 _TRIED_AGAIN: tuple[type[Exception], ...] = (PlatformError, *PASSING_FAILURES)
 

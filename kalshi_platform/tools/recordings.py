@@ -1,21 +1,29 @@
 """Recorded frames in the forms that people keep them: read line by line, compressed or not.
 
-Understood: `{"recv_ms", "event"}` (a frame as an object), `{"recv_ts_ns", "raw"}` (a frame as text), and bare frames.
-Kept out: what frames mean.
+Understood: `{"recv_ms", "event"}` (a frame as an object), `{"recv_ts_ns", "raw"}` (a frame as text),
+`{"channel", "message"}` and bare frames; today's and, through `legacy`, those of whole cents; plain, `.gz` or
+`.zst`, also cut off. Kept out: what frames mean.
 """
 
 import gzip
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import msgspec
+import pyarrow as pa
+import structlog
 
 from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.units import MILLISECOND, SECOND
+from kalshi_platform.tools.legacy import LEGACY_MARKS, framed, modern
+from kalshi_platform.tools.zstd_frames import whole_length
 
-_SUFFIXES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
+_SUFFIXES = tuple(f"{kind}{packed}" for kind in (".ndjson", ".jsonl") for packed in ("", ".gz", ".zst"))
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,20 @@ class RecordedFrame:
     received_us: int | None
 
 
+class Header(msgspec.Struct, frozen=True):
+    """The first line of a file of our own recorder: which connection it is a part of, counted from 1."""
+
+    connection: str
+    part: int
+    channels: list[str]
+
+
+class HeaderLine(msgspec.Struct, frozen=True):
+    """That line."""
+
+    recorder: Header
+
+
 class _Line(msgspec.Struct):
     """A recorder's envelope around a frame; all fields absent in a bare frame."""
 
@@ -33,6 +55,9 @@ class _Line(msgspec.Struct):
     event: msgspec.Raw = msgspec.Raw()
     recv_ts_ns: int | None = None
     raw: str | None = None
+    channel: str | None = None
+    message: msgspec.Raw = msgspec.Raw()
+    recorder: Header | None = None
 
 
 class _Stamped(msgspec.Struct):
@@ -75,8 +100,8 @@ def read_frames(path: Path) -> Iterator[RecordedFrame]:
     try:
         with _open(path) as lines:
             for line in lines:
-                if not line.isspace():
-                    yield _frame(line)
+                if not line.isspace() and (frame := _frame(line)) is not None:
+                    yield frame
     except (OSError, EOFError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
 
@@ -105,17 +130,73 @@ def stamp_of(frame: RecordedFrame) -> int | None:
     return body.ts * SECOND if isinstance(body.ts, int) else None
 
 
-def _frame(line: bytes) -> RecordedFrame:
+def header_of(path: Path) -> Header | None:
+    """Which connection a file is a part of; None where it does not say, as those of other recorders.
+
+    Raises:
+        ConfigurationError: Where the file cannot be read.
+    """
+    try:
+        with _open(path) as lines:
+            return _lines.decode(lines.readline()).recorder
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    except (OSError, EOFError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+
+
+def _frame(line: bytes) -> RecordedFrame | None:
+    """The frame of a line; None where it is a header."""
     try:
         envelope = _lines.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return RecordedFrame(line, None)
+    if envelope.recorder is not None:
+        return None
+    raw, received_us = line, None
     if envelope.event and envelope.recv_ms is not None:
-        return RecordedFrame(bytes(envelope.event), envelope.recv_ms * MILLISECOND)
-    if envelope.raw is not None and envelope.recv_ts_ns is not None:
-        return RecordedFrame(envelope.raw.encode(), envelope.recv_ts_ns // 1000)
-    return RecordedFrame(line, None)
+        raw, received_us = bytes(envelope.event), envelope.recv_ms * MILLISECOND
+    elif envelope.raw is not None and envelope.recv_ts_ns is not None:
+        raw, received_us = envelope.raw.encode(), envelope.recv_ts_ns // 1000
+    elif envelope.channel is not None and envelope.message:
+        raw = framed(envelope.channel, bytes(envelope.message))
+        received_us = None if envelope.recv_ms is None else envelope.recv_ms * MILLISECOND
+    return RecordedFrame(modern(raw) if any(mark in raw for mark in LEGACY_MARKS) else raw, received_us)
 
 
-def _open(path: Path) -> gzip.GzipFile | IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        return cast(IO[bytes], io.BufferedReader(pa.CompressedInputStream(_whole_frames(path), "zstd")))
+    return path.open("rb")
+
+
+def _whole_frames(path: Path) -> IO[bytes]:
+    """A file up to where it was cut."""
+    file = path.open("rb")
+    length = whole_length(path)
+    if length == path.stat().st_size:
+        return file
+    _log.warning("the recording was cut; what is whole is read", path=str(path), left_out=path.stat().st_size - length)
+    return cast(IO[bytes], _Beginning(file, length))
+
+
+class _Beginning(io.RawIOBase):
+    """So many bytes of a file."""
+
+    def __init__(self, file: IO[bytes], length: int) -> None:
+        self._file = file
+        self._left = length
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

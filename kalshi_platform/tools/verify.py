@@ -22,7 +22,7 @@ from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.schema import Table
 from kalshi_platform.core.units import MILLISECOND, datetime_from_us, us_from_datetime
 from kalshi_platform.database.export import read_window
-from kalshi_platform.lake.books import books_at
+from kalshi_platform.lake.all_books import books_at
 
 _SAMPLES = 5
 _MEMORY = "1GB"

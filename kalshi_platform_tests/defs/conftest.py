@@ -12,12 +12,17 @@ import pytest
 
 from kalshi_platform.core.schema import SYNC_CURSORS, Table
 from kalshi_platform.database.partitions import ensure_partitions
-from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.defs.resources import CatalogueDatabase, Exchange, LakeFolder, ProductionDatabase
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.simulator import Simulator
+from kalshi_platform_tests.defs.exchange_thread import ExchangeThread
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 Fill = Callable[..., None]
+
+Evaluate = Callable[[dg.AssetChecksDefinition], dg.AssetCheckEvaluation]
+"""Runs one check as its own page does, in a real run, and returns what it found."""
 
 
 @pytest.fixture
@@ -33,10 +38,56 @@ def resources(production_database: str, lake: Lake) -> dict[str, Any]:
 
 
 @pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """A quiet exchange with 25 markets."""
+    with ExchangeThread() as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def resources_over_rest(resources: dict[str, Any], production_database: str, simulator: Simulator) -> dict[str, Any]:
+    """The resources of the code location, this test's exchange among them."""
+    return resources | {
+        "catalogue": CatalogueDatabase(url=production_database), "exchange": Exchange(rest_url=simulator.rest_url)
+    }  # fmt: skip
+
+
+@pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance without a past."""
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture
+def evaluate(resources: dict[str, Any], instance: dg.DagsterInstance) -> Evaluate:
+    """On this test's database, lake and instance."""
+
+    def evaluated(check: dg.AssetChecksDefinition) -> dg.AssetCheckEvaluation:
+        job = dg.define_asset_job("one_check", selection=dg.AssetSelection.checks(check))
+        definitions = dg.Definitions(asset_checks=[check], jobs=[job], resources=resources)
+        result = definitions.resolve_job_def("one_check").execute_in_process(instance=instance, raise_on_error=False)
+        (evaluation,) = result.get_asset_check_evaluations()
+        assert result.success is (evaluation.passed or not evaluation.blocking)
+        return evaluation
+
+    return evaluated
+
+
+@pytest.fixture
+def note(production_database: str) -> Fill:
+    """Puts one row into any table of this test's production."""
+
+    async def noted(table: str, row: dict[str, Any]) -> None:
+        connection = await asyncpg.connect(production_database)
+        try:
+            places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+            query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})"  # noqa: S608 - a test's own names
+            await connection.execute(query, *row.values())
+        finally:
+            await connection.close()
+
+    return lambda table, **row: asyncio.run(noted(table, row))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from kalshi_platform.core.schema import (
     TRADES,
     Table,
 )
-from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
+from kalshi_platform.defs.checks.parity import PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
 from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.lake.datasets import RAW
@@ -41,7 +41,7 @@ def export(resources: dict[str, Any], instance: dg.DagsterInstance) -> Export:
 
     def exported(table: Table, **where: Any) -> dg.ExecuteInProcessResult:
         asset = next(asset for asset in RAW_ASSETS if asset.key == raw_key(table))
-        check = next(c for c in ROW_PARITY_CHECKS if next(iter(c.check_keys)).asset_key == raw_key(table))
+        check = next(c for c in PARITY_CHECKS if next(iter(c.check_keys)).asset_key == raw_key(table))
         return dg.materialize([asset, check], resources=resources, instance=instance, **where)
 
     return exported

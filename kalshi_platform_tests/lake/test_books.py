@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalshi_platform.core.book import NegativeLevel
-from kalshi_platform.lake.books import BookUnknown, book_at, books_at
+from kalshi_platform.lake.all_books import books_at
+from kalshi_platform.lake.books import BookUnknown, book_at
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import connect

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kalshi_platform.core.errors import ConfigurationError
-from kalshi_platform.service.settings import PREFIX, Settings, describe, load_settings
+from kalshi_platform.service.settings import PREFIX, Settings, describe, example_env, load_settings, unknown_names
 
 _README = Path(__file__).parents[2] / "README.md"
 
@@ -78,4 +78,32 @@ def test_a_value_of_the_wrong_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     """The variable is named as the person wrote it."""
     monkeypatch.setenv("KALSHI_METRICS_PORT", "many")
     with pytest.raises(ConfigurationError, match="KALSHI_METRICS_PORT"):
+        load_settings()
+
+
+def test_the_example_is_every_setting_at_its_default(tmp_path: Path) -> None:
+    """The file in the repository is what the code says; with every # taken away it changes nothing."""
+    text = example_env()
+    is_fresh = (_README.parent / "env.example").read_text() == text
+    assert is_fresh, "run: kalshi-platform settings --example > env.example"
+    (tmp_path / ".env").write_text(re.sub(r"^#KALSHI_", "KALSHI_", text, flags=re.MULTILINE))
+    lines = describe(load_settings())
+    assert {line.source for line in lines} == {".env"}
+    assert [line.value for line in lines] == [line.default for line in lines]
+    assert unknown_names() == []
+
+
+def test_a_misspelt_name_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Wherever it stands; variables of others and of the tests are left alone."""
+    (tmp_path / ".env").write_text("KALSHI_LAKE_URI=x\nOTHER=1\n")
+    monkeypatch.setenv("KALSHI_GATHERER", "x")
+    monkeypatch.setenv("KALSHI_MIGRATE_URL", "x")
+    monkeypatch.setenv("KALSHI_TEST_FAULTS", "x")
+    assert unknown_names() == ["KALSHI_GATHERER", "KALSHI_LAKE_URI"]
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """In plain words."""
+    (tmp_path / ".env").write_bytes(b"KALSHI_GATHERER_ID=\xff\xfe\n")
+    with pytest.raises(ConfigurationError, match=r"\.env cannot be read"):
         load_settings()

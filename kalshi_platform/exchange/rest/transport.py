@@ -14,7 +14,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable
+from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, ExchangeUnavailable
+from kalshi_platform.core.masking import masked
 from kalshi_platform.exchange.bucket import TokenBucket, shared_bucket
 from kalshi_platform.exchange.rest.errors import NotFound, RateLimited, UnexpectedAnswer, error_of
 from kalshi_platform.exchange.rest.objects import AccountLimits, EndpointCosts
@@ -57,6 +58,9 @@ class Transport:
         bucket: Where requests are paid for; the process's own for this host and key unless given.
         waits: Patience with what is retryable.
         sleep: Waits so many seconds.
+
+    Raises:
+        ConfigurationError: The address cannot be one.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Transport:
         waits: Waits,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._base = httpx.URL(base_url.rstrip("/"))
+        self._base = _address(base_url)
         self._client = httpx.AsyncClient(timeout=30, follow_redirects=False)
         self._signer = signer
         self.bucket = bucket or shared_bucket(self._base.netloc.decode(), signer.key_id if signer else "")
@@ -195,6 +199,23 @@ class Transport:
         if self._signer is None:
             return {}
         return self._signer.headers("GET", url.raw_path.partition(b"?")[0].decode())
+
+
+def _address(text: str) -> httpx.URL:
+    """An address that can be asked.
+
+    Raises:
+        ConfigurationError: For any other text.
+    """
+    try:
+        address = httpx.URL(text.rstrip("/"))
+    except httpx.InvalidURL:
+        address = httpx.URL()
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ConfigurationError(
+            f"{masked(text)} is no address of an exchange; KALSHI_REST_URL is https://…/trade-api/v2"
+        )
+    return address
 
 
 def read(path: str, reading: Callable[[], Answer]) -> Answer:

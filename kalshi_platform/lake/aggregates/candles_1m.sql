@@ -77,7 +77,6 @@ followed AS (
 SELECT
     ticker,
     minute,
-    minute + INTERVAL '1' MINUTE AS end_period_ts,
     CAST(open AS DECIMAL(9, 6)) AS open,
     CAST(high AS DECIMAL(9, 6)) AS high,
     CAST(low AS DECIMAL(9, 6)) AS low,
@@ -93,7 +92,7 @@ SELECT
     CAST(least(lowest_ask, standing_ask) AS DECIMAL(9, 6)) AS yes_ask_low,
     CAST(last_ask AS DECIMAL(9, 6)) AS yes_ask_close,
     CAST(coalesce(volume, 0) AS DECIMAL(18, 2)) AS volume,
-    CAST(coalesce(dollar_volume, 0) AS DECIMAL(22, 8)) AS dollar_volume,
+    CAST(coalesce(dollar_volume, 0) AS DECIMAL(38, 8)) AS dollar_volume,
     CAST(coalesce(trades, 0) AS BIGINT) AS trades,
     CAST(open_interest AS DECIMAL(18, 2)) AS open_interest
 FROM followed

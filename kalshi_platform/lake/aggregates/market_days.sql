@@ -52,7 +52,7 @@ SELECT
     {start} AS day_start,
     CAST(coalesce(t.trades, 0) AS BIGINT) AS trades,
     CAST(coalesce(t.volume, 0) AS DECIMAL(18, 2)) AS volume,
-    CAST(coalesce(t.dollar_volume, 0) AS DECIMAL(22, 8)) AS dollar_volume,
+    CAST(coalesce(t.dollar_volume, 0) AS DECIMAL(38, 8)) AS dollar_volume,
     CAST(coalesce(t.taker_yes_volume, 0) AS DECIMAL(18, 2)) AS taker_yes_volume,
     CAST(coalesce(t.block_volume, 0) AS DECIMAL(18, 2)) AS block_volume,
     CAST(t.open AS DECIMAL(9, 6)) AS open,

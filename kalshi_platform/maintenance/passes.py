@@ -1,7 +1,8 @@
 """One pass of care for a database: partitions ahead, closed ones finished, hours proven, what is due dropped.
 
-Run as the tables' owner, every so often, by `kalshi-platform maintain`. Each step says what it did and why it left
-something; a pass that was killed is simply repeated. Kept out: how each step works (the rooms database and lake).
+Run as the tables' owner, every so often, by `kalshi-platform maintain` or by Dagster. Each step says what it did and
+why it left something; a pass that was killed is simply repeated. Kept out: how each step works (the rooms database
+and lake).
 """
 
 import asyncio

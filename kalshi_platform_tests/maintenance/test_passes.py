@@ -18,8 +18,8 @@ from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.manifest import manifest_path
 from kalshi_platform.lake.writer import write_partition
+from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.service.settings import Settings
-from kalshi_platform.tools.maintenance import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.tools.maintenance_loop import maintain_until
 from kalshi_platform_tests.deduplicator.rows import running, sync_loops, until_read, write
 from kalshi_platform_tests.queries import fetch

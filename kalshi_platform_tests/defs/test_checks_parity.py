@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS
-from kalshi_platform.defs.checks import ROW_PARITY_CHECKS
+from kalshi_platform.defs.checks.parity import PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
 from kalshi_platform.defs.resources import ProductionDatabase
 from kalshi_platform.lake.datasets import RAW
@@ -17,7 +17,7 @@ from kalshi_platform.lake.layout import Lake
 
 KEY = "2026-11-20-12:00"
 ASSET = next(asset for asset in RAW_ASSETS if asset.key == raw_key(ORDERBOOK_DELTAS))
-CHECK = next(check for check in ROW_PARITY_CHECKS if check.check_key.asset_key == raw_key(ORDERBOOK_DELTAS))
+CHECK = next(check for check in PARITY_CHECKS if check.check_key.asset_key == raw_key(ORDERBOOK_DELTAS))
 RANGE = {
     "dagster/asset_partition_range_start": "2026-11-20-11:00",
     "dagster/asset_partition_range_end": "2026-11-20-13:00",

@@ -1,9 +1,8 @@
-"""Sensors: when something is due, and who hears of failures.
+"""Closed hours: production's hours are reported as materialized; the assets' own conditions ask for runs then.
 
-- Add here: sensors that look at the outside for less than a second and speak when its state changed.
-- Keep out: work, which belongs to runs, and streams, which belong to daemons.
-- `closed_hours` reports hours of production as materialized; the assets' own conditions ask for runs then.
-- Dagster's word: sensors, https://docs.dagster.io/guides/automate/sensors
+- Add here: what makes an hour closed.
+- Keep out: hours that change after they closed (`late_rows`).
+- An hour of changes is closed once its closing checkpoints are merged too: a replay of it ends with them.
 """
 
 import json
@@ -13,7 +12,7 @@ from datetime import datetime
 import dagster as dg
 
 from kalshi_platform.core.errors import ConfigurationError
-from kalshi_platform.core.schema import STREAM_TABLES, Table
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, STREAM_TABLES, Table
 from kalshi_platform.defs.partitions import HOUR, hours_closed, key_at
 from kalshi_platform.defs.resources import ProductionDatabase
 from kalshi_platform.defs.tables import production_key
@@ -33,7 +32,7 @@ def closed_hours(
 ) -> dg.SensorResult | dg.SkipReason:
     """Goes from the hour of a table's first row to its watermark; the cursor holds each table's next hour."""
     try:
-        marks = production.watermark(STREAM_TABLES)
+        marks = _closed_until(production.watermark(STREAM_TABLES))
     except ConfigurationError as error:  # a fresh clone has no production yet, which is no failure
         return dg.SkipReason(str(error))
     cursor: dict[str, str] = json.loads(context.cursor or "{}")
@@ -41,12 +40,19 @@ def closed_hours(
     for table in STREAM_TABLES:
         hours = _closed(table, marks[table.name], cursor.get(table.name), production)
         keys = dict.fromkeys(key_at(table, hour) for hour in hours)  # a day once, however many of its hours closed
-        reports += [_report(table, key) for key in keys]
+        reports += [report(table, key) for key in keys]
         if hours:
             cursor[table.name] = (hours[-1] + HOUR).isoformat()
     if not reports:
         return dg.SkipReason(f"no further hour has closed; watermarks: {_shown(marks)}")
     return dg.SensorResult(asset_events=reports, cursor=json.dumps(cursor))
+
+
+def _closed_until(marks: Mapping[str, datetime | None]) -> dict[str, datetime | None]:
+    """The watermarks, that of changes no further than that of books where both are known."""
+    known = [mark for table in (ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS) if (mark := marks[table.name]) is not None]
+    changes = min(known) if marks[ORDERBOOK_DELTAS.name] is not None else None
+    return {**marks, ORDERBOOK_DELTAS.name: changes}
 
 
 def _closed(
@@ -59,7 +65,8 @@ def _closed(
     return [] if first is None else hours_closed(first, mark, _MOST_PER_TICK)
 
 
-def _report(table: Table, partition_key: str) -> dg.AssetMaterialization:
+def report(table: Table, partition_key: str) -> dg.AssetMaterialization:
+    """Says that a partition of production is there, or is there anew; whatever is made from it is made again."""
     return dg.AssetMaterialization(
         production_key(table), partition=partition_key, description="All gatherers merged, as far as hours closed."
     )
@@ -67,36 +74,3 @@ def _report(table: Table, partition_key: str) -> dg.AssetMaterialization:
 
 def _shown(marks: Mapping[str, datetime | None]) -> str:
     return ", ".join(f"{name} {mark.isoformat() if mark else 'unknown'}" for name, mark in marks.items())
-
-
-@dg.run_failure_sensor(
-    name="run_failures",
-    description="Writes a line for each failed run, which whatever reads the logs can alert on.",
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)
-def run_failures(context: dg.RunFailureSensorContext) -> None:
-    """One line: which run, of what, why."""
-    run = context.dagster_run
-    assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
-    reasons = "; ".join(_reason(event) for event in context.get_step_failure_events())
-    context.log.error(
-        f"run {run.run_id} of {assets or run.job_name} failed: {reasons or context.failure_event.message}"
-    )
-
-
-def _reason(failure: dg.DagsterEvent) -> str:
-    """The innermost error of a failed step, without its stack."""
-    error = failure.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{failure.step_key}: {error.message.strip() if error else failure.message}"
-
-
-SENSORS = [
-    closed_hours,
-    run_failures,
-    dg.AutomationConditionSensorDefinition(
-        "automation", target=dg.AssetSelection.all(), default_status=dg.DefaultSensorStatus.RUNNING
-    ),
-]
-"""All sensors; `automation` evaluates the conditions that assets carry."""

@@ -6,11 +6,11 @@ import dagster as dg
 import pytest
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, TRADES, Table
-from kalshi_platform.defs import sensors
 from kalshi_platform.defs.build import build_defs
 from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.defs.resources import default_resources
-from kalshi_platform.defs.sensors import closed_hours, run_failures
+from kalshi_platform.defs.sensors import closed_hours as hours
+from kalshi_platform.defs.sensors.closed_hours import closed_hours
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -73,7 +73,7 @@ def test_a_tick_reports_a_bounded_number_of_hours(
     tick: Tick, fill: Any, delta: Any, merged_until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a long absence the rest follows in the next ticks, none left out."""
-    monkeypatch.setattr(sensors, "_MOST_PER_TICK", 2)
+    monkeypatch.setattr(hours, "_MOST_PER_TICK", 2)
     fill(ORDERBOOK_DELTAS, delta(0))
     merged_until(ORDERBOOK_DELTAS, NOON + 3 * HOUR)
     first = tick()
@@ -153,26 +153,3 @@ def test_every_raw_asset_follows_its_table_alone(
     result = dg.evaluate_automation_conditions(defs, instance, ALL, evaluation_time=NOON, cursor=cursor)
     assert result.total_requested == 1
     assert result.get_requested_partitions(dg.AssetKey(["raw", table.name])) == {partition}
-
-
-def test_a_failed_run_is_logged_with_what_it_was(
-    instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One line with the run, its assets and the reason, however deep that lies."""
-
-    @dg.asset
-    def broken() -> None:
-        raise dg.Failure("the lake is full")
-
-    result = dg.materialize([broken], instance=instance, raise_on_error=False)
-    context = dg.build_run_status_sensor_context(
-        sensor_name="run_failures",
-        dagster_event=result.get_run_failure_event(),
-        dagster_instance=instance,
-        dagster_run=result.dagster_run,
-    ).for_run_failure()
-    capsys.readouterr()
-    run_failures(context)
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if "ERROR" in line)
-    assert f"run {result.dagster_run.run_id} of" in line
-    assert "broken: dagster._core.definitions.events.Failure: the lake is full" in line

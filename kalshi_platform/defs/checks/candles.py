@@ -1,0 +1,137 @@
+"""Candles: what we reckoned from trades is what the exchange reckoned from its own.
+
+- Add here: comparisons of aggregates with the exchange's figures.
+- Keep out: how candles are reckoned (`lake.aggregates`).
+- A sample, the busiest markets of a day: the exchange answers 5,000 candles a call, and busy ones show losses first.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from kalshi_platform.defs.checks.verdict import clock, verdict
+from kalshi_platform.defs.partitions import DAILY
+from kalshi_platform.defs.resources import Exchange, LakeFolder
+from kalshi_platform.exchange.rest.candles import Periods
+from kalshi_platform.exchange.rest.objects import Candle
+from kalshi_platform.lake.datasets import AGGREGATES
+from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.layout import Lake
+
+CANDLES = AGGREGATES["candles_1m"]
+_MARKETS = 20
+_MINUTE = timedelta(minutes=1)
+_PRICES = ("open", "high", "low", "close")
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """One market's minute: prices in dollars, volume in contracts."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
+Minutes = Mapping[tuple[str, datetime], Minute]
+
+
+@dg.asset_check(
+    asset=dg.AssetKey([str(CANDLES.layer), CANDLES.name]),
+    name="exchange_candles",
+    description=f"Minute by minute, prices and volume of the {_MARKETS} busiest markets of each day are those of the "
+    "exchange's own candlesticks. A difference means trades that we lack: `trade_backfill` brings them.",
+)
+def exchange_candles(
+    context: dg.AssetCheckExecutionContext, exchange: Exchange, lake: LakeFolder
+) -> dg.AssetCheckResult:
+    """Asks the exchange for the same minutes."""
+    folder = lake.lake()
+    findings: list[str] = []
+    compared, markets = 0, set[str]()
+    for start in _days(context, folder):
+        footer = read_footer(folder, CANDLES, start)
+        if footer is None:
+            continue
+        ours = _ours(folder, start)
+        busiest = _busiest(ours)
+        theirs = asyncio.run(_theirs(exchange, busiest, start, footer.window_end))
+        sample = {key: minute for key, minute in ours.items() if key[0] in busiest}
+        findings += list(_differences(sample, theirs))
+        compared += len(sample.keys() | theirs.keys())
+        markets |= set(busiest)
+    figures = {"markets": len(markets), "minutes": compared, "minutes_wrong": len(findings)}
+    well = f"{compared:,} minutes of {len(markets)} markets are the exchange's"
+    return verdict(findings, well, figures)
+
+
+def _days(context: dg.AssetCheckExecutionContext, lake: Lake) -> Sequence[datetime]:
+    run = context.op_execution_context
+    if run.has_partitions:
+        return [DAILY.time_window_for_partition_key(key).start for key in run.partition_keys]
+    return lake.starts(CANDLES)[-1:]
+
+
+def _ours(lake: Lake, start: datetime) -> Minutes:
+    with lake.open(lake.path(CANDLES, start)) as file:
+        rows = pq.read_table(file, columns=["ticker", "minute", *_PRICES, "volume"])
+    columns = [rows[name].to_pylist() for name in rows.column_names]
+    minutes = {(ticker, minute): Minute(*figures) for ticker, minute, *figures in zip(*columns, strict=True)}
+    return {key: minute for key, minute in minutes.items() if minute.volume}
+
+
+def _busiest(minutes: Minutes) -> Sequence[str]:
+    volumes: dict[str, Decimal] = {}
+    for (ticker, _), minute in minutes.items():
+        volumes[ticker] = volumes.get(ticker, Decimal(0)) + minute.volume
+    return sorted(volumes, key=lambda ticker: (-volumes[ticker], ticker))[:_MARKETS]
+
+
+async def _theirs(exchange: Exchange, tickers: Sequence[str], start: datetime, end: datetime) -> Minutes:
+    """The exchange's minutes of some markets, live or archived, without those in which nothing was traded."""
+    if not tickers or end < start + _MINUTE:
+        return {}
+    periods = Periods(start_ts=int((start + _MINUTE).timestamp()), end_ts=int(end.timestamp()))
+    async with exchange.client() as rest:
+        found = await rest.batch_candlesticks(tickers, periods)
+        for ticker in [one for one in tickers if one not in found]:
+            found[ticker] = await rest.historical_candlesticks(ticker, periods)
+    return {
+        (ticker, datetime.fromtimestamp(candle.end_period_ts, start.tzinfo) - _MINUTE): minute
+        for ticker, candles in found.items()
+        for candle in candles
+        if (minute := _minute(candle)) is not None
+    }
+
+
+def _minute(candle: Candle) -> Minute | None:
+    price = candle.price
+    if price is None or not candle.volume_fp or not Decimal(candle.volume_fp):
+        return None
+    values = (price.open_dollars, price.high_dollars, price.low_dollars, price.close_dollars)
+    first, high, low, last = (Decimal(value or "0") for value in values)
+    return Minute(first, high, low, last, Decimal(candle.volume_fp))
+
+
+def _differences(ours: Minutes, theirs: Minutes) -> Iterator[str]:
+    for key in sorted(ours.keys() | theirs.keys()):
+        here, there = ours.get(key), theirs.get(key)
+        if here != there:
+            yield f"{key[0]} at {clock(key[1])}: {_shown(there)} at the exchange, {_shown(here)} here"
+
+
+def _shown(minute: Minute | None) -> str:
+    if minute is None:
+        return "nothing"
+    return f"{minute.volume} contracts, {minute.open} {minute.high} {minute.low} {minute.close}"
+
+
+CANDLE_CHECKS = [exchange_candles]
+"""Candles against the exchange's."""

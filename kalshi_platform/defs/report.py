@@ -1,0 +1,107 @@
+"""The daily report: one page about one day's capture, in figures and pictures.
+
+- Add here: gathering what the page shows.
+- Keep out: how it looks (`report_page`, `pictures`).
+- The page stands in the asset's metadata and as a file of its own in the lake, under `reports/date=…/report.html`.
+- Dagster's word: assets, https://docs.dagster.io/guides/build/assets
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from kalshi_platform.core.schema import STREAM_TABLES
+from kalshi_platform.defs.checks.coverage import CHANNELS
+from kalshi_platform.defs.lake import raw_key
+from kalshi_platform.defs.metadata import OWNER
+from kalshi_platform.defs.partitions import DAILY
+from kalshi_platform.defs.report_page import CheckDay, Day, as_html, as_markdown
+from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.defs.sensors.failures import evaluations
+from kalshi_platform.lake.day import busiest, rows_by_hour
+from kalshi_platform.lake.layout import Lake
+
+_BUSIEST = 12
+_GAPS = 12
+_EVALUATIONS = 20_000
+_DAY = timedelta(days=1)
+
+
+@dg.asset(
+    key=["reports", "daily"],
+    deps=[raw_key(table) for table in STREAM_TABLES],
+    description="One page about one day: messages by table and hour, who listened when, what nobody heard, how "
+    "much the gatherers had in common, the busiest markets, and what the checks said.",
+    group_name="reports",
+    owners=[OWNER],
+    kinds={"html"},
+    partitions_def=DAILY,
+)
+def daily_report(
+    context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder
+) -> dg.MaterializeResult[None]:
+    """Gathers the day, writes the page, and shows it."""
+    start = DAILY.time_window_for_partition_key(context.partition_key).start
+    folder = lake.lake()
+    day = _gathered(start, production, folder, _checks(context.instance, start))
+    page = as_html(day).encode()
+    path = f"{folder.root}/reports/date={start:%Y-%m-%d}/report.html"
+    with folder.replacing(path) as file:
+        file.write(page)
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.md(as_markdown(day)),
+            "path": dg.MetadataValue.path(path),
+            "bytes": len(page),
+            "messages": day.messages,
+            "markets": day.markets,
+            "uncovered_seconds": day.uncovered_seconds,
+            "checks_failed": sum(check.failed > 0 for check in day.checks),
+        }
+    )
+
+
+def _gathered(start: datetime, production: ProductionDatabase, lake: Lake, checks: list[CheckDay]) -> Day:
+    end = min(start + _DAY, datetime.now(UTC))
+    markets, liveliest = busiest(lake, start, _BUSIEST)
+    gaps = {channel: production.uncovered(channel, start, end) for channel in CHANNELS.values()}
+    hours = [hour for channel in CHANNELS.values() for hour in production.coverage(channel, start, end)[0]]
+    return Day(
+        start=start,
+        end=end,
+        rows=rows_by_hour(lake, start),
+        markets=markets,
+        busiest=liveliest,
+        listening={channel: production.listening(channel, start, end) for channel in CHANNELS.values()},
+        gaps=[(channel, gap) for channel, found in gaps.items() for gap in found[:_GAPS]],
+        uncovered_seconds=sum(hour.uncovered_us for hour in hours) / 1_000_000,
+        uncovered_markets=max((hour.uncovered_markets for hour in hours), default=0),
+        merged=production.merged(),
+        checks=checks,
+    )
+
+
+def _checks(instance: dg.DagsterInstance, start: datetime) -> list[CheckDay]:
+    """What each check said in the day, and in the hours after it in which its last files were looked at."""
+    window = {
+        "after_timestamp": start.timestamp(),
+        "before_timestamp": (start + _DAY + timedelta(hours=6)).timestamp(),
+    }
+    found: dict[str, CheckDay] = {}
+    for record in evaluations(instance, _EVALUATIONS, **window):
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        said = event.asset_check_evaluation_data
+        name = said.asset_check_key.to_user_string()
+        day = found.setdefault(name, CheckDay(name))
+        day.passed += said.passed
+        day.failed += not said.passed
+        day.is_failing = not said.passed
+        if not said.passed:
+            day.last_failure = said.description or ""
+    return sorted(found.values(), key=lambda one: (-one.is_failing, -(one.failed > 0), one.name))
+
+
+DAILY_REPORT = daily_report
+"""The report of one day."""

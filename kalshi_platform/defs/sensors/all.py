@@ -1,0 +1,26 @@
+"""All sensors.
+
+- Add here: a new module's sensor.
+- Keep out: sensors.
+"""
+
+import dagster as dg
+
+from kalshi_platform.defs.sensors.closed_hours import closed_hours
+from kalshi_platform.defs.sensors.failures import check_failures, run_failures
+from kalshi_platform.defs.sensors.gaps import uncovered_gaps
+from kalshi_platform.defs.sensors.late_rows import late_rows
+from kalshi_platform.defs.sensors.sync_lag import sync_lag
+
+SENSORS: list[dg.SensorDefinition] = [
+    closed_hours,
+    late_rows,
+    sync_lag,
+    uncovered_gaps,
+    run_failures,
+    check_failures,
+    dg.AutomationConditionSensorDefinition(
+        "automation", target=dg.AssetSelection.all(), default_status=dg.DefaultSensorStatus.RUNNING
+    ),
+]
+"""Every sensor; `automation` evaluates the conditions that assets carry."""

@@ -1,0 +1,104 @@
+"""The books of all markets at one instant, as a relation: for questions across the whole exchange.
+
+Kept out: one market, which `books` answers faster and from the next checkpoint too.
+"""
+
+from datetime import datetime
+
+import duckdb
+
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS
+from kalshi_platform.core.units import datetime_from_us
+from kalshi_platform.lake.books import BookUnknown
+from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.holes import SLACK
+from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.reader import root_of
+
+_DAYS = "date BETWEEN CAST($since AS DATE) AND CAST($at AS DATE)"
+_HOURS = f"""{_DAYS}
+      AND (date > CAST($since AS DATE) OR hour >= hour($since)) AND (date < CAST($at AS DATE) OR hour <= hour($at))"""
+"""The files that can hold rows of a window: repeats what the times say, so that DuckDB leaves out the others."""
+
+BOOKS_SQL = f"""
+WITH last_checkpoint AS (
+    SELECT ticker, snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes
+    FROM orderbook_snapshots
+    WHERE source = 'checkpoint' AND snapshot_ts BETWEEN $since AND $at
+      AND {_DAYS}
+    QUALIFY row_number() OVER (PARTITION BY ticker ORDER BY snapshot_ts DESC) = 1
+), hole AS (
+    SELECT ticker, max(until_at) AS until_at FROM uncovered_intervals
+    WHERE channel = 'orderbook_delta' AND from_at - $slack <= $at AND until_at >= $since AND {_DAYS} GROUP BY ticker
+), checkpoint AS (
+    SELECT * FROM last_checkpoint WHERE NOT EXISTS (
+        FROM hole WHERE hole.ticker IN ('', last_checkpoint.ticker) AND until_at > snapshot_ts
+    )
+), change AS (
+    SELECT ticker, true AS side, unnest(yes_prices) AS price, unnest(yes_sizes) AS size FROM checkpoint
+    UNION ALL
+    SELECT ticker, false, unnest(no_prices), unnest(no_sizes) FROM checkpoint
+    UNION ALL
+    SELECT ticker, side, price, size_delta
+    FROM orderbook_deltas JOIN checkpoint USING (ticker)
+    WHERE exchange_ts BETWEEN snapshot_ts AND $at AND exchange_ts >= $since
+      AND {_HOURS}
+), level AS (
+    SELECT ticker, side, price, sum(size) AS size FROM change GROUP BY ALL HAVING sum(size) <> 0
+)
+SELECT
+    ticker,
+    snapshot_ts AS checkpoint_ts,
+    coalesce(list(price ORDER BY price) FILTER (side), []) AS yes_prices,
+    coalesce(list(size ORDER BY price) FILTER (side), []) AS yes_sizes,
+    coalesce(list(price ORDER BY price) FILTER (NOT side), []) AS no_prices,
+    coalesce(list(size ORDER BY price) FILTER (NOT side), []) AS no_sizes
+FROM checkpoint LEFT JOIN level USING (ticker)
+GROUP BY ticker, snapshot_ts
+ORDER BY ticker
+"""  # noqa: S608 - constants
+"""Every market's book at `$at`, from checkpoints not older than `$since`: one row a market, levels as lists."""
+
+
+_OLDEST = """
+SELECT epoch_us(min(last)) FROM (
+    SELECT max(snapshot_ts) AS last FROM orderbook_snapshots
+    WHERE source = 'checkpoint' AND snapshot_ts <= $at AND date <= CAST($at AS DATE) GROUP BY ticker
+)
+"""
+
+
+def books_at(connection: duckdb.DuckDBPyConnection, when: datetime) -> duckdb.DuckDBPyRelation:
+    """The books of all markets that can be known at `when`, as a relation to query further.
+
+    Columns: ticker, checkpoint_ts, yes_prices, yes_sizes, no_prices, no_sizes. A market whose checkpoint or whose
+    hours are missing, or which nobody heard for a while since, is not in it. Negative sizes, proof of a defect in
+    the record, are left for the reader to see.
+
+    Raises:
+        BookUnknown: Where the hour of `when` itself is not in the lake.
+    """
+    lake = root_of(connection)
+    ((oldest_us,),) = connection.execute(_OLDEST, {"at": when}).fetchall()
+    earliest = when if oldest_us is None else datetime_from_us(oldest_us)
+    since = _unbroken_since(lake, earliest, when)
+    if since is None:
+        raise BookUnknown(f"the lake lacks deltas of the hour from {Period.HOUR.floor(when).isoformat()}")
+    return connection.sql(BOOKS_SQL, params={"since": since, "at": when, "slack": SLACK})
+
+
+def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime | None:
+    """The hour from which on the lake has every delta up to `when`; the search ends at the hour of `earliest`."""
+    hour = Period.HOUR.floor(when)
+    if not _reaches(lake, hour, when):
+        return None
+    while hour > earliest and _reaches(lake, hour - HOUR, hour - datetime.resolution):
+        hour -= HOUR
+    return hour
+
+
+def _reaches(lake: Lake, hour: datetime, moment: datetime) -> bool:
+    """Whether the lake has the deltas of an hour up to and including `moment`."""
+    footer = read_footer(lake, RAW[ORDERBOOK_DELTAS.name], hour)
+    return footer is not None and moment < footer.window_end

@@ -1,0 +1,103 @@
+"""The databases of the settings: reached, of the right kind and schema, rights, encryption, signs of life.
+
+Kept out: asking them (`database.survey`).
+"""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from kalshi_platform.core.schema import Home
+from kalshi_platform.database.roles import ROLES_OF
+from kalshi_platform.service.settings import Settings
+from kalshi_platform.tools.doctor.findings import Finding, note, problem, well
+from kalshi_platform.tools.doctor.hosts import is_local
+from kalshi_platform.tools.status.facts import Database, database_urls, survey_all
+from kalshi_platform.tools.status.view import seconds
+
+_OLDEST_SERVER = 150_000
+_LATE_SECONDS = 60.0
+
+
+async def check_databases(settings: Settings) -> list[Finding]:
+    """Every database that is named.
+
+    Raises:
+        ConfigurationError: KALSHI_GATHERERS cannot be read.
+    """
+    urls = database_urls(settings)
+    if not urls:
+        remedy = "set KALSHI_GATHERER_DATABASE_URL, KALSHI_GATHERERS or KALSHI_PRODUCTION_DATABASE_URL"
+        return [note("databases", "none is named", remedy)]
+    found = await survey_all(urls)
+    return [finding for one in found for finding in check_database(one, urls[one.name])]
+
+
+def check_database(database: Database, url: str) -> list[Finding]:
+    """One database, by what it says of itself."""
+    name, found = database.name, database.survey
+    if found.error:
+        remedy = "check that the server runs, the address, the login and its password, and what lies between"
+        return [problem(name, f"{found.address} cannot be used: {found.error}", remedy)]
+    findings = [*_schema(database), *_rights(database), *_encryption(database, url), *_life(database)]
+    if found.version_number < _OLDEST_SERVER:
+        findings.append(
+            problem(name, f"PostgreSQL {found.version} is too old", "15 to 18 are supported: upgrade the server")
+        )
+    bad = [one for one in findings if one.remedy]
+    return bad or [well(name, f"PostgreSQL {found.version}, schema {found.revision}, as {found.user}")]
+
+
+def _schema(database: Database) -> Iterator[Finding]:
+    name, found = database.name, database.survey
+    kind = found.home.value
+    if not found.is_migrated:
+        yield problem(name, "it has no schema yet", f"kalshi-platform migrate {kind}")
+    elif found.revision is None:
+        return  # our login may not ask: its rights are the problem
+    elif not found.revision.startswith(kind):
+        yield problem(
+            name, f"it carries {found.revision}: it is no {kind} database", "check the address in the settings"
+        )
+    elif found.revision < database.newest:
+        remedy = f"kalshi-platform migrate {kind}"
+        yield problem(name, f"its schema is {found.revision}, this version works with {database.newest}", remedy)
+    elif found.revision > database.newest:
+        remedy = "update kalshi-platform on this machine"
+        yield problem(name, f"its schema is {found.revision}, later than this version's {database.newest}", remedy)
+
+
+def _rights(database: Database) -> Iterator[Finding]:
+    name, found = database.name, database.survey
+    if found.is_superuser:
+        yield note(name, f"{found.user} is a superuser: more than any daemon needs", _membership(found.home))
+    elif not found.roles and found.is_migrated:
+        yield problem(
+            name, f"{found.user} is a member of none of our roles, and may do nothing", _membership(found.home)
+        )
+
+
+def _membership(home: Home) -> str:
+    names = " or ".join(role.value for role in ROLES_OF[home])
+    return f"log in as a user that is a member of {names} (GRANT the role TO the user)"
+
+
+def _encryption(database: Database, url: str) -> Iterator[Finding]:
+    host = urlsplit(url).hostname or ""
+    if not database.survey.is_encrypted and not is_local(host):
+        yield problem(
+            database.name,
+            f"what is said with {host} is not encrypted",
+            "add ?sslmode=verify-full&sslrootcert=… to its address (on RDS with Amazon's bundle)",
+        )
+
+
+def _life(database: Database) -> Iterator[Finding]:
+    name, found = database.name, database.survey
+    silence = found.silence_seconds
+    if silence is not None and silence > _LATE_SECONDS:
+        yield problem(name, f"nothing was written for {seconds(silence)}", "start its gatherer, and read its log")
+    for gatherer in dict.fromkeys(one.gatherer_id for one in found.cursors):
+        quiet = min(one.quiet_seconds for one in found.cursors if one.gatherer_id == gatherer)
+        if quiet > _LATE_SECONDS:
+            remedy = "look whether this gatherer and the deduplicator run; until then the others hold the record"
+            yield problem(name, f"nothing of {gatherer} was merged for {seconds(quiet)}", remedy)

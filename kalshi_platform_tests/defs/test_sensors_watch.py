@@ -1,0 +1,242 @@
+"""The sensors that watch: late rows, lag, uncovered gaps, failed runs and checks."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Table
+from kalshi_platform.database.export import read_window
+from kalshi_platform.defs.partitions import key_at
+from kalshi_platform.defs.resources import Alerts
+from kalshi_platform.defs.sensors.failures import check_failures, run_failures
+from kalshi_platform.defs.sensors.gaps import uncovered_gaps
+from kalshi_platform.defs.sensors.late_rows import late_rows
+from kalshi_platform.defs.sensors.sync_lag import sync_lag
+from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.writer import write_partition
+from kalshi_platform.service.alerts import Alert, AlertError, Level
+
+MINUTE = timedelta(minutes=1)
+
+_told: list[Alert] = []
+
+
+class Told(Alerts):
+    """Writes down what it is told, as a channel does; `broken` refuses."""
+
+    broken: bool = False
+
+    def send(self, alert: Alert) -> list[str]:
+        """Remember."""
+        if self.broken:
+            raise AlertError("nobody could be told")
+        _told.append(alert)
+        return ["here"]
+
+
+@dataclass
+class Sensor:
+    """A sensor with its cursor, evaluated as the daemon does."""
+
+    definition: Any
+    instance: dg.DagsterInstance
+    resources: dict[str, Any]
+    cursor: str | None = None
+    alerts: list[Alert] = field(default_factory=lambda: _told)
+
+    def tick(self, **resources: Any) -> Any:
+        """One evaluation."""
+        given = {name: self.resources[name] for name in self.definition.required_resource_keys} | resources
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor, resources=given)
+        result = self.definition(context)
+        self.cursor = getattr(result, "cursor", None) or context.cursor
+        return result
+
+
+@pytest.fixture
+def sensor(instance: dg.DagsterInstance, resources: dict[str, Any]) -> Callable[[Any], Sensor]:
+    """Makes one; what it says to people is in `alerts`."""
+    _told.clear()
+    return lambda definition: Sensor(definition, instance, resources | {"alerts": Told()})
+
+
+def _export(production: str, lake: Lake, table: Table, moment: datetime) -> None:
+    dataset = RAW[table.name]
+    start = dataset.period.floor(moment)
+    with read_window(production, table, start, dataset.end(start)) as batches:
+        write_partition(lake, dataset, start, batches)
+
+
+def test_rows_that_come_late_report_their_partition_again(
+    sensor: Any, fill: Any, delta: Any, production_database: str, lake: Lake
+) -> None:
+    """Once for each change of the count, until the file has them; however many partitions are fine."""
+    now = Period.HOUR.floor(datetime.now(UTC))
+    yesterday = now - timedelta(hours=30)
+    for moment in (now, yesterday):
+        fill(ORDERBOOK_DELTAS, delta(0, exchange_ts=moment))
+        _export(production_database, lake, ORDERBOOK_DELTAS, moment)
+    late = sensor(late_rows)
+    assert isinstance(late.tick(), dg.SkipReason)
+    fill(ORDERBOOK_DELTAS, delta(0, exchange_ts=yesterday, occurrence=1))
+    (event,) = late.tick().asset_events
+    assert event.asset_key == dg.AssetKey(["production", "orderbook_deltas"])
+    assert event.partition == key_at(ORDERBOOK_DELTAS, yesterday)
+    assert isinstance(late.tick(), dg.SkipReason)  # asked for already
+    fill(ORDERBOOK_DELTAS, delta(0, exchange_ts=yesterday, occurrence=2))
+    assert len(late.tick().asset_events) == 1
+    _export(production_database, lake, ORDERBOOK_DELTAS, yesterday)
+    assert isinstance(late.tick(), dg.SkipReason)
+
+
+def test_rows_that_production_has_dropped_are_not_late(
+    sensor: Any, fill: Any, delta: Any, production_database: str, lake: Lake, cluster: Any
+) -> None:
+    """After retention the lake's file is the only copy; nothing asks for it to be written again."""
+    now = Period.HOUR.floor(datetime.now(UTC))
+    fill(ORDERBOOK_DELTAS, delta(0, exchange_ts=now))
+    _export(production_database, lake, ORDERBOOK_DELTAS, now)
+    with read_window(production_database, ORDERBOOK_DELTAS, now, now + timedelta(hours=1)) as batches:
+        twice = list(batches) * 2
+    write_partition(lake, RAW[ORDERBOOK_DELTAS.name], now, twice)
+    assert isinstance(sensor(late_rows).tick(), dg.SkipReason)
+
+
+def test_lag_is_told_when_it_changes(sensor: Any, merged_until: Any) -> None:
+    """Late, stalled, well again: three words for many ticks."""
+    lag = sensor(sync_lag)
+    now = datetime.now(UTC)
+    for table in STREAM_TABLES:
+        merged_until(table, now)
+    assert "orderbook_deltas fine" in str(lag.tick().skip_message)
+    assert lag.alerts == []
+    for behind, level in ((5, Level.WARNING), (6, None), (20, Level.ERROR), (30, None), (0, Level.RESOLVED)):
+        merged_until(ORDERBOOK_DELTAS, datetime.now(UTC) - behind * MINUTE)
+        lag.alerts.clear()
+        lag.tick()
+        assert [alert.level for alert in lag.alerts] == ([level] if level else [])
+        assert all(alert.key == "lag/orderbook_deltas" for alert in lag.alerts)
+
+
+def test_lag_that_nobody_could_be_told_of_is_told_again(sensor: Any, merged_until: Any) -> None:
+    """The tick fails, which its page shows, and the next one tries again."""
+    merged_until(ORDERBOOK_DELTAS, datetime.now(UTC) - 20 * MINUTE)
+    lag = sensor(sync_lag)
+    with pytest.raises(AlertError):
+        lag.tick(alerts=Told(broken=True))
+    lag.tick()
+    assert [alert.title for alert in lag.alerts] == ["orderbook_deltas is 20 min behind the exchange"]
+
+
+def test_a_gap_that_nobody_heard_asks_for_one_repair(sensor: Any, note: Any) -> None:
+    """An hour that is reckoned again with the same intervals has the same run key; with others it has another."""
+    hour = Period.HOUR.floor(datetime.now(UTC)) - timedelta(hours=2)
+    common = {"hour": hour, "channel": "trade"}
+    note("uncovered_intervals", ticker="", from_at=hour, until_at=hour + MINUTE, **common)
+    reckoned = {"markets": 1, "uncovered_markets": 1, "uncovered_us": 1, "gatherers": "", "behind": "{}"}
+    now = datetime.now(UTC)
+    note("coverage_hours", computed_at=now, is_stale=False, **common, **reckoned)
+    gaps = sensor(uncovered_gaps)
+    (request,) = gaps.tick().run_requests
+    config = request.run_config["ops"]["repair_gaps"]["config"]
+    assert config == {"hour": hour.isoformat(), "channel": "trade"}
+    assert request.tags["kalshi/channel"] == "trade"
+    assert isinstance(gaps.tick(), dg.SkipReason)
+    again = sensor(uncovered_gaps)
+    assert again.tick().run_requests[0].run_key == request.run_key
+    note("uncovered_intervals", ticker="", from_at=hour + 2 * MINUTE, until_at=hour + 3 * MINUTE, **common)
+    other = sensor(uncovered_gaps)
+    assert other.tick().run_requests[0].run_key != request.run_key
+
+
+@pytest.mark.parametrize("definition", [late_rows, sync_lag, uncovered_gaps], ids=lambda one: one.name)
+def test_without_a_database_they_skip_in_plain_words(
+    definition: Any, instance: dg.DagsterInstance, lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """A fresh clone has no production; that is not a failure every thirty seconds."""
+    from kalshi_platform.defs.resources import default_resources
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KALSHI_PRODUCTION_DATABASE_URL", raising=False)
+    for table in STREAM_TABLES:
+        write_partition(lake, RAW[table.name], RAW[table.name].period.floor(datetime.now(UTC)), [])
+    given = {**default_resources(), "lake": {"root": lake.root}}
+    from kalshi_platform.defs.resources import LakeFolder
+
+    given["lake"] = LakeFolder(root=lake.root)
+    result = Sensor(definition, instance, given).tick()
+    assert "KALSHI_PRODUCTION_DATABASE_URL is not set" in str(result.skip_message)
+
+
+def _run(instance: dg.DagsterInstance, *, passed: bool, severity: dg.AssetCheckSeverity) -> None:
+    @dg.asset
+    def thing() -> None:
+        """Nothing."""
+
+    @dg.asset_check(asset=thing)
+    def whole() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=passed, severity=severity, description="hour 12: 3 rows are missing")
+
+    dg.materialize([thing, whole], instance=instance)
+
+
+def test_a_check_is_told_of_when_its_outcome_changes(sensor: Any, instance: dg.DagsterInstance) -> None:
+    """Failing again is no news; a restarted daemon goes on from its cursor."""
+    error, warning = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+    checks = sensor(check_failures)
+    for passed, severity, levels in (
+        (True, error, []),
+        (False, error, [Level.ERROR]),
+        (False, error, []),
+        (True, error, [Level.RESOLVED]),
+        (False, warning, [Level.WARNING]),
+    ):
+        _run(instance, passed=passed, severity=severity)
+        checks.alerts.clear()
+        checks.tick()
+        assert [alert.level for alert in checks.alerts] == levels
+        assert all(alert.text == "hour 12: 3 rows are missing" for alert in checks.alerts)
+    assert json.loads(str(checks.cursor))["failing"] == ["thing:whole"]
+
+
+def test_a_check_that_nobody_could_be_told_of_is_told_again(sensor: Any, instance: dg.DagsterInstance) -> None:
+    """The cursor stays where it is."""
+    _run(instance, passed=False, severity=dg.AssetCheckSeverity.ERROR)
+    checks = sensor(check_failures)
+    with pytest.raises(AlertError):
+        checks.tick(alerts=Told(broken=True))
+    checks.tick()
+    assert [alert.title for alert in checks.alerts] == ["thing:whole fails"]
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["told", "nobody to tell"])
+def test_a_failed_run_is_logged_and_told(
+    broken: bool, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with the run, its assets and the reason, however deep that lies, whoever can be told."""
+    _told.clear()
+
+    @dg.asset
+    def thing() -> None:
+        raise dg.Failure("the lake is full")
+
+    result = dg.materialize([thing], instance=instance, raise_on_error=False)
+    context = dg.build_run_status_sensor_context(
+        sensor_name="run_failures",
+        dagster_event=result.get_run_failure_event(),
+        dagster_instance=instance,
+        dagster_run=result.dagster_run,
+        resources={"alerts": Told(broken=broken)},
+    ).for_run_failure()
+    capsys.readouterr()
+    run_failures(context)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "ERROR" in line)
+    assert f"run {result.dagster_run.run_id} of" in line
+    assert "thing: dagster._core.definitions.events.Failure: the lake is full" in line
+    assert [alert.level for alert in _told] == ([] if broken else [Level.ERROR])

@@ -1,0 +1,106 @@
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from kalshi_platform.lake import best_bid_offer, book_at, books, candles, coverage, trades
+from kalshi_platform.lake.books import BookUnknown
+from kalshi_platform.lake.datasets import AGGREGATES, COVERAGE, RAW, Period
+from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.reader import connect
+from kalshi_platform.lake.writer import write_partition
+
+MakeBatch = Callable[..., pa.RecordBatch]
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def holed(lake: Lake, noon: datetime, deltas: MakeBatch, checkpoints: MakeBatch) -> Lake:
+    """Two hours of one market with a change each ten minutes, and half an hour that nobody heard."""
+    day = Period.DAY.floor(noon)
+    heard = {"moment": noon - HOUR / 2, "source": "ws", "gatherer_id": "g"}
+    opening = {"moment": noon, "yes_prices": [100_000], "yes_sizes": [100]}
+    closing = {"moment": noon + HOUR, "yes_prices": [100_000, 560_000], "yes_sizes": [100, 500]}
+    write_partition(lake, RAW["orderbook_snapshots"], day, [checkpoints(heard, opening, closing)])
+    changes = [{"milliseconds": 600_000 * nth} for nth in range(1, 6)]
+    write_partition(lake, RAW["orderbook_deltas"], noon - HOUR, [deltas({"milliseconds": -1, "price": 100_000})])
+    write_partition(lake, RAW["orderbook_deltas"], noon, [deltas(*changes)])
+    write_partition(lake, RAW["orderbook_deltas"], noon + HOUR, [])
+    hole = {"hour": noon, "channel": "orderbook_delta", "ticker": "", "from_at": noon + HOUR / 4}
+    hole |= {"until_at": noon + HOUR * 3 / 4}
+    dataset = COVERAGE["uncovered_intervals"]
+    write_partition(lake, dataset, day, [pa.RecordBatch.from_pylist([hole], dataset.schema)])
+    return lake
+
+
+def test_no_book_is_told_across_what_nobody_heard(holed: Lake, noon: datetime) -> None:
+    """Before the hole from the checkpoint before it, after it from the checkpoint after it, inside it not at all."""
+    connection = connect(holed)
+    before = book_at(connection, "KXA", noon + 11 * 60 * SECOND)
+    assert (before.checkpoint_ts, before.is_covered) == (noon, True)
+    assert before.yes == ((Decimal("0.1"), Decimal(1)), (Decimal("0.56"), Decimal(1)))
+    after = book_at(connection, "KXA", noon + HOUR * 3 / 4)
+    assert after.checkpoint_ts == noon + HOUR
+    assert after.yes == ((Decimal("0.1"), Decimal(1)), (Decimal("0.56"), Decimal(4)))
+    for inside in (noon + HOUR / 4 - SECOND, noon + HOUR / 2, noon + HOUR * 3 / 4 - SECOND):
+        with pytest.raises(BookUnknown, match="nobody heard KXA from 2026-11-20T12:14:55"):
+            book_at(connection, "KXA", inside)
+
+
+def test_a_book_before_the_first_checkpoint_is_told_as_far_as_somebody_listened(holed: Lake, noon: datetime) -> None:
+    """The changes are taken back from the first checkpoint, to the first book that the exchange sent."""
+    connection = connect(holed)
+    early = book_at(connection, "KXA", noon - SECOND)
+    assert (early.checkpoint_ts, early.yes) == (noon, ())
+    assert book_at(connection, "KXA", noon - SECOND / 1000).yes == ((Decimal("0.1"), Decimal(1)),)
+    with pytest.raises(BookUnknown, match="no checkpoint of KXA"):
+        book_at(connection, "KXA", noon - HOUR / 2 - SECOND)
+
+
+def test_books_mark_what_cannot_be_known(holed: Lake, noon: datetime) -> None:
+    """One row an instant; those inside the hole are empty and say so."""
+    connection = connect(holed)
+    rows = books(connection, "KXA", noon, noon + HOUR, HOUR / 4).fetchall()
+    assert [row[1] for row in rows] == [True, False, False, True, True]
+    assert [len(row[3]) if row[1] else row[3] for row in rows] == [1, None, None, 2, 2]
+    with pytest.raises(ValueError, match="above 0"):
+        books(connection, "KXA", noon, noon, timedelta(0))
+
+
+def test_sql_tells_the_same_book(holed: Lake, noon: datetime) -> None:
+    """The macro's levels are the function's, without Python."""
+    connection = connect(holed)
+    moment = noon + 11 * 60 * SECOND
+    rows = connection.execute("FROM book_at('KXA', ?)", [moment]).fetchall()
+    yes = [(price, size) for side, price, size in rows if side == "yes"]
+    assert yes == list(book_at(connection, "KXA", moment).yes)
+
+
+def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
+    """Each is a relation with the columns of its dataset, empty where nothing is; coverage names the hole."""
+    connection = connect(holed)
+    span = ("KXA", noon, noon + HOUR)
+    assert coverage(connection, *span).fetchall() == [("orderbook_delta", "", noon + HOUR / 4, noon + HOUR * 3 / 4)]
+    for question, dataset in (
+        (trades, RAW["trades"]),
+        (candles, AGGREGATES["candles_1m"]),
+        (best_bid_offer, AGGREGATES["best_bid_offer"]),
+    ):
+        found = question(connection, *span).to_arrow_table()
+        assert (found.column_names, found.num_rows) == (dataset.schema.names, 0)
+
+
+def test_a_bucket_answers_as_a_folder_does(
+    s3_lake: Lake, noon: datetime, deltas: MakeBatch, checkpoints: MakeBatch
+) -> None:
+    """Views, macro and functions over S3, with DuckDB's own extension from PyPI and nothing downloaded."""
+    opening = {"moment": noon, "yes_prices": [100_000], "yes_sizes": [100]}
+    write_partition(s3_lake, RAW["orderbook_snapshots"], Period.DAY.floor(noon), [checkpoints(opening)])
+    write_partition(s3_lake, RAW["orderbook_deltas"], noon, [deltas({"milliseconds": 5})])
+    connection = connect(s3_lake.root)
+    found = book_at(connection, "KXA", noon + SECOND)
+    assert found.yes == ((Decimal("0.1"), Decimal(1)), (Decimal("0.56"), Decimal(1)))
+    assert connection.execute("FROM book_at('KXA', ?)", [noon + SECOND]).fetchall()[0] == ("yes", *found.yes[0])
+    assert connection.execute("SELECT count(*) FROM orderbook_deltas").fetchall() == [(1,)]
