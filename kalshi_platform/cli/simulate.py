@@ -94,7 +94,9 @@ def simulate(
     ] = None,
     replay: Annotated[
         Path | None,
-        typer.Option(help="A recorded file or folder: .ndjson, .jsonl, plain, .gz or .zst.", rich_help_panel=_REPLAY),
+        typer.Option(
+            help="A recorded file or folder (.ndjson, .jsonl, plain, .gz, .zst), or a lake.", rich_help_panel=_REPLAY
+        ),
     ] = None,
     speed: Annotated[
         str, typer.Option(help="1, N times as fast, or max: as fast as the clients read.", rich_help_panel=_REPLAY)
