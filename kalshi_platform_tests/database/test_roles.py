@@ -167,6 +167,7 @@ async def test_export_only_reads(empty_database: str) -> None:
 
 VIEWS = ["trades", "orderbook_deltas", "orderbook_snapshots", "tickers", "latest_book", "best_bid_offer"]
 METADATA_VIEWS = ["series", "events", "markets", "market_statuses"]
+MERGE_VIEWS = ["coverage_hours", "uncovered_intervals", "capture_gaps", "capture_sessions", "merge_conflicts"]
 
 
 async def test_analyst_sees_views_and_nothing_else(empty_database: str) -> None:
@@ -175,7 +176,7 @@ async def test_analyst_sees_views_and_nothing_else(empty_database: str) -> None:
         dedup, analyst = await login(Role.DEDUP), await login(Role.ANALYST)
         await dedup.execute(INSERT_TRADE)
         assert await analyst.fetchval("SELECT size FROM people.trades") == Decimal("0.01")
-        for view in (*VIEWS, *METADATA_VIEWS):
+        for view in (*VIEWS, *METADATA_VIEWS, *MERGE_VIEWS, "book_differences"):
             await analyst.fetch(f"SELECT * FROM people.{view}")  # noqa: S608
         await analyst.fetch("SELECT * FROM people.book_at('T', now())")
         await refused(analyst, *NEVER, INSERT_TRADE, ENSURE, INSERT_CURSOR)
@@ -197,8 +198,8 @@ async def test_catalogue_fills_metadata_and_nothing_else(empty_database: str) ->
         catalogue = await login(Role.CATALOGUE)
         seen = datetime(2026, 11, 21, tzinfo=UTC)
         market = MarketFacts(ticker="M", event_ticker="E", status="active", seen_at=seen, object={})
-        assert await upsert(catalogue, [SeriesFacts(ticker="S", seen_at=seen, object={})]) == 1
-        assert await upsert(catalogue, [market]) == 1
+        assert (await upsert(catalogue, [SeriesFacts(ticker="S", seen_at=seen, object={})])).new == 1
+        assert (await upsert(catalogue, [market])).new == 1
         await refused(catalogue, *NEVER, INSERT_TRADE, ENSURE, INSERT_CURSOR, "DELETE FROM series")
         await refused(catalogue, "SELECT * FROM trades", "SELECT * FROM lake_proofs", "SELECT * FROM people.trades")
 

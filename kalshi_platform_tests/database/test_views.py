@@ -1,7 +1,7 @@
 import gzip
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -152,3 +152,32 @@ def books_by_hand(events: list[dict[str, object]]) -> dict[datetime, tuple[Side,
             )
             books[at] = (dict(sides["yes"]), dict(sides["no"]))
     return books
+
+
+async def test_conflicts_show_what_differs_in_dollars(production_database: str) -> None:
+    """A trade's price and size, a book's levels in their order; whatever else a row says stays as it is."""
+    trade = '{"price": 470000, "size": 285, "taker_side": null}'
+    book = '{"yes_prices": [10000, 420000], "yes_sizes": [100, 1], "no_prices": [], "best_yes_bid": 420000}'
+    await fetch(
+        production_database,
+        "INSERT INTO merge_conflicts (table_name, row_key, gatherer_id, ticker, kept, refused) "
+        "VALUES ('trades', '[]', 'g', 'A', $1, $2)", trade, book,
+    )  # fmt: skip
+    (row,) = await fetch(production_database, "SELECT kept, refused FROM people.merge_conflicts")
+    assert json.loads(row["kept"]) == {"price": 0.47, "size": 2.85, "taker_side": None}
+    assert json.loads(row["refused"]) == {
+        "yes_prices": [0.01, 0.42], "yes_sizes": [1.0, 0.01], "no_prices": [], "best_yes_bid": 0.42,
+    }  # fmt: skip
+
+
+async def test_what_nobody_heard_is_told_in_seconds(production_database: str) -> None:
+    """Of an hour, of an interval, of a gap that lasts."""
+    for sql in (
+        "INSERT INTO coverage_hours VALUES (now(), 'trade', 1, 1, 1500000, 'g', '{}', false, now())",
+        "INSERT INTO uncovered_intervals VALUES (now(), 'trade', '', '2026-11-21 10:00Z', '2026-11-21 10:00:01.5Z')",
+        "INSERT INTO capture_gaps VALUES (now(), 'g', 'c', 1, 'trade', '', 'sequence', 1, 3, 0, now(), NULL, NULL)",
+    ):
+        await fetch(production_database, sql)
+    assert await value(production_database, "SELECT uncovered_seconds FROM people.coverage_hours") == Decimal("1.5")
+    assert await value(production_database, "SELECT lasted FROM people.uncovered_intervals") == timedelta(seconds=1.5)
+    assert await value(production_database, "SELECT lasted FROM people.capture_gaps") is None

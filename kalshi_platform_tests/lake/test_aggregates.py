@@ -1,11 +1,20 @@
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
 
+import duckdb
 import pytest
 
+from kalshi_platform.core.schema import TICKERS as TICKERS_TABLE
+from kalshi_platform.core.schema import TRADES
 from kalshi_platform.lake.aggregates import AGGREGATE_NAMES, aggregate_sql
-from kalshi_platform.lake.datasets import AGGREGATES
-from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.datasets import AGGREGATES, RAW, Period
+from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import connect
+from kalshi_platform.lake.writer import write_partition
+from kalshi_platform_tests.lake.invented import TICKERS, write_invented
 
 
 def test_each_aggregate_of_the_lake_is_defined() -> None:
@@ -24,3 +33,69 @@ def test_a_definition_gives_the_columns_of_its_dataset(lake: Lake, name: str, no
     assert rows.select(expected.names).cast(expected.remove_metadata()).num_rows == 0
     decimals = {field.name: field.type for field in expected if str(field.type).startswith("decimal")}
     assert {field: rows.schema.field(field).type for field in decimals} == decimals
+
+
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory: pytest.TempPathFactory, noon: datetime) -> Lake:
+    """One invented hour."""
+    lake = Lake(tmp_path_factory.mktemp("invented"))
+    write_invented(lake, noon)
+    return lake
+
+
+def test_the_quotes_are_the_best_of_the_book_by_hand(invented: Lake, noon: datetime) -> None:
+    """The changes counted one by one: the same quotes at the same moments, and none in between."""
+    connection = connect(invented)
+    sql = aggregate_sql("best_bid_offer", noon, noon + HOUR)
+    for ticker in TICKERS:
+        found = connection.sql(sql).filter(f"ticker = '{ticker}'").order("exchange_ts").fetchall()
+        assert [row[1:] for row in found] == _quotes_by_hand(connection, ticker, noon)
+
+
+def _quotes_by_hand(connection: duckdb.DuckDBPyConnection, ticker: str, noon: datetime) -> list[tuple[Any, ...]]:
+    changes = "SELECT exchange_ts, side, price, size_delta FROM orderbook_deltas WHERE ticker = ? ORDER BY exchange_ts"
+    book: dict[bool, dict[Decimal, Decimal]] = {True: {}, False: {}}
+    if ticker == TICKERS[3]:
+        book[True][Decimal("0.25")] = Decimal(7)
+    quotes = {noon: _best(book)}
+    for at, side, price, change in connection.execute(changes, [ticker]).fetchall():
+        book[side][price] = book[side].get(price, Decimal(0)) + change
+        quotes[at] = _best(book)
+    rows = [(at, *quote) for at, quote in quotes.items()]
+    return rows[:1] + [now for then, now in pairwise(rows) if now[1:] != then[1:]]
+
+
+def _best(book: dict[bool, dict[Decimal, Decimal]]) -> tuple[Decimal | None, ...]:
+    bid, no_bid = (max((price for price, size in book[side].items() if size), default=None) for side in (True, False))
+    ask = None if no_bid is None else 1 - no_bid
+    return bid, None if bid is None else book[True][bid], ask, None if no_bid is None else book[False][no_bid]
+
+
+def test_candles_by_hand(lake: Lake, noon: datetime, batch: Any) -> None:
+    """First, highest, lowest and last price of a minute, its mean by size, and the price before it."""
+    trades = [(1, 500_000, 100), (2, 700_000, 300), (59_999, 400_000, 100), (180_000, 450_000, 200)]
+    rows = [
+        {"exchange_ts": noon + timedelta(milliseconds=ms), "trade_id": str(UUID(int=ms)), "ticker": "KXA", "price": price,
+         "size": size, "taker_side": True, "is_block_trade": False, "received_at": noon} for ms, price, size in trades
+    ]  # fmt: skip
+    day = Period.DAY.floor(noon)
+    write_partition(lake, RAW["trades"], day, [batch(TRADES, rows)])
+    quotes = [(30_000, 390_000, 410_000), (61_000, 380_000, None)]
+    rows = [
+        {"exchange_ts": noon + timedelta(milliseconds=ms), "ticker": "KXA", "yes_bid": bid, "yes_ask": ask, "digest": 1,
+         "open_interest": 700, "received_at": noon} for ms, bid, ask in quotes
+    ]  # fmt: skip
+    write_partition(lake, RAW["tickers"], noon, [batch(TICKERS_TABLE, rows)])
+    sql = aggregate_sql("candles_1m", day, day + timedelta(days=1))
+    found = connect(lake).sql(sql).order("minute").to_arrow_table().to_pylist()
+    names = ("open", "high", "low", "close", "mean", "previous", "volume", "trades")
+    first = [Decimal(text) for text in ("0.5", "0.7", "0.4", "0.4", "0.6")]
+    assert [tuple(row[name] for name in names) for row in found] == [
+        (*first, None, 5, 3),
+        (None, None, None, None, None, Decimal("0.4"), 0, 0),
+        (*[Decimal("0.45")] * 5, Decimal("0.4"), 2, 1),
+    ]
+    bids = [tuple(row[f"yes_bid_{name}"] for name in ("open", "high", "low", "close")) for row in found]
+    assert bids[:2] == [(Decimal("0.39"),) * 4, tuple(Decimal(text) for text in ("0.39", "0.39", "0.38", "0.38"))]
+    assert found[1]["yes_ask_close"] is None
+    assert found[1]["yes_ask_open"] == Decimal("0.41")

@@ -74,7 +74,8 @@ def test_sql_tells_the_same_book(holed: Lake, noon: datetime) -> None:
     connection = connect(holed)
     moment = noon + 11 * 60 * SECOND
     rows = connection.execute("FROM book_at('KXA', ?)", [moment]).fetchall()
-    assert [(price, size) for side, price, size in rows if side == "yes"] == list(book_at(connection, "KXA", moment).yes)
+    yes = [(price, size) for side, price, size in rows if side == "yes"]
+    assert yes == list(book_at(connection, "KXA", moment).yes)
 
 
 def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:

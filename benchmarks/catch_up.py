@@ -1,0 +1,313 @@
+"""The deduplicator after minutes without it: how long until it has caught up, and what live traffic feels meanwhile.
+
+Three gatherers hold a backlog of 2,000 messages a second each (90 % changes of books, 8 % tickers, 2 % trades, in the
+batches in which gatherers write), and go on writing at that rate. The deduplicator is a process of its own; its figures
+are its own metrics. Per table: when it had caught up, and the lag of what it merged from then on, first while others
+still caught up, then with everything at rest. With `--lagging one` only one gatherer has a backlog: the others must
+not feel it. Exits 1 where rows are missing in production, or where live rows beside a backlog take over a second.
+
+Run: python benchmarks/catch_up.py [--minutes 5] [--rate 2000] [--lagging all|one] [--folder FOLDER]
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from socket import socket
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from latency import MERGE, difference
+from postgres_cpu import process_cpu, server_cpu
+
+from kalshi_platform.core.records import DeltaRow, TickerRow, TradeRow
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TICKERS, TRADES, Home, Table
+from kalshi_platform.core.units import datetime_from_us
+from kalshi_platform.database.migrations import migrate
+from kalshi_platform.database.partitions import ensure_partitions
+from kalshi_platform.database.writer import TableWriter, WriterRow
+from kalshi_platform.tools.children import Child, plain_environment, platform_command
+from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
+from kalshi_platform.tools.scrape import Reading, scrape
+
+GATHERERS = ("one", "two", "three")
+SHARES = {ORDERBOOK_DELTAS: 0.9, TICKERS: 0.08, TRADES: 0.02}
+FLUSHES_A_SECOND = {ORDERBOOK_DELTAS: 20, TICKERS: 10, TRADES: 10}
+READ = "kalshi_deduplicator_rows_read_total"
+MESSAGE_BYTES = 1_300  # three gatherers' copies and production's, with keys, indexes and WAL
+MOST_LAG, REST_SECONDS, MOST_SECONDS = 1.0, 20, 1800
+SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
+
+BURN = """
+CREATE PROCEDURE burn(transactions int) LANGUAGE plpgsql AS $$
+BEGIN FOR i IN 1..transactions LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$
+"""
+MARKET = (
+    "'KXBENCHMARK-26NOV21-T' || lpad(floor(5001 ^ (n::bigint * 2654435761 % 4294967296 / 4294967296.0))::text, 5, '0')"
+)
+FILL = {
+    ORDERBOOK_DELTAS: f"""
+INSERT INTO orderbook_deltas (exchange_ts, ticker, side, price, size_delta, occurrence, position, seq, sid, received_at,
+                              ingest_xid)
+SELECT at, {MARKET}, n % 2 = 0, (n::bigint * 7919 % 999 + 1) * 1000, n % 2000 * 100 + 1, 0, 0, n, 1,
+       at + interval '12 ms', xid""",
+    TICKERS: f"""
+INSERT INTO tickers (exchange_ts, ticker, last_price, yes_bid, yes_ask, volume, digest, received_at, ingest_xid)
+SELECT at, {MARKET}, 500000, 490000, 510000, n, n, at + interval '12 ms', xid""",
+    TRADES: f"""
+INSERT INTO trades (exchange_ts, trade_id, ticker, price, size, is_block_trade, received_at, ingest_xid)
+SELECT at, md5(n::text)::uuid, {MARKET}, 500000, n % 2000 * 100 + 1, false, at + interval '12 ms', xid""",
+}  # fmt: skip
+WHERE = """
+FROM generate_series(0, $1::int - 1) AS n,
+     LATERAL (SELECT date_trunc('milliseconds', $2::timestamptz + n * $3::interval) AS at,
+                     ($4::bigint + n / $5::int)::text::xid8 AS xid) AS batch
+"""
+LOG = """
+INSERT INTO ingest_batches (table_name, ingest_xid, row_count, min_ts, max_ts, heard_until, written_at)
+SELECT '{table}', ingest_xid, count(*), min(exchange_ts), max(exchange_ts), max(exchange_ts), max(exchange_ts)
+FROM {table} GROUP BY ingest_xid
+"""
+
+
+class Writers:
+    """What goes on being written: the same messages to every gatherer."""
+
+    def __init__(self, urls: dict[str, str], rate: int) -> None:
+        self._rate = rate
+        self.written_rows: dict[str, int] = {table.name: 0 for table in SHARES}
+        self._writers = {
+            table: [TableWriter(url, table, self, self._heard, _no_waits) for url in urls.values()] for table in SHARES
+        }
+
+    def written(self, table: Table, rows: Any, new: int, queued: int) -> None:
+        """The writers' listener."""
+
+    def failed(self, table: Table, error: Exception) -> None:
+        """Give up."""
+        raise error
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Write at the rate until told to stop."""
+        started, sent = time.time(), 0
+        async with asyncio.TaskGroup() as tasks:
+            for writer in (one for writers in self._writers.values() for one in writers):
+                tasks.create_task(writer.run())
+            while not stop.is_set():
+                due = int((time.time() - started) * self._rate)
+                for number in range(sent, due):
+                    self._write(number)
+                sent = max(sent, due)
+                await asyncio.sleep(0.01)
+            for writer in (one for writers in self._writers.values() for one in writers):
+                writer.close()
+
+    def _write(self, number: int) -> None:
+        at, place = time.time_ns() // 1_000_000 * 1000, number % 100
+        market = f"KXBENCHMARK-26NOV21-T{number * 7919 % 5000:05}"
+        row: WriterRow
+        if place < 90:
+            table, row = (
+                ORDERBOOK_DELTAS,
+                DeltaRow(at, market, place % 2 == 0, 1000, number + 1, 0, 0, number, 1, at),
+            )
+        elif place < 98:
+            row = TickerRow(at, market, *(None,) * 10, number, at)
+            table = TICKERS
+        else:
+            table = TRADES
+            row = TradeRow(at, UUID(int=number + 2**100), market, 1000, 100, None, is_block_trade=False, received_at=at)
+        self.written_rows[table.name] += 1
+        for writer in self._writers[table]:
+            writer.add(row)
+
+    def _heard(self) -> int:
+        return time.time_ns() // 1000 - 500_000
+
+
+def _no_waits() -> Iterator[float]:
+    while True:
+        yield 0.1
+
+
+async def fill(url: str, seconds: int, rate: int) -> None:
+    """A gatherer's backlog, as it had been written over the last `seconds`."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("SET synchronous_commit = off")
+    start = datetime_from_us(time.time_ns() // 1000 - seconds * 1_000_000)
+    days = {start.date(), datetime_from_us(time.time_ns() // 1000).date()}
+    await connection.execute(BURN)
+    for table, share in SHARES.items():
+        await ensure_partitions(connection, table, days)
+        rows, flushes = int(seconds * rate * share), seconds * FLUSHES_A_SECOND[table]
+        step = (datetime_from_us(1_000_000) - datetime_from_us(0)) * seconds / rows
+        first = int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+        await connection.execute(f"CALL burn({flushes + 1})")
+        await connection.execute(FILL[table] + WHERE, rows, start, step, first, -(-rows // flushes))
+        await connection.execute(LOG.format(table=table.name))
+        await connection.execute(f"ANALYZE {table.name}")
+    await connection.execute("ANALYZE ingest_batches")
+    await connection.close()
+
+
+class CatchUp:
+    """What is seen of the deduplicator while it works.
+
+    Args:
+        port: Of its metrics.
+        backlog: Rows of each gatherer and table that waited for it.
+        writers: What has been written since.
+        rate: Of which a second.
+    """
+
+    def __init__(self, port: int, backlog: dict[tuple[str, str], int], writers: Writers, rate: int) -> None:
+        self._port, self._backlog, self._writers, self._rate = port, backlog, writers, rate
+        self._client = httpx.Client()
+        self._started = time.monotonic()
+        self.caught: dict[str, tuple[float, Reading]] = {}
+
+    async def until_caught_up(self) -> Reading:
+        """Wait until no table is more than two seconds behind its writers; each one's moment is noted."""
+        reading = Reading()
+        while len(self.caught) < len(SHARES):
+            await asyncio.sleep(0.25)
+            reading = await self.scrape()
+            for table, share in SHARES.items():
+                allowed = self._writers.written_rows[table.name] - 2 * self._rate * share
+                if table.name not in self.caught and all(
+                    reading.total(READ, gatherer=name, table=table.name)
+                    >= self._backlog.get((name, table.name), 0) + allowed
+                    for name in GATHERERS
+                ):
+                    self.caught[table.name] = (time.monotonic() - self._started, reading)
+            if time.monotonic() - self._started > MOST_SECONDS:
+                raise SystemExit(f"not caught up after {MOST_SECONDS} s")
+        return reading
+
+    async def scrape(self) -> Reading:
+        """Its metrics now."""
+        return await asyncio.to_thread(scrape, self._client, self._port)
+
+
+def tell(what: str, before: Reading, after: Reading, table: str) -> float:
+    """Print the shares of a lag between two scrapes; returns the 99th percentile in seconds."""
+    lag = difference(before, after, MERGE)
+    shares = {share: lag.quantile(MERGE, share, table=table) for share in (0.5, 0.99)}
+    figures = ", ".join(f"p{share * 100:.0f} <= {1000 * bound:.0f} ms" for share, bound in shares.items() if bound)
+    sys.stdout.write(f"    {what}: {figures or 'nothing'}\n")
+    return shares[0.99] or 0.0
+
+
+async def measure(server: EmbeddedPostgres, folder: Path, minutes: float, rate: int, lagging: str) -> bool:
+    """Fill, catch up, judge."""
+    urls, seconds = {name: server.url(name) for name in GATHERERS}, round(minutes * 60)
+    behind = GATHERERS if lagging == "all" else GATHERERS[:1]
+    started = time.monotonic()
+    await asyncio.gather(*(fill(urls[name], seconds, rate) for name in behind))
+    backlog = {(name, table.name): int(seconds * rate * share) for name in behind for table, share in SHARES.items()}
+    say(f"{sum(backlog.values()):,} rows wait, filled in {time.monotonic() - started:.0f} s")
+    port = _free_port()
+    environment = plain_environment(
+        KALSHI_GATHERERS=",".join(f"{name}={url}" for name, url in urls.items()),
+        KALSHI_PRODUCTION_DATABASE_URL=server.url("production"), KALSHI_METRICS_PORT=str(port),
+    )  # fmt: skip
+    stop, writers = asyncio.Event(), Writers(urls, rate)
+    child = Child("deduplicator", platform_command("deduplicate"), environment, folder)
+    writing = asyncio.create_task(writers.run(stop))
+    try:
+        child.start()
+        good = await report(CatchUp(port, backlog, writers, rate), server, child, sum(backlog.values()))
+        stop.set()
+        await writing
+        return good and await is_whole(server.url("production"), seconds, rate, writers)
+    finally:
+        stop.set()
+        child.stop(30)
+
+
+async def report(watch: CatchUp, server: EmbeddedPostgres, child: Child, rows: int) -> bool:
+    """Tell how long it took and what was felt; true where live rows never waited long beside a backlog."""
+    cpu = _cpu(server, child)
+    up = await watch.until_caught_up()
+    seconds = max(moment for moment, _ in watch.caught.values())
+    python, database = (now - then for now, then in zip(_cpu(server, child), cpu, strict=True))
+    read = up.total(READ)
+    say(
+        f"caught up in {seconds:.0f} s: {rows / seconds:,.0f} rows/s of the backlog, {read / seconds:,.0f} rows/s with "
+        f"live ones; CPU {python / read * 1e6:.2f} µs a row in Python, {database / read * 1e6:.2f} in the databases"
+    )
+    await asyncio.sleep(REST_SECONDS)
+    rested, good = await watch.scrape(), True
+    for table, (moment, reading) in sorted(watch.caught.items(), key=lambda one: one[1][0]):
+        say(f"  {table}: caught up after {moment:.1f} s")
+        if moment < seconds - 1:
+            good &= tell("from then on, while others caught up", reading, up, table) <= MOST_LAG
+        tell(f"in {REST_SECONDS} s at rest", up, rested, table)
+    return good
+
+
+async def is_whole(production: str, seconds: int, rate: int, writers: Writers) -> bool:
+    """Whether production has each message once, a moment after the last was written."""
+    connection = await asyncpg.connect(production)
+    good = True
+    for table, share in SHARES.items():
+        wanted, found = int(seconds * rate * share) + writers.written_rows[table.name], -1
+        deadline = time.monotonic() + 30
+        while found != wanted and time.monotonic() < deadline:
+            await asyncio.sleep(0.5)
+            found = await connection.fetchval(f"SELECT count(*) FROM {table.name}")  # noqa: S608 - ours
+        say(f"  {table.name}: {found:,} rows in production, {wanted:,} were written to each gatherer or to one")
+        good &= found == wanted
+    await connection.close()
+    return good
+
+
+def say(text: str) -> None:
+    """One line."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _cpu(server: EmbeddedPostgres, child: Child) -> tuple[float, float]:
+    return process_cpu(child.pid or 0), server_cpu(server.pid or 0)
+
+
+def _free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> bool:
+    """Measure once on one embedded server."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long the deduplicator was away")
+    parser.add_argument("--rate", type=int, default=2000, help="messages a second")
+    parser.add_argument("--lagging", choices=("all", "one"), default="all", help="who has a backlog")
+    parser.add_argument("--folder", type=Path, default=None, help="where the server lies; a temporary folder else")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kalshi-bench-", dir=options.folder) as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        needed = options.minutes * 60 * options.rate * MESSAGE_BYTES + 4 * 2**30
+        if shutil.disk_usage(folder).free < needed:
+            raise SystemExit(f"{needed / 2**30:.0f} GiB are needed in {folder}; ask for fewer --minutes")
+        server = EmbeddedPostgres(folder / "postgres", settings=SETTINGS)
+        try:
+            server.start()
+            for database in (*GATHERERS, "production"):
+                server.create_database(database)
+                migrate(server.url(database), Home.PRODUCTION if database == "production" else Home.GATHERER)
+            return asyncio.run(measure(server, folder, options.minutes, options.rate, options.lagging))
+        finally:
+            server.delete()
+
+
+if __name__ == "__main__":
+    sys.exit(not main())
