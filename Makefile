@@ -30,7 +30,7 @@ $(VENV): $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulator,local,dagster,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulator,local,dagster,notebooks,questdb,dev]'
 	touch $@
 
 clean:

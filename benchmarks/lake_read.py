@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = write(folder, options.rows_per_hour)
         rows = 24 * options.rows_per_hour
         say(
-            f"{rows:,} rows in 24 files, {size / rows:.2f} bytes a row, {MARKETS:,} markets, DuckDB {duckdb.__version__}"
+            f"{rows:,} rows in 24 files, {size / rows:.2f} bytes each, {MARKETS:,} markets, DuckDB {duckdb.__version__}"
         )
         return 0 if measure(folder) else 1
     finally:

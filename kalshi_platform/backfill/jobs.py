@@ -177,9 +177,10 @@ class JobStore:
         async with self._turn:
             return list(await self._production.fetch(query, *arguments))
 
-    async def finish(self) -> asyncpg.Record:
-        """Note the end where nothing is left; returns the job's totals."""
-        await self._execute(_FINISHED)
+    async def finish(self, *, is_over: bool) -> asyncpg.Record:
+        """Note the end where nothing is left of a range that is over; returns the job's totals."""
+        if is_over:
+            await self._execute(_FINISHED)
         (totals,) = await self.fetch(_TOTALS, self._id)
         return totals
 

@@ -98,8 +98,10 @@ class _Run:
 
     async def run(self) -> BackfillReport:
         until = min(self._request.end, datetime.fromtimestamp(int(self._now()) - SETTLE_SECONDS, UTC))
-        await self._patiently(lambda: self._plan(until))
         verdict = Verdict()
+        if until <= self._request.start:  # nothing of it is past yet
+            return await self._report(verdict, until)
+        await self._patiently(lambda: self._plan(until))
         for attempt in range(_ROUNDS):
             await self._fetch()
             verdict = await self._patiently(lambda: self._check(until))
@@ -192,7 +194,7 @@ class _Run:
         return self._cutoff[0]
 
     async def _report(self, verdict: Verdict, until: datetime) -> BackfillReport:
-        totals = await self._jobs.finish()
+        totals = await self._jobs.finish(is_over=until >= self._request.end)
         return BackfillReport(
             job_id=self._request.job_id,
             rejected=self._rejected,

@@ -7,6 +7,7 @@ from kalshi_platform.cli.databases import maintain, migrate, verify
 from kalshi_platform.cli.demo import demo
 from kalshi_platform.cli.exchange import markets, preview, public_demo
 from kalshi_platform.cli.plain import plainly
+from kalshi_platform.cli.questdb import questdb
 from kalshi_platform.cli.simulate import simulate
 from kalshi_platform.cli.state import doctor, settings, status
 from kalshi_platform.cli.tapes import backfill, record, replay
@@ -35,6 +36,7 @@ for _command in (
     preview,
     status,
     doctor,
+    questdb,
     settings,
 ):
     app.command()(plainly(_command))

@@ -1,32 +1,61 @@
 """`backfill`, `record`, `replay`: trades of the past, and tapes of the present."""
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
+class ReplayTarget(StrEnum):
+    """Where a replay goes."""
+
+    DATABASE = "database"
+    LAKE = "lake"
+    FEED = "feed"
+    SOCKET = "socket"
+
+
 def replay(
     paths: Annotated[list[Path], typer.Argument(help="Recorded files, or folders of them.")],
+    to: Annotated[ReplayTarget, typer.Option(help="Where it goes.")] = ReplayTarget.DATABASE,
     checkpoint_seconds: Annotated[int, typer.Option(min=1, help="Interval of book checkpoints.")] = 3600,
+    lake: Annotated[str | None, typer.Option(help="Root of the lake; KALSHI_LAKE_URL unless given.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace partitions that the lake has already.")] = False,
+    speed: Annotated[str, typer.Option(help="As a socket: times the recorded pace, or max.")] = "1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="As a socket: its port.")] = 8080,
 ) -> None:
-    """Replay recorded frames into the gatherer's database, through the same path as live ones.
+    """Replay recorded frames through the same decode and capture as live ones.
 
-    Replaying the same files again adds nothing. Reads `.ndjson` and `.jsonl`, plain or `.gz`.
+    Into a gatherer's database (again adds nothing), as raw Parquet into a lake, as JSON lines in dollars and contracts
+    to standard output (feed), or as a local exchange whose socket and REST play them (socket). Reads `.ndjson` and
+    `.jsonl`, plain, `.gz` or `.zst`, also cut off: frames of today, of whole cents, or as `{"channel", "message"}`.
     """
+    from kalshi_platform.lake.layout import Lake
     from kalshi_platform.service.settings import load_settings
     from kalshi_platform.tools.replay import replay_with_progress
+    from kalshi_platform.tools.replay_lake import LakeTarget
+    from kalshi_platform.tools.replay_socket import serve_recordings
+    from kalshi_platform.tools.replay_targets import FeedTarget, Target
 
     settings = load_settings()
-    url = settings.required("gatherer_database_url")
-    report = asyncio.run(replay_with_progress(paths, url, settings.gatherer_id, checkpoint_seconds * 1000))
-    typer.echo(f"{report.frames:,} frames in {report.files} files")
+    if to is ReplayTarget.SOCKET:
+        raise typer.Exit(serve_recordings(paths, ["--speed", speed, "--port", str(port)]))
+    target: str | Target = FeedTarget()
+    if to is ReplayTarget.DATABASE:
+        target = settings.required("gatherer_database_url")
+    if to is ReplayTarget.LAKE:
+        target = LakeTarget(Lake(lake or settings.lake_url), overwrite=overwrite)
+    report = asyncio.run(replay_with_progress(paths, target, settings.gatherer_id, checkpoint_seconds * 1000))
+    is_feed = to is ReplayTarget.FEED
+    typer.echo(f"{report.frames:,} frames in {report.files} files", err=is_feed)
     for table in sorted(report.rows):
-        typer.echo(f"  {table}: {report.rows[table]:,} rows, {report.new_rows[table]:,} new")
+        new = "" if is_feed else f", {report.new_rows[table]:,} {'kept' if to is ReplayTarget.LAKE else 'new'}"
+        typer.echo(f"  {table}: {report.rows[table]:,} rows{new}", err=is_feed)
     for reason in sorted(report.rejected):
-        typer.echo(f"  rejected, {reason}: {report.rejected[reason]:,}")
-    typer.echo(f"  negative levels: {report.negative_levels}, crossed books: {report.crossed_books}")
+        typer.echo(f"  rejected, {reason}: {report.rejected[reason]:,}", err=is_feed)
+    typer.echo(f"  negative levels: {report.negative_levels}, crossed books: {report.crossed_books}", err=is_feed)
 
 
 def backfill(

@@ -49,6 +49,7 @@ class Sink:
         retry_waits: Makes the waits between attempts, in seconds.
         policies: When batches are due, by table.
         spool: Where batches go that the database does not take; None for none: callers wait then.
+        echo: Told of each row besides its writer: a second sink. It returns at once and never raises.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Sink:
         *,
         policies: Mapping[str, FlushPolicy] = POLICIES,
         spool: Spool | None = None,
+        echo: Callable[[Row], None] | None = None,
     ) -> None:
         self.quarantine = Quarantine()
         self.spool = spool
@@ -75,7 +77,7 @@ class Sink:
             )
             for kind, table in TABLE_OF.items()
         }
-        self._add = {kind: writer.add for kind, writer in self._writers.items()}
+        self._add = {kind: _both(writer.add, echo) for kind, writer in self._writers.items()}
         self._blocked: set[RowQueue] = set()
         for writer in self._writers.values():
             writer.queue.report_to(self._blocked)
@@ -136,3 +138,14 @@ class Sink:
             {name: writer.queue.blocked_seconds for name, writer in names.items()},
             {name: not writer.has_room for name, writer in names.items()},
         )
+
+
+def _both(add: Callable[[Row], None], echo: Callable[[Row], None] | None) -> Callable[[Row], None]:
+    if echo is None:
+        return add
+
+    def both(row: Row) -> None:
+        add(row)
+        echo(row)
+
+    return both

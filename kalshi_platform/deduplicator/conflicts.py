@@ -34,9 +34,14 @@ def _statement(table: Table, key: tuple[str, ...], says: tuple[str, ...], only: 
         match=" AND ".join(f"kept.{name} = other.{name}" for name in key),
         time=table.time_column,
         only=only,
-        kept=", ".join(f"kept.{name}" for name in says),
-        other=", ".join(f"other.{name}" for name in says),
+        kept=", ".join(_said("kept", "other", name) for name in says),
+        other=", ".join(_said("other", "kept", name) for name in says),
     )
+
+
+def _said(one: str, another: str, name: str) -> str:
+    """What one copy says; where it says nothing, it agrees: REST may not tell the taker's side of old trades."""
+    return f"coalesce({one}.{name}, {another}.{name})" if name == "taker_side" else f"{one}.{name}"
 
 
 _STATEMENTS: Mapping[str, str] = {

@@ -14,6 +14,7 @@ from kalshi_platform.defs.backfills import BACKFILL_ASSETS
 from kalshi_platform.defs.channels import EXCHANGE_SOURCES, GATHERER_TABLES
 from kalshi_platform.defs.checks.all import CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS
+from kalshi_platform.defs.layers import AGGREGATE_ASSETS, PROCESSED_ASSETS
 from kalshi_platform.defs.metadata_sync import METADATA_ASSETS, METADATA_JOBS
 from kalshi_platform.defs.raw_state import STATE_ASSETS
 from kalshi_platform.defs.repair import REPAIR
@@ -40,6 +41,8 @@ def build_defs(resource_overrides: Mapping[str, object] | None = None) -> dg.Def
             *METADATA_ASSETS,
             *RAW_ASSETS,
             *STATE_ASSETS,
+            *PROCESSED_ASSETS,
+            *AGGREGATE_ASSETS,
             DAILY_REPORT,
         ],
         jobs=[*METADATA_JOBS, *SCHEDULED_JOBS, *UPKEEP_JOBS, REPAIR],

@@ -32,6 +32,8 @@ from kalshi_platform.gatherer.predecessor import keep_closing
 from kalshi_platform.gatherer.registry import Followers, Registry
 from kalshi_platform.gatherer.reports import WriterReports
 from kalshi_platform.gatherer.snapshot_poller import SnapshotPoller
+from kalshi_platform.questdb.client import QuestClient
+from kalshi_platform.questdb.sink import QuestSink, SecondSink, end_second
 from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.service.retry import backoff
@@ -56,6 +58,7 @@ class Gatherer:
         key_path = Path(settings.required("private_key_path"))
         signer = load_signer(settings.required("api_key_id"), key_path, lambda: _now_us() // MILLISECOND)
         self.metrics = GathererMetrics()
+        self._second = _second_sink(settings, self.metrics)
         self._sink = Sink(
             self._url,
             WriterReports(self.metrics),
@@ -63,6 +66,7 @@ class Gatherer:
             _retry_waits,
             policies=_policies(settings),
             spool=Spool(settings.spool_directory / settings.gatherer_id, settings.spool_bytes),
+            echo=None if self._second is None else self._second.add,
         )
         self.metrics.queues.read = self._sink.state
         self._rest = RestClient(settings.rest_url, signer)
@@ -125,7 +129,10 @@ class Gatherer:
         with serve_status(settings.metrics_host, settings.metrics_port, self.metrics.registry, self.health) as port:
             _log.info("gathering", gatherer=settings.gatherer_id, exchange=settings.ws_url, metrics_port=port)
             writing = asyncio.create_task(self._sink.run())
+            echoing = None if self._second is None else asyncio.create_task(self._second.run())
             refusal = await _until(stop, writing, self._listen(stop))
+            if self._second is not None and echoing is not None:
+                await end_second(self._second, echoing)
             await self._drain(writing)
         _log.info("stopped")
         if refusal is not None:
@@ -200,6 +207,18 @@ class Gatherer:
         now_us = _now_us()
         lag_ms = self._manager.lag_ms(now_us // MILLISECOND)
         return None if lag_ms is None else now_us - lag_ms * MILLISECOND - round(self._settings.settle_seconds * SECOND)
+
+
+def _second_sink(settings: Settings, metrics: GathererMetrics) -> SecondSink | None:
+    """QuestDB, where it is asked for."""
+    if settings.questdb is None:
+        return None
+    client = QuestClient(settings.required("questdb"))
+
+    def tell(outcome: str, rows: int) -> None:
+        metrics.questdb_rows.labels(outcome).inc(rows)
+
+    return QuestSink(client, settings.questdb_rows, tell, _retry_waits)
 
 
 def _policies(settings: Settings) -> Mapping[str, FlushPolicy]:

@@ -5,7 +5,7 @@ so much memory and no more; what it cannot hold it puts on the disk. Kept out: t
 is due.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from tempfile import TemporaryDirectory
 
@@ -25,16 +25,19 @@ MEMORY_LIMIT = "384MiB"
 """What DuckDB may hold; Python, Arrow and one row group come on top."""
 
 _FETCHED_ROWS = 65_536
-_SOURCES = {  # what must be in the lake, and say how far it goes
+SOURCES: Mapping[str, tuple[str, ...]] = {
     "candles_1m": ("trades", "tickers"),
     "market_days": ("trades", "tickers", "orderbook_deltas"),
     "best_bid_offer": ("orderbook_deltas", "orderbook_snapshots"),
     "settlements": ("markets", "events"),
 }
+"""Aggregate → the raw datasets that its definition reads; they say how far it goes."""
 
 
 def write_aggregate(lake: Lake, dataset: Dataset, start: datetime) -> PartitionFacts:
     """Write one partition of an aggregate, as far as everything that it is reckoned from is in the lake.
+
+    What a source begins with is not waited for: before the first file that the lake has of it, there is nothing.
 
     Args:
         lake: Where it is read from and written to.
@@ -45,7 +48,7 @@ def write_aggregate(lake: Lake, dataset: Dataset, start: datetime) -> PartitionF
         IntegrityError: Where something that it is reckoned from is not in the lake.
     """
     start = dataset.period.start(start)
-    end = min(_known_until(lake, RAW[name], start, dataset.end(start)) for name in _SOURCES[dataset.name])
+    end = _known_until(lake, [RAW[name] for name in SOURCES[dataset.name]], start, dataset.end(start))
     with TemporaryDirectory(prefix="kalshi-lake-") as spill, connect(lake) as connection:
         for setting, value in {"memory_limit": MEMORY_LIMIT, "threads": "2", "temp_directory": spill}.items():
             connection.execute(f"SET {setting} = '{value}'")
@@ -65,9 +68,27 @@ def _reckoned(
             yield pa.Table.from_batches([batch]).cast(dataset.schema)
 
 
-def _known_until(lake: Lake, source: Dataset, start: datetime, end: datetime) -> datetime:
-    """How far into a window the lake has a dataset without a hole."""
+def _known_until(lake: Lake, sources: Sequence[Dataset], start: datetime, end: datetime) -> datetime:
+    """How far into a window the lake has all of some datasets without a hole.
+
+    Raises:
+        IntegrityError: Where it has one of them not at all although that had begun, or none of them.
+    """
+    reached = [_reached(lake, source, start, end) for source in sources]
+    for source, until in zip(sources, reached, strict=True):
+        if until == start or not any(reached):
+            raise IntegrityError(f"{lake.path(source, source.period.floor(start))} is missing: export it first")
+    return min(filter(None, reached))
+
+
+def _reached(lake: Lake, source: Dataset, start: datetime, end: datetime) -> datetime | None:
+    """How far into a window the lake has a dataset; None where the window lies before its beginning."""
     reached = start
+    if read_footer(lake, source, source.period.floor(start)) is None:
+        first = next(iter(lake.starts(source)), end)
+        if first >= end:
+            return None
+        reached = max(start, first)
     while reached < end:
         partition = source.period.floor(reached)
         footer = read_footer(lake, source, partition)
@@ -77,6 +98,4 @@ def _known_until(lake: Lake, source: Dataset, start: datetime, end: datetime) ->
         reached = until
         if source.period is Period.HOUR and until < partition + HOUR:
             break
-    if reached == start:
-        raise IntegrityError(f"{lake.path(source, source.period.floor(start))} is missing: export it first")
     return min(reached, end)

@@ -21,7 +21,7 @@ from pyarrow import fs
 
 from kalshi_platform.lake.publish import CountedFile, StorageError
 
-_PARTS = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
+_PARTS = TransferConfig(multipart_threshold=8 * 2**20, multipart_chunksize=8 * 2**20, max_concurrency=4)
 _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 10, 60, 4
 _UNREACHABLE = "the store at {endpoint} cannot be reached: check the network and AWS_ENDPOINT_URL"
 _REASONS = {  # parts of what boto3 and Arrow say, letters only, and what to do

@@ -77,5 +77,5 @@ def spreads(lake: Lake, dataset: Dataset, starts: Iterable[datetime]) -> Spreads
 
 
 def _batches(lake: Lake, dataset: Dataset, start: datetime, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(lake.path(dataset, start), filesystem=lake.filesystem) as file:
-        yield from file.iter_batches(columns=columns)
+    with lake.open(lake.path(dataset, start)) as file:
+        yield from pq.ParquetFile(file).iter_batches(columns=columns)

@@ -164,6 +164,22 @@ def describe(lake: Lake, dataset: Dataset, start: datetime) -> Manifest:
     )
 
 
+def mend_manifest(lake: Lake, dataset: Dataset, start: datetime, sha256: str) -> bool:
+    """Make the manifest of a file anew where it is away or speaks of another one; whether that was needed.
+
+    Args:
+        lake: Where both are.
+        dataset: What the rows are.
+        start: Start of the hour or day.
+        sha256: Hash of the file as it was just read.
+    """
+    manifest = read_manifest(lake, dataset, start)
+    if manifest is not None and manifest.sha256 == sha256:
+        return False
+    write_manifest(lake, dataset, start, describe(lake, dataset, start))
+    return True
+
+
 def _span(file: Any, column: str | None) -> tuple[Any, Any]:
     """Least and greatest value of a column."""
     if column is None:

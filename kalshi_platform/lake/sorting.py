@@ -1,4 +1,4 @@
-"""Sorting more rows than memory should hold: sorted runs on disk, merged by ranges of tickers.
+"""Sorting more rows than memory should hold: runs on disk, each ticker by ticker, joined by ranges of tickers.
 
 An hour that fits one run never touches the disk. The order is total, so it does not depend on where runs or ranges
 end. Kept out: what the rows mean and how they are written.
@@ -28,19 +28,32 @@ def sorted_tables(
         spill: A folder for runs, if there is more than one.
         run_bytes: Size of a run.
     """
-    order = [(key, "ascending") for key in keys]
     runs: list[_Run] = []
     latest: pa.Table | None = None
     for rows in _gathered(batches, schema, run_bytes):
         if latest is not None:
             runs.append(_Run(latest, keys[0], spill / f"{len(runs)}.arrow"))
-        latest = rows.sort_by(order)
+        latest = rows
     if latest is not None and runs:
         runs.append(_Run(latest, keys[0], spill / f"{len(runs)}.arrow"))
         latest = None
-        yield from (pa.concat_tables(parts).sort_by(order) for parts in _ranges(runs))
+        yield from (_sorted(pa.concat_tables(parts), keys) for parts in _ranges(runs))
     elif latest is not None:
-        yield latest
+        yield _sorted(latest, keys)
+
+
+def _sorted(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Rows by all keys; tickers are compared as numbers, which takes two thirds of the time."""
+    numbers = pa.chunked_array([_places(rows[keys[0]])])
+    by = pa.table([numbers, *(rows[key] for key in keys[1:])], names=list(keys))
+    return rows.take(pc.sort_indices(by, [(key, "ascending") for key in keys]))
+
+
+def _places(values: pa.ChunkedArray) -> pa.Array:
+    """For each value its place among the different ones, in order."""
+    encoded = values.combine_chunks().dictionary_encode()
+    places = pc.sort_indices(pc.sort_indices(encoded.dictionary)).cast(pa.int32())
+    return places.take(encoded.indices)
 
 
 def _gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, run_bytes: int) -> Iterator[pa.Table]:
@@ -59,9 +72,10 @@ def _gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, run_bytes: i
 
 
 class _Run:
-    """Sorted rows on disk, and how far into them each ticker reaches."""
+    """Rows on disk, ticker by ticker, and how far into them each reaches; ranges are sorted once they are whole."""
 
     def __init__(self, rows: pa.Table, key: str, path: Path) -> None:
+        rows = rows.take(pc.sort_indices(_places(rows[key])))
         tickers = pc.run_end_encode(rows[key].combine_chunks())
         self.tickers: list[str] = tickers.values.to_pylist()
         self.ends: list[int] = tickers.run_ends.to_pylist()

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kalshi_platform.core.errors import IntegrityError
+from kalshi_platform.lake.ahead import read_ahead
 from kalshi_platform.lake.datasets import Dataset
 from kalshi_platform.lake.decimals import to_decimals
 from kalshi_platform.lake.encoding import row_group_rows, writer_options
@@ -79,8 +80,8 @@ def write_partition(
     """
     start, end = dataset.period.start(start), dataset.end(start)
     end = min(until or end, end)
-    first, batches = _peeked(batches)
-    with TemporaryDirectory(prefix="kalshi-lake-") as spill:
+    with TemporaryDirectory(prefix="kalshi-lake-") as spill, read_ahead(batches) as coming:
+        first, batches = _peeked(coming)
         rows = sorted_tables(batches, _as_given(dataset.schema, first), dataset.sort, Path(spill), RUN_BYTES)
         inside = _inside(rows, dataset.time, start, end)
         groups = (to_decimals(group, dataset.schema) for group in row_groups(inside, row_group_rows(dataset)))

@@ -20,6 +20,7 @@ from kalshi_platform.database import export
 from kalshi_platform.database.closing import close_partitions
 from kalshi_platform.database.compression import apply_compression
 from kalshi_platform.database.errors import DatabaseUnreachableError
+from kalshi_platform.database.forgetting import forget_notes
 from kalshi_platform.database.locks import lock_shortage
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.partitions import ensure_ahead
@@ -28,6 +29,7 @@ from kalshi_platform.database.retention import Verdict, drop_merged, drop_proven
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.evidence import FileFacts, fault_of, read_again, tally
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.manifest import mend_manifest
 
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
 _EVER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -45,6 +47,7 @@ class Report:
         proven: Files of the lake that were found to hold what production holds, as "table hour" or "table day".
         disputed: Files that do not, with the difference.
         verdicts: What became of each partition older than its policy.
+        forgotten: How many old rows of a gatherer's notes were deleted, by table.
     """
 
     made: int = 0
@@ -54,6 +57,7 @@ class Report:
     proven: list[str] = field(default_factory=list)
     disputed: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    forgotten: dict[str, int] = field(default_factory=dict)
 
 
 async def maintain_production(url: str, lake: Lake, now: datetime, silence: float = 60.0) -> Report:
@@ -103,6 +107,7 @@ async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | No
                     report.verdicts.append(verdict)
                     if verdict.kept_because:
                         break  # the earliest goes first: batches are forgotten in order
+            report.forgotten = await forget_notes(connection, gatherer_id, production, now)
     return report
 
 
@@ -149,6 +154,7 @@ def _compared(url: str, lake: Lake, table: Table, start: datetime) -> tuple[File
     with export.read_window(url, table, start, end) as batches:
         found = tally(dataset, batches, start)
     if found == facts.tally:
+        mend_manifest(lake, dataset, start, facts.sha256)
         return facts, ""
     if found.rows != facts.tally.rows:
         return facts, f"{facts.path} holds {facts.tally.rows} rows, production {found.rows}"
@@ -220,4 +226,5 @@ def lines(report: Report) -> Sequence[str]:
     for verdict in report.verdicts:
         kept = f"kept {verdict.name}: {verdict.kept_because}"
         said.append(kept if verdict.kept_because else f"dropped {verdict.name}, {verdict.rows} rows")
+    said += [f"forgot {rows} rows of {name}" for name, rows in report.forgotten.items()]
     return said

@@ -115,6 +115,13 @@ class Settings(BaseSettings):
         1000, ge=1, le=MINUTE_MS, description="Its pause when there were few whole books, sessions or gaps to merge."
     )
     snapshots_sync_rows: int = Field(5000, ge=1, le=MOST_ROWS, description="Whole books that are merged at once.")
+    questdb: SecretStr | None = Field(
+        None,
+        description="QuestDB as a second home of the streams: `http::addr=host:9000;`; off unless set.",
+    )
+    questdb_rows: int = Field(
+        200_000, ge=10_000, description="Rows that may wait for QuestDB; beyond, the oldest are given up and counted."
+    )
     silence_seconds: float = Field(
         60.0, gt=0, description="A gatherer not heard of for so long stops holding back the watermark."
     )

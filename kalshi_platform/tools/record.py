@@ -124,14 +124,15 @@ class Recorder:
     async def _listen(self, socket: Socket) -> None:
         self.report.connections += 1
         session = Session(self._channels, self._tickers)
+        before = self.report.bytes
         tape = Tape(self._folder, self._options, self._now_us(), [str(one) for one in self._channels], self._new_file)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive(socket, session, tape))
-                tasks.create_task(self._care(socket, session, tape))
+                tasks.create_task(self._care(socket, session, tape, before))
         finally:
             tape.close(self._now_us())
-            self.report.bytes += tape.bytes
+            self.report.bytes = before + tape.bytes
 
     async def _receive(self, socket: Socket, session: Session, tape: Tape) -> None:
         await _send(socket, session)
@@ -155,11 +156,12 @@ class Recorder:
             self.report.frames += 1
         self._note(events)
 
-    async def _care(self, socket: Socket, session: Session, tape: Tape) -> None:
+    async def _care(self, socket: Socket, session: Session, tape: Tape, before: int) -> None:
         while True:
             socket.check_alive()
             now_us = self._now_us()
             tape.tick(now_us)
+            self.report.bytes = before + tape.bytes
             self._note(session.tick(now_us))
             await _send(socket, session)
             await asyncio.sleep(CARE_SECONDS)

@@ -11,8 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from kalshi_platform.backfill import BackfillRequest, Progress, run_backfill, walk
+from kalshi_platform.backfill import BackfillReport, BackfillRequest, Progress, jobs, run_backfill, walk
 from kalshi_platform.core.errors import ConfigurationError, ExchangeUnavailable
+from kalshi_platform.database.roles import Role, create_login
 from kalshi_platform.exchange.rest.objects import Trade
 from kalshi_platform.exchange.rest.transport import patience
 from kalshi_platform.simulator.rest.options import RestOptions
@@ -157,7 +158,7 @@ async def test_what_the_exchange_does_not_give_stays_a_gap(tmp_path: Path, produ
 
 
 async def test_mistakes_are_said_plainly(tmp_path: Path, production_database: str) -> None:
-    """Unknown names, ranges that are none, and the same job twice at a time."""
+    """Unknown names and ranges that are none."""
     with pytest.raises(ConfigurationError, match="turn them round"):
         replace(ALL, end=START - timedelta(days=1))
     with pytest.raises(ConfigurationError, match="choose one of the three"):
@@ -168,3 +169,43 @@ async def test_mistakes_are_said_plainly(tmp_path: Path, production_database: st
         for wrong in ({"tickers": ("KXNOBODY-1",)}, {"series": ("KXNOBODY",)}):
             with pytest.raises(ConfigurationError, match="KXNOBODY"):
                 await run_backfill(hand.client, production_database, replace(ALL, all_markets=False, **wrong))  # type: ignore[arg-type]
+
+
+async def test_a_range_that_is_not_over_is_gone_on_with(tmp_path: Path, production_database: str) -> None:
+    """What is past by then, the rest when the same request comes again; before its start nothing is asked."""
+
+    async def run(day: float) -> BackfillReport:
+        moment = (START + timedelta(days=day)).timestamp()
+        return await run_backfill(hand.client, production_database, ALL, now=lambda: moment)
+
+    async with a_past(tmp_path) as hand:
+        before = await run(-1)
+        assert (before.chunks, before.inserted, hand.asked) == (0, 0, 0)
+        entries = list(rows_of(hand.simulator))
+        first = await run(20.5)
+        assert first.inserted == sum(row[0] < START_MS + 20.5 * DAY_MS - 20_000 for row in entries)
+        assert first.is_complete
+        assert await value(production_database, "SELECT finished_at IS NULL FROM backfill_jobs")
+        second = await run(70)
+        assert (second.inserted, second.gaps) == (3000, ())
+        assert second.known <= 1
+        assert await value(production_database, "SELECT finished_at IS NOT NULL FROM backfill_jobs")
+
+
+async def test_a_job_is_run_once_at_a_time_and_needs_few_rights(
+    tmp_path: Path, production_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role that merges may backfill; while somebody runs the job, another one is told so."""
+    monkeypatch.setattr(jobs, "_LOCK_PATIENCE", "SET lock_timeout = '100ms'")
+    owner = await asyncpg.connect(production_database)
+    await create_login(owner, "backfiller", "secret", Role.DEDUP)
+    url = f"postgresql://backfiller:secret@{production_database.rpartition('@')[2]}"
+    try:
+        async with a_past(tmp_path, 500) as hand:
+            async with jobs.open_job(production_database, ALL):
+                with pytest.raises(ConfigurationError, match="is running already"):
+                    await run_backfill(hand.client, url, ALL)
+            assert (await run_backfill(hand.client, url, ALL)).inserted == 500
+    finally:
+        await owner.execute("DROP ROLE backfiller")
+        await owner.close()

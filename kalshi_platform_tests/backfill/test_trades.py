@@ -11,7 +11,7 @@ from kalshi_platform.backfill.trades import TradeInserter, row_of
 from kalshi_platform.core.messages import TradeBody
 from kalshi_platform.core.records import TradeRow, trade_row
 from kalshi_platform.core.schema import TRADES, Home
-from kalshi_platform.database.bulk import insert_new
+from kalshi_platform.database.bulk import Stage
 from kalshi_platform.exchange.rest.objects import Trade
 from kalshi_platform_tests.queries import fetch
 
@@ -48,7 +48,7 @@ class Production:
         row = trade_row(msgspec.structs.replace(BY_SOCKET, **changes), AT_MS * 1000 + 50_000)
         await self.inserter.make_room(self.connection, [row])
         async with self.connection.transaction():
-            await insert_new(self.connection, TRADES, Home.PRODUCTION, [row])
+            await Stage(TRADES, Home.PRODUCTION).insert_new(self.connection, [row])
         return row
 
 

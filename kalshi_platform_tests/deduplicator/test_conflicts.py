@@ -55,9 +55,10 @@ async def test_a_trade_with_two_times_is_found_too(
 async def test_copies_that_agree_are_no_conflict(
     new_gatherer_database: Callable[[], str], production_database: str
 ) -> None:
-    """Receipt is not content; nothing known of the taker is one content as well."""
-    trades = [TRADE, TRADE._replace(trade_id=UUID(int=2), taker_side=None)]
+    """Receipt is not content; nor is what one copy does not know of the taker, as of a trade that REST brought."""
+    trades = [TRADE, *(TRADE._replace(trade_id=UUID(int=number), taker_side=None) for number in (2, 3))]
     later = [row._replace(received_at=T0 + 7) for row in trades]
+    later[2] = later[2]._replace(taker_side=False)
     assert await merge_in_turn(new_gatherer_database, production_database, TRADES, [trades, later]) == 0
     assert await value(production_database, "SELECT count(*) FROM merge_conflicts") == 0
 

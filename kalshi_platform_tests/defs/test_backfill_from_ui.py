@@ -87,7 +87,10 @@ def test_a_backfill_is_the_automatic_export_even_after_a_kill(
 ) -> None:
     """Killed with every process while it writes, no file is half; started again it ends, with the same bytes."""
     lake = Lake(tmp_path / "lake")
-    settings = {"KALSHI_PRODUCTION_DATABASE_URL": production, "KALSHI_LAKE_URL": str(lake.root)}
+    nobody = "http://127.0.0.1:9/trade-api/v2"  # schedules run too, and must not leave this machine
+    settings = {
+        "KALSHI_PRODUCTION_DATABASE_URL": production, "KALSHI_LAKE_URL": str(lake.root), "KALSHI_REST_URL": nobody
+    }  # fmt: skip
     home = tmp_path / "home"
     with dagster_dev(home, settings) as dagster:
         dagster.launch_backfill(DELTAS_PATH, KEYS)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-_COMMANDS = ["demo", "gather", "deduplicate", "simulate", "migrate", "replay", "verify", "markets", "settings"]
+_COMMANDS = [
+    "demo", "gather", "deduplicate", "simulate", "migrate", "backfill", "record", "replay", "verify", "markets",
+    "settings",
+]  # fmt: skip
 
 
 def _run(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -39,6 +42,14 @@ def test_help_says_what_a_command_does(tmp_path: Path, command: str) -> None:
         (["migrate", "gatherer", "--url", "mysql://u:s3cret@h/k"], {}, "postgresql"),
         (["migrate", "production"], {}, "KALSHI_PRODUCTION_DATABASE_URL is not set"),
         (["replay", "absent"], {"KALSHI_GATHERER_DATABASE_URL": "postgresql://u:s3cret@h/k"}, "absent does not exist"),
+        (["replay", "absent", "--to", "socket"], {}, "absent does not exist"),
+        (["backfill", "--all", "--start", "2026-09-02", "--end", "2026-09-01"], {}, "turn them round"),
+        (["backfill", "--all", "--start", "yesterday"], {}, "--start takes a day or a time with its zone"),
+        (["backfill", "--all", "--start", "2026-09-01T10:00"], {}, "names no time zone"),
+        (["backfill", "--start", "2026-09-01"], {}, "choose one of the three"),
+        (["backfill", "--all", "--start", "2026-09-01"], {}, "KALSHI_PRODUCTION_DATABASE_URL is not set"),
+        (["record", "tapes"], {}, "KALSHI_API_KEY_ID is not set"),
+        (["record", "tapes", "--channel", "gossip"], {}, "--channel takes orderbook_delta"),
         (["verify", "absent"], {}, "say which database"),
         (["verify", "absent", "postgresql://u:s3cret@h/k"], {}, "absent"),
         (["simulate", "--key", "nonsense"], {}, "--key takes KEY_ID=public.pem"),

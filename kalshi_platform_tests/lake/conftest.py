@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, Table
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.schema import source_schema
-from kalshi_platform_tests.lake.stores import BUCKET, Store, moto, rclone
+from kalshi_platform_tests.lake.stores import Store, moto, new_root, rclone
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -31,19 +30,31 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake")
 
 
-@pytest.fixture(scope="session", params=["moto", "rclone"])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store that speaks S3, once with each server."""
-    with moto() if request.param == "moto" else rclone(tmp_path_factory.mktemp("rclone")) as running:
+@pytest.fixture(scope="session")
+def moto_store() -> Iterator[Store]:
+    """A store that keeps S3's semantics, and takes any key."""
+    with moto() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def rclone_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that keeps its objects as files, and checks signatures."""
+    with rclone(tmp_path_factory.mktemp("rclone")) as running:
+        yield running
+
+
+@pytest.fixture(params=["moto_store", "rclone_store"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """A store that speaks S3, once with each server."""
+    running: Store = request.getfixturevalue(request.param)
+    return running
 
 
 @pytest.fixture
 def s3_root(store: Store, monkeypatch: pytest.MonkeyPatch) -> str:
     """A root in a bucket that no other test uses; the environment is set for reaching it."""
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{uuid4().hex}"
+    return new_root(store, monkeypatch)
 
 
 @pytest.fixture

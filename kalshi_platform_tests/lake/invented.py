@@ -63,7 +63,12 @@ def _deltas(random: Random, noon: datetime, count: int, books: dict[str, Book]) 
         change = -held if held and random.random() < 0.6 else Decimal(random.randrange(1, 999)) / 100
         books[ticker][level] = held + change
         rows.append({"exchange_ts": at, "ticker": ticker, "side": side, "price": level[1], "size_delta": change})
-        rows[-1] |= {"occurrence": 0, "position": nth, "seq": nth, "received_at": at}
+        rows[-1] |= {
+            "occurrence": 0,
+            "position": nth,
+            "seq": nth,
+            "received_at": at + random.randrange(5, 90) * MILLISECOND,
+        }
     return rows
 
 

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
+
+import pytest
 
 KEY, SECRET, BUCKET = "lake-tests", "s3cret-of-the-tests", "bucket"
 
@@ -51,6 +54,13 @@ class Store:
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",  # rclone knows no checksums of parts
             "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         }
+
+
+def new_root(store: Store, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A root in a bucket that no other test uses; the environment is set for reaching it."""
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid4().hex}"
 
 
 @contextmanager

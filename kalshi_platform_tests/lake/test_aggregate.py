@@ -71,6 +71,36 @@ def test_an_aggregate_goes_as_far_as_everything_it_is_made_of(lake: Lake, noon: 
     assert footer.window_end == day + 2 * HOUR
 
 
+def test_the_first_day_begins_when_its_sources_begin(lake: Lake, noon: datetime, batch: MakeBatch) -> None:
+    """Tickers are there from eleven on, because nobody listened before; the day's candles are no worse for it."""
+    day = Period.DAY.floor(noon)
+    write_partition(lake, RAW["trades"], day, [batch(TRADES, [_trade(noon, 1, 1, 1)])])
+    for hour in (11, 12):
+        write_partition(lake, RAW["tickers"], day + hour * HOUR, [])
+    assert write_aggregate(lake, CANDLES, day).rows == 1
+    footer = read_footer(lake, CANDLES, day)
+    assert footer is not None
+    assert footer.window_end == day + 13 * HOUR
+
+
+def test_trades_of_years_before_anybody_listened_have_candles_too(lake: Lake, noon: datetime, batch: MakeBatch) -> None:
+    """Backfilled trades have no tickers beside them, and wait for none."""
+    day = Period.DAY.floor(noon)
+    write_partition(lake, RAW["trades"], day, [batch(TRADES, [_trade(noon, 1, 1, 1)])])
+    write_partition(lake, RAW["tickers"], day + 48 * HOUR, [])
+    assert write_aggregate(lake, CANDLES, day).rows == 1
+
+
+def test_a_hole_is_no_beginning(lake: Lake, noon: datetime, batch: MakeBatch) -> None:
+    """Tickers of the day before are there, so those of this morning are missing."""
+    day = Period.DAY.floor(noon)
+    write_partition(lake, RAW["trades"], day, [batch(TRADES, [_trade(noon, 1, 1, 1)])])
+    for hour in (-1, 11, 12):
+        write_partition(lake, RAW["tickers"], day + hour * HOUR, [])
+    with pytest.raises(IntegrityError, match="is missing: export it first"):
+        write_aggregate(lake, CANDLES, day)
+
+
 @pytest.mark.parametrize("name", AGGREGATES)
 def test_without_its_sources_it_is_not_made(lake: Lake, noon: datetime, name: str) -> None:
     """An empty lake has no candles, rather than a day without trades."""

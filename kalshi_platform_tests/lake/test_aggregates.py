@@ -75,8 +75,8 @@ def test_candles_by_hand(lake: Lake, noon: datetime, batch: Any) -> None:
     """First, highest, lowest and last price of a minute, its mean by size, and the price before it."""
     trades = [(1, 500_000, 100), (2, 700_000, 300), (59_999, 400_000, 100), (180_000, 450_000, 200)]
     rows = [
-        {"exchange_ts": noon + timedelta(milliseconds=ms), "trade_id": str(UUID(int=ms)), "ticker": "KXA", "price": price,
-         "size": size, "taker_side": True, "is_block_trade": False, "received_at": noon} for ms, price, size in trades
+        {"exchange_ts": noon + timedelta(milliseconds=ms), "trade_id": str(UUID(int=ms)), "ticker": "KXA",
+         "price": price, "size": size, "taker_side": True, "is_block_trade": False, "received_at": noon} for ms, price, size in trades
     ]  # fmt: skip
     day = Period.DAY.floor(noon)
     write_partition(lake, RAW["trades"], day, [batch(TRADES, rows)])

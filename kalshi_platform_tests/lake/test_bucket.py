@@ -45,7 +45,7 @@ def test_a_partition_in_a_bucket_is_the_one_in_a_folder(
 
 def test_a_file_of_many_parts_is_whole(s3_lake: Lake) -> None:
     """Larger than one part, it is joined by the store, and takes the place of the old one."""
-    content = os.urandom(40 * 2**20)
+    content = os.urandom(20 * 2**20)
     for data in (b"old", content):
         with s3_lake.replacing(f"{s3_lake.root}/a/b.parquet") as file:
             for start in range(0, len(data), 2**20):
@@ -106,7 +106,7 @@ def test_a_bucket_that_is_not_there_is_said(s3_lake: Lake, noon: datetime) -> No
     ],
     ids=["wrong secret", "wrong key", "nobody there"],
 )
-@pytest.mark.parametrize("store", ["rclone"], indirect=True, scope="session")  # moto takes any key
+@pytest.mark.parametrize("store", ["rclone_store"], indirect=True)  # moto takes any key
 def test_what_is_wrong_is_said_without_a_secret(
     s3_root: str, monkeypatch: pytest.MonkeyPatch, noon: datetime, name: str, value: str, wanted: str
 ) -> None:

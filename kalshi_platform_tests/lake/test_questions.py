@@ -90,3 +90,17 @@ def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
     ):
         found = question(connection, *span).to_arrow_table()
         assert (found.column_names, found.num_rows) == (dataset.schema.names, 0)
+
+
+def test_a_bucket_answers_as_a_folder_does(
+    s3_lake: Lake, noon: datetime, deltas: MakeBatch, checkpoints: MakeBatch
+) -> None:
+    """Views, macro and functions over S3, with DuckDB's own extension from PyPI and nothing downloaded."""
+    opening = {"moment": noon, "yes_prices": [100_000], "yes_sizes": [100]}
+    write_partition(s3_lake, RAW["orderbook_snapshots"], Period.DAY.floor(noon), [checkpoints(opening)])
+    write_partition(s3_lake, RAW["orderbook_deltas"], noon, [deltas({"milliseconds": 5})])
+    connection = connect(s3_lake.root)
+    found = book_at(connection, "KXA", noon + SECOND)
+    assert found.yes == ((Decimal("0.1"), Decimal(1)), (Decimal("0.56"), Decimal(1)))
+    assert connection.execute("FROM book_at('KXA', ?)", [noon + SECOND]).fetchall()[0] == ("yes", *found.yes[0])
+    assert connection.execute("SELECT count(*) FROM orderbook_deltas").fetchall() == [(1,)]

@@ -31,11 +31,13 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "spark.ui.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
-        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.shuffle.partitions": "1",  # a few thousand rows: all else costs more than it saves
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.wholeStage": "false",
         "spark.sql.warehouse.dir": str(folder),
         "spark.local.dir": str(folder),
     }
-    builder = spark_sql.SparkSession.builder.master("local[2]")
+    builder = spark_sql.SparkSession.builder.master("local[1]")
     for name, value in settings.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
@@ -48,7 +50,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def test_spark_and_duckdb_agree_on_every_aggregate(spark: Any, tmp_path: Path, noon: datetime) -> None:
     """Two hours of invented traffic with ties, holes and markets without quotes."""
     lake = Lake(tmp_path / "lake")
-    write_invented(lake, noon)
+    write_invented(lake, noon, rows=1000)
     connection = connect(lake)
     for name in ("trades", "tickers", "orderbook_deltas", "orderbook_snapshots", "markets", "events"):
         spark.read.parquet(lake.folder(RAW[name])).createOrReplaceTempView(name)

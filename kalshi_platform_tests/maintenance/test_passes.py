@@ -1,9 +1,12 @@
 import asyncio
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
 from kalshi_platform.core.errors import PlatformError
@@ -16,10 +19,13 @@ from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.manifest import manifest_path
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.service.settings import Settings
+from kalshi_platform.tools.children import plain_environment, platform_command
 from kalshi_platform.tools.maintenance_loop import maintain_until
+from kalshi_platform.tools.scrape import scrape
 from kalshi_platform_tests.deduplicator.rows import running, sync_loops, until_read, write
 from kalshi_platform_tests.queries import fetch
 
@@ -106,6 +112,21 @@ async def test_what_is_proven_is_dropped_when_it_is_due(
     assert await production.fetchval("SELECT count(*) FROM orderbook_deltas") == 0
     assert await production.fetchval("SELECT bool_and(dropped_at IS NOT NULL) FROM lake_proofs") is True
     assert all(file.exists() for file in files)
+
+
+async def test_a_manifest_that_a_killed_export_left_out_comes_back(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """It is made from the file that was just proven; one that lies about the file is replaced, and proves nothing."""
+    deltas = RAW[ORDERBOOK_DELTAS.name]
+    for hour in (NOON, NOON + HOUR):
+        exported(production_database, lake, hour)
+    away, lying = (Path(manifest_path(lake, deltas, hour)) for hour in (NOON, NOON + HOUR))
+    whole = away.read_text(), lying.read_text()
+    away.unlink()
+    lying.write_text(whole[1].replace('"rows": 1', '"rows": 7').replace('"sha256": "', '"sha256": "0'))
+    assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
+    assert (away.read_text(), lying.read_text()) == whole
 
 
 async def test_nothing_is_dropped_without_a_proof(
@@ -331,10 +352,43 @@ async def test_the_command_passes_again_until_it_is_stopped(
     settings = Settings()
     work = maintain_until(stop, Home.PRODUCTION, production_database, settings, 0.05, said.put_nowait)
     running = asyncio.create_task(work)
+    port = int((await asyncio.wait_for(said.get(), 10)).removeprefix("metrics on port "))
     assert "this pass failed" in await asyncio.wait_for(said.get(), 10)
+    async with httpx.AsyncClient() as client:
+        health = await client.get(f"http://127.0.0.1:{port}/health")
+    assert health.status_code == 503
+    assert "another `kalshi-platform maintain`" in health.json()["error"]
     await production.fetchval(blocked.replace("advisory_lock", "advisory_unlock"))
     line = ""
     while not line.startswith("made "):
         line = await asyncio.wait_for(said.get(), 10)
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"http://127.0.0.1:{port}/health")).status_code == 200
+    reading = await asyncio.to_thread(scrape, httpx.Client(), port)
+    assert reading.total("kalshi_maintenance_passes_total", result="failed") >= 1
+    assert reading.total("kalshi_maintenance_passes_total", result="done") >= 1
+    assert reading.total("kalshi_maintenance_last_done_timestamp_seconds") > 0
     stop.set()
     await asyncio.wait_for(running, 10)
+
+
+def test_the_command_as_a_service(production_database: str, gatherer_database: str, tmp_path: Path) -> None:
+    """Production every second until SIGTERM, which ends it well; a gatherer's database once."""
+    settings = {
+        "KALSHI_METRICS_PORT": "0", "KALSHI_LAKE_URL": str(tmp_path / "lake"), "KALSHI_GATHERER_ID": "g",
+        "KALSHI_PRODUCTION_DATABASE_URL": production_database, "KALSHI_GATHERER_DATABASE_URL": gatherer_database,
+    }  # fmt: skip
+    command = platform_command("maintain", "production", "--every", "1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=plain_environment(**settings)) as service:
+        assert service.stdout is not None
+        first = service.stdout.readline()
+        assert first.startswith("metrics on port ")
+        assert service.stdout.readline().startswith("made ")
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(30) == 0
+    once = subprocess.run(
+        platform_command("maintain", "gatherer"),
+        env=plain_environment(**settings), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (once.returncode, once.stderr) == (0, "")
+    assert once.stdout.startswith("made ")

@@ -78,10 +78,11 @@ def _fold(raw: Any, kind: type[Record]) -> None:
     if not isinstance(raw, dict):
         return  # convert will say what is wrong
     plan = _plan(kind)
-    for key in [key for key, value in raw.items() if value is None]:
-        del raw[key]
-    if unknown := raw.keys() - plan.known:
-        raw[_EXTRA] = {key: raw.pop(key) for key in sorted(unknown)}
+    if None in raw.values():
+        for key in [key for key, value in raw.items() if value is None]:
+            del raw[key]
+    if not raw.keys() <= plan.known:
+        raw[_EXTRA] = {key: raw.pop(key) for key in sorted(raw.keys() - plan.known)}
     for child in plan.children:
         value = raw.get(child.key)
         for one in (value if isinstance(value, list) else ()) if child.is_list else (value,):

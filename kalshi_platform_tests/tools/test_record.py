@@ -1,0 +1,220 @@
+"""Recorder and gatherer side by side on one exchange; what is replayed is what was captured."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from kalshi_platform.core.capture import Capture
+from kalshi_platform.core.schema import Table
+from kalshi_platform.database.sink import Sink
+from kalshi_platform.database.writer import WriterRow
+from kalshi_platform.exchange.session import Channel, Session
+from kalshi_platform.exchange.signing import Signer, load_signer
+from kalshi_platform.exchange.socket import open_socket
+from kalshi_platform.gatherer.coverage import Coverage
+from kalshi_platform.gatherer.router import Router
+from kalshi_platform.service.metrics import GathererMetrics
+from kalshi_platform.simulator import Simulator, running
+from kalshi_platform.tools.children import platform_command
+from kalshi_platform.tools.record import Recorder
+from kalshi_platform.tools.recordings import find_recordings, read_frames
+from kalshi_platform.tools.replay import Replay
+from kalshi_platform.tools.tape import Tape, TapeOptions
+from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, gatherer, gathering, keys, now_us, options, until
+
+CHANNELS = [Channel.ORDERBOOK, Channel.TICKER, Channel.TRADE, Channel.LIFECYCLE]
+QUIET = {"new_market_seconds": 0.0, "close_market_seconds": 0.0, "change_market_seconds": 0.0}
+CONTENT = {
+    "orderbook_deltas": "exchange_ts, ticker, side, price, size_delta, occurrence, position",
+    "trades": "exchange_ts, trade_id, ticker, price, size, taker_side, is_block_trade",
+    "tickers": "exchange_ts, ticker, last_price, yes_bid, yes_ask, yes_bid_size, yes_ask_size, last_trade_size, "
+    "volume, open_interest, dollar_volume, dollar_open_interest, digest",
+}
+"""What is the exchange's: all but when and on which connection it was heard."""
+
+WITH_PROVENANCE = {
+    "orderbook_deltas": f"{CONTENT['orderbook_deltas']}, seq, sid, received_at",
+    "trades": f"{CONTENT['trades']}, received_at",
+    "tickers": f"{CONTENT['tickers']}, received_at",
+    "orderbook_snapshots": "snapshot_ts, ticker, source, yes_prices, yes_sizes, no_prices, no_sizes, received_at",
+}
+
+
+async def copied(url: str, columns: dict[str, str]) -> dict[str, bytes]:
+    """PostgreSQL's own bytes of each table, in the order of all columns; checkpoints are left out, see the test."""
+    connection = await asyncpg.connect(url)
+    found = {}
+    for table, names in columns.items():
+        only = "WHERE source = 'ws'" if table == "orderbook_snapshots" else ""
+        pieces: list[bytes] = []
+
+        async def take(data: bytes, pieces: list[bytes] = pieces) -> None:
+            pieces.append(data)
+
+        query = f"SELECT {names} FROM {table} {only} ORDER BY {names}"  # noqa: S608
+        await connection.copy_from_query(query, output=take, format="binary")
+        found[table] = b"".join(pieces)
+    await connection.close()
+    return found
+
+
+async def replayed(url: str, folder: Path) -> None:
+    """A recording in a database."""
+    await Replay(url, "gatherer-1", 1000, lambda _path, _frames: None).run([folder])
+
+
+async def play(simulator: Simulator, changes: int) -> None:
+    """So much traffic, and its end."""
+    simulator.resume()
+    await until(lambda: simulator.ledger.deltas >= changes)
+    simulator.stop_traffic()
+
+
+async def test_a_replay_is_what_a_gatherer_captured(tmp_path: Path, new_gatherer_database: Callable[[], str]) -> None:
+    """A gatherer on six connections, a recorder on one: the same content, byte for byte, over several files."""
+    private, public = keys(tmp_path)
+    captured, from_tape = new_gatherer_database(), new_gatherer_database()
+    async with running(options(tmp_path, public, **QUIET)) as simulator:
+        simulator.pause()
+        one = gatherer(captured, simulator.rest_url, simulator.ws_url, private)
+        recorder = Recorder(
+            simulator.ws_url, _signer(private), tmp_path / "tapes", CHANNELS,
+            simulator.exchange.catalogue.markets, options=TapeOptions(flush_seconds=0.05, rotate_seconds=0.3),
+        )  # fmt: skip
+        stop = asyncio.Event()
+        recording = asyncio.create_task(recorder.run(stop))
+        async with gathering(one):
+            await until(lambda: _listening(simulator, 4, 2))
+            await play(simulator, 3000)
+            sent = simulator.ledger
+            await until(lambda: recorder.report.frames >= sent.deltas + sent.trades + sent.tickers)
+        stop.set()
+        report = await recording
+    assert len(report.files) > 1
+    assert report.gaps == 0
+    await replayed(from_tape, tmp_path / "tapes")
+    live, again = await copied(captured, CONTENT), await copied(from_tape, CONTENT)
+    assert {name: len(data) for name, data in live.items()} == {name: len(data) for name, data in again.items()}
+    assert live == again
+    assert min(map(len, live.values())) > 1000
+
+
+async def test_with_the_recorded_stamps_even_provenance_is_equal(
+    tmp_path: Path, new_gatherer_database: Callable[[], str]
+) -> None:
+    """One socket, heard by a gatherer's router and a tape: receive times, sids, seqs and snapshots too.
+
+    Not compared: the transaction, which is the database's; and a checkpoint's receive time, which is when somebody
+    thought of it.
+    """
+    private, public = keys(tmp_path)
+    captured, from_tape = new_gatherer_database(), new_gatherer_database()
+    async with running(options(tmp_path, public, **QUIET)) as simulator:
+        simulator.pause()
+        sink = Sink(captured, _Deaf(), lambda _table: None, _waits)
+        session = Session(CHANNELS, simulator.exchange.catalogue.markets)
+        router = Router(
+            Coverage("gatherer-1", "c", sink.add), session, Capture("gatherer-1", 1000), sink, GathererMetrics(),
+            lambda _frame: None,
+        )  # fmt: skip
+        tape = Tape(tmp_path / "tapes", TapeOptions(), now_us(), [], lambda _path: None)
+        taken = 0
+
+        async def listen() -> None:
+            nonlocal taken
+            async with open_socket(simulator.ws_url, _signer(private), now_us) as socket:
+                for command in session.take_commands():
+                    await socket.send(command)
+                async for messages in socket:
+                    for raw, received_us in messages:
+                        tape.write(raw, received_us)
+                        router.feed(raw, received_us)
+                        taken += 1
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(sink.run())
+            listening = tasks.create_task(listen())
+            await until(lambda: _listening(simulator, 1, 1))
+            await play(simulator, 3000)
+            sent = simulator.ledger
+            await until(lambda: taken >= sent.deltas + sent.trades + sent.tickers + 30)
+            listening.cancel()
+            sink.close()
+        tape.close(now_us())
+    await replayed(from_tape, tmp_path / "tapes")
+    assert await copied(captured, WITH_PROVENANCE) == await copied(from_tape, WITH_PROVENANCE)
+
+
+@pytest.mark.slow
+async def test_the_command_survives_kill_9(tmp_path: Path) -> None:
+    """Killed, begun again, killed, ended: nothing is written over; what was flushed is there, each frame once."""
+    private, public = keys(tmp_path)
+    async with running(options(tmp_path, public, **QUIET)) as simulator:
+        settings = {
+            "KALSHI_WS_URL": simulator.ws_url, "KALSHI_REST_URL": simulator.rest_url, "KALSHI_API_KEY_ID": KEY_ID,
+            "KALSHI_PRIVATE_KEY_PATH": str(private),
+        }  # fmt: skip
+        before: dict[str, bytes] = {}
+        for number, number_of_signal in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM), start=1):
+            process = _record(tmp_path / "tapes", settings)
+            size = sum(map(len, before.values()))
+            await until(lambda size=size: _size(tmp_path / "tapes") > size + 20_000)  # type: ignore[misc]
+            process.send_signal(number_of_signal)
+            output, _ = await asyncio.to_thread(process.communicate)
+            after = _contents(tmp_path / "tapes")
+            assert {path: after[path] for path in before} == before
+            before = after
+            assert len(before) >= number
+        assert process.returncode == 0
+        report = json.loads(output)
+        simulator.stop_traffic()
+    last = [frame for path in report["files"] for frame in read_frames(Path(path))]
+    assert len(last) == report["frames"]
+    deltas = [json.loads(frame.raw) for path in before for frame in read_frames(Path(path))]
+    assert sum(one["type"] == "orderbook_delta" for one in deltas) > 100
+
+
+def _record(folder: Path, settings: dict[str, str]) -> "subprocess.Popen[bytes]":
+    command = platform_command("record", str(folder), "--flush-seconds", "0.1", "--json")
+    return subprocess.Popen(command, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in find_recordings([folder])}
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*")) if folder.exists() else 0
+
+
+def _listening(simulator: Simulator, books: int, others: int) -> bool:
+    """Whether so many subscriptions have all their books, and so many hear trades and tickers."""
+    heard = simulator.hub.listening()
+    return (heard["orderbook_delta"], heard["trade"], heard["ticker"]) == (books, others, others)
+
+
+def _signer(private: Path) -> Signer:
+    return load_signer(KEY_ID, private, lambda: now_us() // 1000)
+
+
+def _waits() -> Iterator[float]:
+    while True:
+        yield 0.01
+
+
+class _Deaf:
+    """A writer's listener that has nothing to say."""
+
+    def written(self, table: Table, rows: Sequence[WriterRow], new: int, queued: int) -> None:
+        """Fine."""
+
+    def failed(self, table: Table, error: Exception) -> None:
+        """The test's database does not fail."""
+        raise AssertionError(table.name) from error
