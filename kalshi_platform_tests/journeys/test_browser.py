@@ -3,6 +3,7 @@
 Screenshots go to the folder that KALSHI_TEST_ARTEFACTS names, else to pytest's own. Needs Debian's chromium.
 """
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import asyncpg
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform_tests.defs.dagster_at_hand import DagsterAtHand, dagster_dev
 
@@ -58,8 +60,6 @@ def page(chromium: str) -> Iterator[Page]:
 @pytest.fixture
 def dagster(tmp_path: Path, production_database: str) -> Iterator[DagsterAtHand]:
     """A Dagster with one exported hour of a market that moved now and then."""
-    import asyncio
-
     asyncio.run(_fill(production_database))
     settings = {"KALSHI_PRODUCTION_DATABASE_URL": production_database, "KALSHI_LAKE_URL": str(tmp_path / "lake")}
     with dagster_dev(tmp_path / "dagster", settings) as running:
@@ -69,8 +69,6 @@ def dagster(tmp_path: Path, production_database: str) -> Iterator[DagsterAtHand]
 
 
 async def _fill(url: str) -> None:
-    from kalshi_platform.core.schema import ORDERBOOK_DELTAS
-
     connection = await asyncpg.connect(url)
     await ensure_partitions(connection, ORDERBOOK_DELTAS, {_NOON.date()})
     rows: list[tuple[Any, ...]] = []
@@ -82,7 +80,7 @@ async def _fill(url: str) -> None:
     await connection.close()
 
 
-def test_the_ui_shows_lineage_a_partition_and_checks(page: Page, dagster: DagsterAtHand, artefacts: Path) -> None:
+def test_the_ui_shows_lineage_a_partition_and_checks(dagster: DagsterAtHand, page: Page, artefacts: Path) -> None:
     """What an operator looks at first; nothing covers it, and every page has what it is for."""
     asset = f"{dagster.address}/assets/{'/'.join(_ASSET)}"
 
