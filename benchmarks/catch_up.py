@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from socket import socket
 from statistics import median
@@ -138,11 +139,10 @@ def _no_waits() -> Iterator[float]:
         yield 0.1
 
 
-async def fill(url: str, seconds: int, rate: int) -> None:
-    """A gatherer's backlog, as it had been written over the last `seconds`."""
+async def fill(url: str, start: datetime, seconds: int, rate: int) -> None:
+    """A gatherer's backlog: the same for all, as it had been written in so many seconds from `start` on."""
     connection = await asyncpg.connect(url)
     await connection.execute("SET synchronous_commit = off")
-    start = datetime_from_us(time.time_ns() // 1000 - seconds * 1_000_000)
     days = {start.date(), datetime_from_us(time.time_ns() // 1000).date()}
     await connection.execute(BURN)
     for table, share in SHARES.items():
@@ -164,19 +164,17 @@ class CatchUp:
     Args:
         port: Of its metrics.
         backlog: Rows of each gatherer and table that waited for it.
-        writers: What has been written since.
-        rate: Of which a second.
     """
 
-    def __init__(self, port: int, backlog: dict[tuple[str, str], int], writers: Writers, rate: int) -> None:
-        self._port, self._backlog, self._writers, self._rate = port, backlog, writers, rate
+    def __init__(self, port: int, backlog: dict[tuple[str, str], int]) -> None:
+        self._port, self._backlog = port, backlog
         self._client = httpx.Client()
         self._started = time.monotonic()
         self.caught: dict[str, tuple[float, Reading]] = {}
         self.lags: list[float] = []
 
     async def until_caught_up(self) -> Reading:
-        """Wait until no table is more than two seconds behind its writers; each one's moment is noted."""
+        """Wait until all that had waited is merged, which comes before what is new; each table's moment is noted."""
         reading = Reading()
         while len(self.caught) < len(SHARES):
             await asyncio.sleep(0.25)
@@ -186,12 +184,11 @@ class CatchUp:
                 for name in GATHERERS
                 if (name, ORDERBOOK_DELTAS.name) not in self._backlog
             ]
-            for table, share in SHARES.items():
-                allowed = self._writers.written_rows[table.name] - 2 * self._rate * share
+            for table in SHARES:
                 if table.name not in self.caught and all(
-                    reading.total(READ, gatherer=name, table=table.name)
-                    >= self._backlog.get((name, table.name), 0) + allowed
-                    for name in GATHERERS
+                    reading.total(READ, gatherer=name, table=of) >= rows
+                    for (name, of), rows in self._backlog.items()
+                    if of == table.name
                 ):
                     self.caught[table.name] = (time.monotonic() - self._started, reading)
             if time.monotonic() - self._started > MOST_SECONDS:
@@ -216,7 +213,8 @@ async def measure(server: EmbeddedPostgres, folder: Path, minutes: float, rate: 
     urls, seconds = {name: server.url(name) for name in GATHERERS}, round(minutes * 60)
     behind = GATHERERS if lagging == "all" else GATHERERS[:1]
     started = time.monotonic()
-    await asyncio.gather(*(fill(urls[name], seconds, rate) for name in behind))
+    start = datetime_from_us(time.time_ns() // 1000 - seconds * 1_000_000)
+    await asyncio.gather(*(fill(urls[name], start, seconds, rate) for name in behind))
     backlog = {(name, table.name): int(seconds * rate * share) for name in behind for table, share in SHARES.items()}
     say(f"{sum(backlog.values()):,} rows wait, filled in {time.monotonic() - started:.0f} s")
     port = _free_port()
@@ -229,7 +227,7 @@ async def measure(server: EmbeddedPostgres, folder: Path, minutes: float, rate: 
     writing = asyncio.create_task(writers.run(stop))
     try:
         child.start()
-        await report(CatchUp(port, backlog, writers, rate), server, child, sum(backlog.values()))
+        await report(CatchUp(port, backlog), server, child, sum(backlog.values()))
         stop.set()
         await writing
         return await is_whole(server.url("production"), seconds, rate, writers)
