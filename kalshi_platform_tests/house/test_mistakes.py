@@ -126,7 +126,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake(A, "record tapes", "is no address of an exchange", STRANGER | NO_EXCHANGE),
         Mistake(A, "record tapes --channel gossip", "there is no channel 'gossip'", STRANGER),
         Mistake(K, "record tapes", "check the key", STRANGER),
-        Mistake(P, f"record {UNWRITABLE}", UNWRITABLE, MEMBER, 1),
+        Mistake(P, f"record {UNWRITABLE}", f"cannot record into {UNWRITABLE}", MEMBER),
         Mistake(T, "record tapes --series KXNOBODY", "KXNOBODY", MEMBER),
     ],
     "replay": [

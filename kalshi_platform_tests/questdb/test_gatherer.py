@@ -22,7 +22,7 @@ async def test_both_hold_the_same_rows(tmp_path: Path, gatherer_database: str) -
                 gatherer_database, simulator.rest_url, simulator.ws_url, private, questdb=questdb.configuration
             )
             async with gathering(one):
-                await until(lambda: simulator.ledger.trades > 50)
+                await until(lambda: len(questdb.tables) == 4 and all(one.rows for one in questdb.tables.values()), 90)
         for table in STREAM_TABLES:
             columns = ", ".join(table.key)
             ours = {tuple(row) for row in await fetch(gatherer_database, f"SELECT {columns} FROM {table.name}")}  # noqa: S608
