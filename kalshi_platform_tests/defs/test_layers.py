@@ -19,7 +19,7 @@ from kalshi_platform.defs.build import build_defs
 from kalshi_platform.defs.lake import RAW_ASSETS
 from kalshi_platform.defs.layers import AGGREGATE_ASSETS, PROCESSED_ASSETS, aggregate_key
 from kalshi_platform.defs.partitions import key_at
-from kalshi_platform.defs.sensors import closed_hours
+from kalshi_platform.defs.sensors.closed_hours import closed_hours
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, Period
 from kalshi_platform.lake.layout import HOUR, Lake

@@ -186,10 +186,15 @@ def _run(instance: dg.DagsterInstance, *, passed: bool, severity: dg.AssetCheckS
     dg.materialize([thing, whole], instance=instance)
 
 
-def test_a_check_is_told_of_when_its_outcome_changes(sensor: Any, instance: dg.DagsterInstance) -> None:
-    """Failing again is no news; a restarted daemon goes on from its cursor."""
+def test_a_check_is_told_of_when_its_outcome_changes(sensor: Any, tmp_path: Any) -> None:
+    """Failing again is no news, also after a restart. On a folder's SQLite, which answers fewer questions."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        _watch_a_check(sensor(check_failures), instance)
+
+
+def _watch_a_check(checks: Sensor, instance: dg.DagsterInstance) -> None:
+    checks.instance = instance
     error, warning = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
-    checks = sensor(check_failures)
     for passed, severity, levels in (
         (True, error, []),
         (False, error, [Level.ERROR]),
