@@ -12,6 +12,7 @@ import asyncpg
 
 from kalshi_platform.core.schema import Table
 from kalshi_platform.database.catalog import source_identity
+from kalshi_platform.database.forgetting import witness_floor
 from kalshi_platform.database.partition_list import Partition, partitions_of
 from kalshi_platform.database.proofs import Proof, note_dropped, proofs_between, unproven_hours
 
@@ -28,6 +29,7 @@ _DROP_CHUNK = "SELECT drop_chunks($1::text::regclass, newer_than => $2::timestam
 _FORGET_BATCHES = """
 DELETE FROM ingest_batches
 WHERE table_name = $1 AND (max_ts < $2 OR row_count = 0 AND max_ts IS NULL AND written_at < $2)
+AND ingest_xid < $3::text::xid8
 """
 _CUT_BATCHES = """
 UPDATE ingest_batches AS batch SET min_ts = $2,
@@ -98,7 +100,8 @@ async def drop_merged(
     """Drop a gatherer's partition if production has merged every row of it, and every hour is proven there.
 
     The record of its batches goes with it, so that a production that reads everything again misses nothing that is
-    there. Drop the earliest partition first: batches are forgotten up to its end.
+    there; but for those by which the cursors know this database again. Drop the earliest partition first: batches are
+    forgotten up to its end.
 
     Args:
         connection: To the gatherer's database, as the tables' owner.
@@ -122,7 +125,8 @@ async def drop_merged(
         return _unproven([hour for hour in counts if not any(proof.covers(hour) for proof in proofs)])
 
     async def forget() -> None:
-        await connection.execute(_FORGET_BATCHES, partition.table.name, partition.end)
+        floor = await witness_floor(production, gatherer_id, source) or 0
+        await connection.execute(_FORGET_BATCHES, partition.table.name, partition.end, str(floor))
         await connection.execute(_CUT_BATCHES.format(table=partition.table.name), partition.table.name, partition.end)
 
     return await _drop_unless(connection, partition, objection, forget)

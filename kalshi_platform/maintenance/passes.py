@@ -20,6 +20,7 @@ from kalshi_platform.database import export
 from kalshi_platform.database.closing import close_partitions
 from kalshi_platform.database.compression import apply_compression
 from kalshi_platform.database.errors import DatabaseUnreachableError
+from kalshi_platform.database.forgetting import forget_notes
 from kalshi_platform.database.locks import lock_shortage
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.partitions import ensure_ahead
@@ -46,6 +47,7 @@ class Report:
         proven: Files of the lake that were found to hold what production holds, as "table hour" or "table day".
         disputed: Files that do not, with the difference.
         verdicts: What became of each partition older than its policy.
+        forgotten: How many old rows of a gatherer's notes were deleted, by table.
     """
 
     made: int = 0
@@ -55,6 +57,7 @@ class Report:
     proven: list[str] = field(default_factory=list)
     disputed: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    forgotten: dict[str, int] = field(default_factory=dict)
 
 
 async def maintain_production(url: str, lake: Lake, now: datetime, silence: float = 60.0) -> Report:
@@ -104,6 +107,7 @@ async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | No
                     report.verdicts.append(verdict)
                     if verdict.kept_because:
                         break  # the earliest goes first: batches are forgotten in order
+            report.forgotten = await forget_notes(connection, gatherer_id, production, now)
     return report
 
 
@@ -222,4 +226,5 @@ def lines(report: Report) -> Sequence[str]:
     for verdict in report.verdicts:
         kept = f"kept {verdict.name}: {verdict.kept_because}"
         said.append(kept if verdict.kept_because else f"dropped {verdict.name}, {verdict.rows} rows")
+    said += [f"forgot {rows} rows of {name}" for name, rows in report.forgotten.items()]
     return said

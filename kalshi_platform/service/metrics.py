@@ -297,3 +297,38 @@ class DeduplicatorMetrics:
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         )
+
+
+class MaintenanceMetrics:
+    """What `maintain --every` reports."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.passes = Counter(
+            "kalshi_maintenance_passes", "Passes by their end: done or failed.", ["result"], registry=self.registry
+        )
+        for result in ("done", "failed"):
+            self.passes.labels(result)  # 0, not absent: an alert on its increase needs a beginning
+        self.last_done = Gauge(
+            "kalshi_maintenance_last_done_timestamp_seconds",
+            "When a pass last came to its end.",
+            registry=self.registry,
+        )
+        self.seconds = Gauge("kalshi_maintenance_pass_seconds", "How long the last pass took.", registry=self.registry)
+        self.disputed = Gauge(
+            "kalshi_maintenance_disputed_files",
+            "Files of the lake that did not hold what production holds, in the last pass.",
+            registry=self.registry,
+        )
+        self.kept = Gauge(
+            "kalshi_maintenance_partitions_kept",
+            "Partitions older than their policy that could not be dropped, in the last pass.",
+            registry=self.registry,
+        )
+        self.dropped = Counter("kalshi_maintenance_partitions_dropped", "Partitions dropped.", registry=self.registry)
+        self.forgotten = Counter(
+            "kalshi_maintenance_rows_forgotten",
+            "Old rows of a gatherer's notes that were deleted.",
+            ["table"],
+            registry=self.registry,
+        )

@@ -175,11 +175,11 @@ def test_without_a_database_they_skip_in_plain_words(
 
 
 def _run(instance: dg.DagsterInstance, *, passed: bool, severity: dg.AssetCheckSeverity) -> None:
-    @dg.asset
+    @dg.asset(key=["raw", "trades"])
     def thing() -> None:
         """Nothing."""
 
-    @dg.asset_check(asset=thing)
+    @dg.asset_check(asset=thing, name="coverage")
     def whole() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=passed, severity=severity, description="hour 12: 3 rows are missing")
 
@@ -202,7 +202,7 @@ def test_a_check_is_told_of_when_its_outcome_changes(sensor: Any, instance: dg.D
         checks.tick()
         assert [alert.level for alert in checks.alerts] == levels
         assert all(alert.text == "hour 12: 3 rows are missing" for alert in checks.alerts)
-    assert json.loads(str(checks.cursor))["failing"] == ["thing:whole"]
+    assert json.loads(str(checks.cursor)) == ["raw/trades:coverage"]
 
 
 def test_a_check_that_nobody_could_be_told_of_is_told_again(sensor: Any, instance: dg.DagsterInstance) -> None:
@@ -212,7 +212,7 @@ def test_a_check_that_nobody_could_be_told_of_is_told_again(sensor: Any, instanc
     with pytest.raises(AlertError):
         checks.tick(alerts=Told(broken=True))
     checks.tick()
-    assert [alert.title for alert in checks.alerts] == ["thing:whole fails"]
+    assert [alert.title for alert in checks.alerts] == ["raw/trades:coverage fails"]
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["told", "nobody to tell"])

@@ -7,7 +7,7 @@ from typer.main import get_command
 
 from kalshi_platform.cli.app import app
 from kalshi_platform.core.schema import TABLES
-from kalshi_platform.service.metrics import DeduplicatorMetrics, GathererMetrics
+from kalshi_platform.service.metrics import DeduplicatorMetrics, GathererMetrics, MaintenanceMetrics
 
 _README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -15,7 +15,8 @@ _README = (Path(__file__).parents[2] / "README.md").read_text()
 def test_every_metric_is_in_the_readme() -> None:
     """Name, type and meaning, and no other metric."""
     rows = re.findall(r"^\| `(kalshi_\w+)` \| (\w+) \| [^|]* \| ([^|]*) \|$", _README, re.MULTILINE)
-    families = [family for one in (GathererMetrics(), DeduplicatorMetrics()) for family in one.registry.collect()]
+    kinds = (GathererMetrics(), DeduplicatorMetrics(), MaintenanceMetrics())
+    families = [family for one in kinds for family in one.registry.collect()]
     expected = {
         (family.name + ("_total" if family.type == "counter" else ""), family.type, family.documentation)
         for family in families

@@ -73,18 +73,23 @@ def _best(book: dict[bool, dict[Decimal, Decimal]]) -> tuple[Decimal | None, ...
 
 def test_candles_by_hand(lake: Lake, noon: datetime, batch: Any) -> None:
     """First, highest, lowest and last price of a minute, its mean by size, and the price before it."""
+    same = {"ticker": "KXA", "received_at": noon}
     trades = [(1, 500_000, 100), (2, 700_000, 300), (59_999, 400_000, 100), (180_000, 450_000, 200)]
     rows = [
-        {"exchange_ts": noon + timedelta(milliseconds=ms), "trade_id": str(UUID(int=ms)), "ticker": "KXA",
-         "price": price, "size": size, "taker_side": True, "is_block_trade": False, "received_at": noon} for ms, price, size in trades
-    ]  # fmt: skip
+        same
+        | {"exchange_ts": noon + timedelta(milliseconds=ms), "trade_id": str(UUID(int=ms)), "price": price}
+        | {"size": size, "taker_side": True, "is_block_trade": False}
+        for ms, price, size in trades
+    ]
     day = Period.DAY.floor(noon)
     write_partition(lake, RAW["trades"], day, [batch(TRADES, rows)])
     quotes = [(30_000, 390_000, 410_000), (61_000, 380_000, None)]
     rows = [
-        {"exchange_ts": noon + timedelta(milliseconds=ms), "ticker": "KXA", "yes_bid": bid, "yes_ask": ask, "digest": 1,
-         "open_interest": 700, "received_at": noon} for ms, bid, ask in quotes
-    ]  # fmt: skip
+        same
+        | {"exchange_ts": noon + timedelta(milliseconds=ms), "yes_bid": bid, "yes_ask": ask}
+        | {"digest": 1, "open_interest": 700}
+        for ms, bid, ask in quotes
+    ]
     write_partition(lake, RAW["tickers"], noon, [batch(TICKERS_TABLE, rows)])
     sql = aggregate_sql("candles_1m", day, day + timedelta(days=1))
     found = connect(lake).sql(sql).order("minute").to_arrow_table().to_pylist()

@@ -1,9 +1,12 @@
 import asyncio
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
 from kalshi_platform.core.errors import PlatformError
@@ -20,7 +23,9 @@ from kalshi_platform.lake.manifest import manifest_path
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.service.settings import Settings
+from kalshi_platform.tools.children import plain_environment, platform_command
 from kalshi_platform.tools.maintenance_loop import maintain_until
+from kalshi_platform.tools.scrape import scrape
 from kalshi_platform_tests.deduplicator.rows import running, sync_loops, until_read, write
 from kalshi_platform_tests.queries import fetch
 
@@ -374,10 +379,43 @@ async def test_the_command_passes_again_until_it_is_stopped(
     settings = Settings()
     work = maintain_until(stop, Home.PRODUCTION, production_database, settings, 0.05, said.put_nowait)
     running = asyncio.create_task(work)
+    port = int((await asyncio.wait_for(said.get(), 10)).removeprefix("metrics on port "))
     assert "this pass failed" in await asyncio.wait_for(said.get(), 10)
+    async with httpx.AsyncClient() as client:
+        health = await client.get(f"http://127.0.0.1:{port}/health")
+    assert health.status_code == 503
+    assert "another `kalshi-platform maintain`" in health.json()["error"]
     await production.fetchval(blocked.replace("advisory_lock", "advisory_unlock"))
     line = ""
     while not line.startswith("made "):
         line = await asyncio.wait_for(said.get(), 10)
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"http://127.0.0.1:{port}/health")).status_code == 200
+    reading = await asyncio.to_thread(scrape, httpx.Client(), port)
+    assert reading.total("kalshi_maintenance_passes_total", result="failed") >= 1
+    assert reading.total("kalshi_maintenance_passes_total", result="done") >= 1
+    assert reading.total("kalshi_maintenance_last_done_timestamp_seconds") > 0
     stop.set()
     await asyncio.wait_for(running, 10)
+
+
+def test_the_command_as_a_service(production_database: str, gatherer_database: str, tmp_path: Path) -> None:
+    """Production every second until SIGTERM, which ends it well; a gatherer's database once."""
+    settings = {
+        "KALSHI_METRICS_PORT": "0", "KALSHI_LAKE_URL": str(tmp_path / "lake"), "KALSHI_GATHERER_ID": "g",
+        "KALSHI_PRODUCTION_DATABASE_URL": production_database, "KALSHI_GATHERER_DATABASE_URL": gatherer_database,
+    }  # fmt: skip
+    command = platform_command("maintain", "production", "--every", "1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=plain_environment(**settings)) as service:
+        assert service.stdout is not None
+        first = service.stdout.readline()
+        assert first.startswith("metrics on port ")
+        assert service.stdout.readline().startswith("made ")
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(30) == 0
+    once = subprocess.run(
+        platform_command("maintain", "gatherer"),
+        env=plain_environment(**settings), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (once.returncode, once.stderr) == (0, "")
+    assert once.stdout.startswith("made ")

