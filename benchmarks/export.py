@@ -34,7 +34,7 @@ from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 
-ROUNDS = 3
+ROUNDS = 5
 LEAST_RATIO, MOST_MIB, MOST_BYTES_A_ROW = 0.7, 600, 12
 COLUMNS = ", ".join(SCHEMA.names)
 QUERY = f"SELECT {COLUMNS} FROM orderbook_deltas"  # noqa: S608 - names of the schema

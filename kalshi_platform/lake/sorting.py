@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _READ_ROWS = 16_384
+_PIECE_ROWS = 262_144
 
 
 def sorted_tables(
@@ -39,7 +40,8 @@ def sorted_tables(
         yield from (rows.select(schema.names) for rows in _joined(runs, keys))
     elif latest is not None:
         names, places = _placed(latest[keys[0]])
-        yield _ordered(_with(latest, keys[0], places), names, keys).select(schema.names)
+        ordered = _ordered(_with(latest, keys[0], places), names, keys)
+        yield from (rows.select(schema.names) for rows in ordered)
 
 
 def _gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, run_bytes: int) -> Iterator[pa.Table]:
@@ -105,7 +107,7 @@ def _joined(runs: Sequence[_Run], keys: Sequence[str]) -> Iterator[pa.Table]:
     for run in runs:
         run.places = pc.index_in(run.names, value_set=names)
     for last in _range_ends(runs):
-        yield _ordered(pa.concat_tables([run.take_through(last) for run in runs]), names, keys)
+        yield from _ordered(pa.concat_tables([run.take_through(last) for run in runs]), names, keys)
 
 
 def _range_ends(runs: Sequence[_Run]) -> Iterator[int]:
@@ -126,10 +128,13 @@ def _range_ends(runs: Sequence[_Run]) -> Iterator[int]:
         yield position - 1
 
 
-def _ordered(rows: pa.Table, names: pa.Array, keys: Sequence[str]) -> pa.Table:
-    """Rows with places for tickers, by all keys, with their tickers again."""
-    rows = rows.take(pc.sort_indices(rows, [(key, "ascending") for key in keys]))
-    return _with(rows, keys[0], names.take(rows[keys[0]].combine_chunks()))
+def _ordered(rows: pa.Table, names: pa.Array, keys: Sequence[str]) -> Iterator[pa.Table]:
+    """Rows with places for tickers, by all keys, with their tickers again; in pieces, which bounds the copy."""
+    rows = rows.combine_chunks()
+    by = pc.sort_indices(rows, [(key, "ascending") for key in keys])
+    for start in range(0, rows.num_rows, _PIECE_ROWS):
+        piece = rows.take(by.slice(start, _PIECE_ROWS))
+        yield _with(piece, keys[0], names.take(piece[keys[0]].combine_chunks()))
 
 
 def _placed(values: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
