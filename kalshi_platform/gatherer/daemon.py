@@ -131,9 +131,11 @@ class Gatherer:
             writing = asyncio.create_task(self._sink.run())
             echoing = None if self._second is None else asyncio.create_task(self._second.run())
             refusal = await _until(stop, writing, self._listen(stop))
-            if self._second is not None and echoing is not None:
-                await end_second(self._second, echoing)
-            await self._drain(writing)
+            try:
+                await self._drain(writing)  # first: it says until when was listened, and a kill may follow soon
+            finally:
+                if self._second is not None and echoing is not None:
+                    await end_second(self._second, echoing)
         _log.info("stopped")
         if refusal is not None:
             raise refusal

@@ -12,7 +12,7 @@ import pytest
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Table
 from kalshi_platform.database.export import read_window
 from kalshi_platform.defs.partitions import key_at
-from kalshi_platform.defs.resources import Alerts
+from kalshi_platform.defs.resources import Alerts, ProductionDatabase
 from kalshi_platform.defs.sensors.failures import check_failures, run_failures
 from kalshi_platform.defs.sensors.gaps import uncovered_gaps
 from kalshi_platform.defs.sensors.late_rows import late_rows
@@ -93,6 +93,36 @@ def test_rows_that_come_late_report_their_partition_again(
     assert len(late.tick().asset_events) == 1
     _export(production_database, lake, ORDERBOOK_DELTAS, yesterday)
     assert isinstance(late.tick(), dg.SkipReason)
+
+
+_counted: list[tuple[str, datetime]] = []
+
+
+class Slow(ProductionDatabase):
+    """Each count takes longer than a second, by a clock of its own; every file has all of its rows."""
+
+    def count_window(self, table: Table, start: datetime, end: datetime) -> int:
+        """Remember which file."""
+        _counted.append((table.name, start))
+        return 0
+
+
+def test_every_file_has_its_turn(sensor: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long counting takes, no table waits for another, and a tick goes on where the last one stopped."""
+    looked_back = {Period.HOUR: 48, Period.DAY: 7}
+    expected = set()
+    for table in STREAM_TABLES:
+        dataset = RAW[table.name]
+        newest = dataset.period.floor(datetime.now(UTC))
+        for nth in range(looked_back[dataset.period]):
+            write_partition(lake, dataset, newest - nth * dataset.period.value, [])
+            expected.add((table.name, newest - nth * dataset.period.value))
+    _counted.clear()
+    monkeypatch.setattr("kalshi_platform.defs.sensors.late_rows.monotonic", lambda: 1.5 * len(_counted))
+    late = sensor(late_rows)
+    for _ in range(46):
+        late.tick(production=Slow())
+    assert not sorted(expected - set(_counted))
 
 
 def test_rows_that_production_has_dropped_are_not_late(

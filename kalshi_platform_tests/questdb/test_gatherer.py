@@ -1,6 +1,8 @@
 """A gatherer that fills QuestDB besides PostgreSQL: both hold the same rows of every stream, key by key."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,8 @@ async def test_both_hold_the_same_rows(tmp_path: Path, gatherer_database: str) -
                 gatherer_database, simulator.rest_url, simulator.ws_url, private, questdb=questdb.configuration
             )
             async with gathering(one):
-                await until(lambda: len(questdb.tables) == 4 and all(one.rows for one in questdb.tables.values()), 90)
+                await until(lambda: all(table.name in questdb.tables for table in STREAM_TABLES))
+                await until(lambda: all(questdb.tables[table.name].rows for table in STREAM_TABLES))
         for table in STREAM_TABLES:
             columns = ", ".join(table.key)
             ours = {tuple(row) for row in await fetch(gatherer_database, f"SELECT {columns} FROM {table.name}")}  # noqa: S608
@@ -32,3 +35,43 @@ async def test_both_hold_the_same_rows(tmp_path: Path, gatherer_database: str) -
                 tuple("" if part is None else str(part) for part in key) for key in theirs
             }, table.name
     assert one.metrics.questdb_rows.labels("dropped")._value.get() == 0
+
+
+class LateSink:
+    """A second sink that looks into PostgreSQL when it is asked to end."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+        self._closed = asyncio.Event()
+        self.sessions: list[Any] = []
+        self.rows = 0
+
+    def add(self, row: object) -> None:
+        """Rows are counted alone."""
+        self.rows += 1
+
+    def close(self) -> None:
+        """Asked to end."""
+        self._closed.set()
+
+    async def run(self) -> None:
+        """Until then."""
+        await self._closed.wait()
+        query = "SELECT count(*), count(*) FILTER (WHERE ended_at IS NULL) FROM capture_sessions"
+        self.sessions = await fetch(self._database, query)
+
+
+async def test_postgresql_has_everything_before_the_second_sink_ends(
+    tmp_path: Path, gatherer_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take seconds to end: they are not claimed as heard, and a kill then loses no row of the record."""
+    private, public = keys(tmp_path)
+    async with running(options(tmp_path, public)) as simulator:
+        late = LateSink(gatherer_database)
+        monkeypatch.setattr("kalshi_platform.gatherer.daemon._second_sink", lambda *_: late)
+        one = gatherer(gatherer_database, simulator.rest_url, simulator.ws_url, private)
+        async with gathering(one):
+            await until(lambda: late.rows > 500)
+    ((sessions, still_open),) = late.sessions
+    assert sessions > 0
+    assert still_open == 0

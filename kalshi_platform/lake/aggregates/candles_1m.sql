@@ -20,6 +20,8 @@ traded AS (
         max(CASE WHEN nth = of_all THEN price END) AS close,
         sum(size) AS volume,
         sum(dollars) AS dollar_volume,
+        CAST(sum(dollars) * 100000000 AS BIGINT) AS parts, -- the mean in whole numbers: a double of 0.57 is less
+        CAST(sum(size) * 100 AS BIGINT) AS hundredths,
         count(*) AS trades
     FROM trade GROUP BY ticker, minute
 ),
@@ -57,7 +59,7 @@ standing AS (
 candle AS (
     SELECT
         coalesce(t.ticker, q.ticker) AS ticker, coalesce(t.minute, q.minute) AS minute,
-        t.open, t.high, t.low, t.close, t.volume, t.dollar_volume, t.trades,
+        t.open, t.high, t.low, t.close, t.volume, t.dollar_volume, t.parts, t.hundredths, t.trades,
         q.standing_bid, q.highest_bid, q.lowest_bid, q.last_bid,
         q.standing_ask, q.highest_ask, q.lowest_ask, q.last_ask, q.open_interest
     FROM traded AS t FULL OUTER JOIN standing AS q ON t.ticker = q.ticker AND t.minute = q.minute
@@ -81,7 +83,9 @@ SELECT
     CAST(high AS DECIMAL(9, 6)) AS high,
     CAST(low AS DECIMAL(9, 6)) AS low,
     CAST(close AS DECIMAL(9, 6)) AS close,
-    CAST(floor(CAST(dollar_volume AS DOUBLE) / CAST(volume AS DOUBLE) * 1000000) / 1000000 AS DECIMAL(9, 6)) AS mean,
+    CAST(
+        round(CAST(parts - parts % hundredths AS DOUBLE) / CAST(hundredths AS DOUBLE)) / 1000000 AS DECIMAL(9, 6)
+    ) AS mean,
     CAST(previous AS DECIMAL(9, 6)) AS previous,
     CAST(standing_bid AS DECIMAL(9, 6)) AS yes_bid_open,
     CAST(greatest(highest_bid, standing_bid) AS DECIMAL(9, 6)) AS yes_bid_high,

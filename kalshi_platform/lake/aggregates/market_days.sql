@@ -13,6 +13,8 @@ traded AS (
         count(*) AS trades,
         sum(size) AS volume,
         sum(dollars) AS dollar_volume,
+        CAST(sum(dollars) * 100000000 AS BIGINT) AS parts, -- the mean in whole numbers: a double of 0.57 is less
+        CAST(sum(size) * 100 AS BIGINT) AS hundredths,
         sum(CASE WHEN taker_side THEN size ELSE 0 END) AS taker_yes_volume,
         sum(CASE WHEN is_block_trade THEN size ELSE 0 END) AS block_volume,
         max(CASE WHEN nth = 1 THEN price END) AS open,
@@ -59,7 +61,10 @@ SELECT
     CAST(t.high AS DECIMAL(9, 6)) AS high,
     CAST(t.low AS DECIMAL(9, 6)) AS low,
     CAST(t.close AS DECIMAL(9, 6)) AS close,
-    CAST(floor(CAST(t.dollar_volume AS DOUBLE) / CAST(t.volume AS DOUBLE) * 1000000) / 1000000 AS DECIMAL(9, 6)) AS mean,
+    CAST(
+        round(CAST(t.parts - t.parts % t.hundredths AS DOUBLE) / CAST(t.hundredths AS DOUBLE)) / 1000000
+        AS DECIMAL(9, 6)
+    ) AS mean,
     t.last_trade_ts,
     CAST(coalesce(q.ticker_updates, 0) AS BIGINT) AS ticker_updates,
     CAST(q.yes_bid AS DECIMAL(9, 6)) AS yes_bid,
