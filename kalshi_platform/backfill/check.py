@@ -64,6 +64,8 @@ async def check(
         on_progress: Told how many markets are compared.
     """
     verdict = Verdict()
+    if _ceiling(start) >= _floor(end):
+        return verdict  # no hour is whole
     done = 0
     async for spans in _spans(rest, jobs, request, start, end):
         await _compare(rest, jobs, spans, verdict)
@@ -83,7 +85,7 @@ async def _spans(
             after = found[-1][0]
         return
     group: list[Span] = []
-    async for market in markets_of(rest, request):
+    async for market in markets_of(rest, request, start):
         life = life_of(market, start, end)
         if life is not None:
             group.append((market.ticker, *life))

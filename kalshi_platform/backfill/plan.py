@@ -22,6 +22,7 @@ Piece = tuple[str, datetime, datetime]
 _AT_ONCE = 100
 _DAY_MINUTES = 1440
 _DAY = timedelta(days=1)
+_CUTOFF_LEAP = timedelta(days=7)  # more than the cutoff moves while one walks
 _TRADING = frozenset({"initialized", "active", "inactive"})
 
 
@@ -37,7 +38,7 @@ async def plan(
         yield 0, [("", *month) for month in months(start, end)]
         return
     group: list[Piece] = []
-    async for market in markets_of(rest, request):
+    async for market in markets_of(rest, request, start):
         life = life_of(market, start, end)
         if life is not None:
             group.append((market.ticker, *life))
@@ -47,14 +48,18 @@ async def plan(
     yield len(group), await _cut(rest, group)
 
 
-async def markets_of(rest: RestClient, request: BackfillRequest) -> AsyncIterator[Market]:
-    """The markets that a request means, on both sides of the cutoff.
+async def markets_of(rest: RestClient, request: BackfillRequest, start: datetime) -> AsyncIterator[Market]:
+    """The markets that a request means and that may have traded since `start`, on both sides of the cutoff.
+
+    The whole archive is walked only where something of it may have: it cannot be asked by time, and is long.
 
     Raises:
         ConfigurationError: The exchange knows no such ticker or series.
     """
     if request.all_markets:
-        async for market in rest.every_market():
+        cutoff = _moment((await rest.cutoff()).market_settled_ts)
+        is_recent = start > cutoff + _CUTOFF_LEAP
+        async for market in rest.markets() if is_recent else rest.every_market():
             yield market
     for series in dict.fromkeys(request.series):
         found = False

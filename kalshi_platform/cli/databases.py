@@ -24,7 +24,13 @@ def migrate(
     url: OwnersUrl = None,
     revision: Annotated[str, typer.Option(help="Where to go.")] = "head",
 ) -> None:
-    """Bring a gatherer's or the production database up to this version's schema."""
+    """Bring a gatherer's or the production database up to this version's schema.
+
+    Makes tables, views and the roles of daemons and people, as the owner of the schema; run it again after each update.
+    An empty database becomes the kind that is named; a later version's schema, or the other kind's, is refused.
+
+    Exit codes: 0 done; 1 the database cannot be used; 2 the address or the schema is not what it must be.
+    """
     from kalshi_platform.database.migrations import migrate as migrate_database
     from kalshi_platform.service.settings import load_settings
 
@@ -43,6 +49,8 @@ def maintain(
     """Care for a database: partitions ahead, care for closed ones, proofs of the lake, retention.
 
     A partition is dropped only where every hour of it is proven to be in the lake, by files that are read again.
+
+    Exit codes: 0 done; 1 a pass failed; 2 the address, a setting or the schema is wrong.
     """
     from kalshi_platform.service.lifecycle import run_daemon
     from kalshi_platform.service.settings import load_settings
@@ -71,7 +79,10 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
-    """Compare a simulator's ledger with production: names every missing, doubled or invented row."""
+    """Compare a simulator's ledger with production: names every missing, doubled or invented row.
+
+    Exit codes: 0 exact; 1 it is not, or the database cannot be used; 2 the ledger or the address is wrong.
+    """
     from kalshi_platform.tools.verify_command import verify as compare
 
     if url is None:

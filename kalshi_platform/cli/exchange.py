@@ -26,6 +26,8 @@ def markets(
 
     Anybody may: without KALSHI_API_KEY_ID the answers come from a cache up to 15 s old; with a key they are fresh,
     within what the key may spend. Progress goes to standard error, markets to standard output or --output.
+
+    Exit codes: 0 all of them; 1 the exchange cannot be reached; 2 a setting, the key or the file is wrong.
     """
     from kalshi_platform.service.settings import load_settings
     from kalshi_platform.tools.markets_command import list_markets, wanted

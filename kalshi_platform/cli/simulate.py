@@ -94,7 +94,9 @@ def simulate(
     ] = None,
     replay: Annotated[
         Path | None,
-        typer.Option(help="A recorded file or folder: .ndjson, .jsonl, plain, .gz or .zst.", rich_help_panel=_REPLAY),
+        typer.Option(
+            help="A recorded file or folder (.ndjson, .jsonl, plain, .gz, .zst), or a lake.", rich_help_panel=_REPLAY
+        ),
     ] = None,
     speed: Annotated[
         str, typer.Option(help="1, N times as fast, or max: as fast as the clients read.", rich_help_panel=_REPLAY)
@@ -163,6 +165,8 @@ def simulate(
 
     Its traffic is invented from a seed, or a recorded tape played back. SIGUSR1 ends the traffic and completes the
     ledger, SIGTERM ends the exchange. Clients sign with the key whose public half --key names.
+
+    Exit codes: 0 ended in order; 2 an option or a file is wrong, or the port is taken.
     """
     from kalshi_platform.simulator import SimulatorOptions, parse_pause
 

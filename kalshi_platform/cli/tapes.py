@@ -31,6 +31,8 @@ def replay(
     Into a gatherer's database (again adds nothing), as raw Parquet into a lake, as JSON lines in dollars and contracts
     to standard output (feed), or as a local exchange whose socket and REST play them (socket). Reads `.ndjson` and
     `.jsonl`, plain, `.gz` or `.zst`, also cut off: frames of today, of whole cents, or as `{"channel", "message"}`.
+
+    Exit codes: 0 replayed; 1 the database or the lake cannot be used; 2 a file or a setting is wrong.
     """
     from kalshi_platform.lake.layout import Lake
     from kalshi_platform.service.settings import load_settings

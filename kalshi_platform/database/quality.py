@@ -102,7 +102,7 @@ WHERE coalesce(ours.result, '') <> theirs.result ORDER BY 1 LIMIT {MOST}
 """  # noqa: S608 - a constant
 
 _GRIDS = """
-SELECT ticker,
+SELECT ticker, coalesce(updated_ts, '2000-01-01+00'), seen_at,
        ((band ->> 'start')::numeric * 1000000)::bigint,
        ((band ->> 'end')::numeric * 1000000)::bigint,
        ((band ->> 'step')::numeric * 1000000)::bigint
@@ -112,15 +112,16 @@ WHERE ticker IN (SELECT jsonb_array_elements_text($1::text::jsonb))
 """
 
 _CHECKPOINTS = """
-SELECT ticker, snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes FROM (
+SELECT ticker, snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes, source = 'ws' AS is_cleared FROM (
     (SELECT DISTINCT ON (ticker) * FROM orderbook_snapshots
      WHERE source = 'checkpoint' AND snapshot_ts <= {start} AND snapshot_ts > {start} - interval '24 hours'
      ORDER BY ticker, snapshot_ts DESC)
     UNION ALL
     SELECT * FROM orderbook_snapshots
-    WHERE source = 'checkpoint' AND snapshot_ts > {start} AND snapshot_ts <= {end}
+    WHERE snapshot_ts > {start} AND snapshot_ts <= {end}
+      AND (source = 'checkpoint' OR source = 'ws' AND yes_prices = '{{}}' AND no_prices = '{{}}')
 ) AS kept
-ORDER BY ticker COLLATE "C", snapshot_ts
+ORDER BY ticker COLLATE "C", snapshot_ts, is_cleared
 """
 _BIND_WINDOW = "SELECT set_config('kalshi.window_start', $1, true), set_config('kalshi.window_end', $2, true)"
 _START = "(SELECT current_setting('kalshi.window_start')::timestamptz)"
@@ -282,10 +283,15 @@ def unsettled(url: str, results: Mapping[str, str]) -> list[Unsettled]:
 
 
 def grids(url: str, tickers: Sequence[str]) -> pa.Table:
-    """The bands of prices of markets: ticker, start, end and step in micro-dollars of the yes price."""
+    """The bands of prices of markets: ticker, start, end and step in micro-dollars of the yes price.
+
+    `known_from` and `known_until` are the times between which a market is known to have had these: since the exchange
+    last changed its description, until it was last asked.
+    """
     rows = _asked(url, _GRIDS, msgspec.json.encode(list(tickers)).decode())
-    names = ("ticker", "start", "end", "step")
-    types = (pa.string(), pa.int64(), pa.int64(), pa.int64())
+    names = ("ticker", "known_from", "known_until", "start", "end", "step")
+    moment, whole = pa.timestamp("us", tz="UTC"), pa.int64()
+    types = (pa.string(), moment, moment, whole, whole, whole)
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     return pa.table({name: pa.array(values, kind) for name, values, kind in zip(names, columns, types, strict=True)})
 
@@ -294,7 +300,8 @@ def grids(url: str, tickers: Sequence[str]) -> pa.Table:
 def read_checkpoints(url: str, start: datetime, end: datetime) -> Iterator[pa.RecordBatchReader]:
     """The checkpoints that a window is replayed between, by ticker (in the order of bytes) and time.
 
-    Of each market its last one of the day before `start`, and every one until `end`, included.
+    Of each market its last one of the day before `start`, and every one until `end`, included. When a market closes,
+    the exchange sends an empty book and no changes that lead there: those are among them, marked `is_cleared`.
     """
     with reading(url) as cursor:
         cursor.execute(_BIND_WINDOW, (start.isoformat(), end.isoformat()))

@@ -15,6 +15,7 @@ from kalshi_platform.core.records import TABLE_OF, Row, rejected_row
 from kalshi_platform.core.schema import Table
 from kalshi_platform.database.batching import POLICIES, FlushPolicy, RowQueue
 from kalshi_platform.database.spool import Spool
+from kalshi_platform.database.urls import checked
 from kalshi_platform.database.writer import TableWriter, WriterListener
 
 
@@ -50,6 +51,9 @@ class Sink:
         policies: When batches are due, by table.
         spool: Where batches go that the database does not take; None for none: callers wait then.
         echo: Told of each row besides its writer: a second sink. It returns at once and never raises.
+
+    Raises:
+        ConfigurationError: The address is none.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Sink:
         spool: Spool | None = None,
         echo: Callable[[Row], None] | None = None,
     ) -> None:
+        checked(url)  # now, not when the first row is written
         self.quarantine = Quarantine()
         self.spool = spool
         self._writers = {

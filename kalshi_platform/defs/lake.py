@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from kalshi_platform.core.schema import STREAM_TABLES, TICKERS, Table
+from kalshi_platform.database.quality import MOST
 from kalshi_platform.defs.channels import CHANNEL_OF
 from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, partition_metadata
 from kalshi_platform.defs.partitions import partitions_of, window_of
@@ -24,6 +25,7 @@ from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.figures import rows_per_minute, spreads
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.manifest import Coverage, Uncovered
 from kalshi_platform.lake.schema import SCHEMA_VERSION
 from kalshi_platform.lake.writer import PartitionFacts, write_partition
 
@@ -79,7 +81,21 @@ def _exported(table: Table, partition_key: str, production: ProductionDatabase, 
     until = _known_until(table, start, end, production, lake)
     with production.read_window(table, start, until) as batches:
         production.refuse_dropped(table, start, end)  # while reading, which nothing is dropped under
-        return write_partition(lake, RAW[table.name], start, batches, until)
+        return write_partition(lake, RAW[table.name], start, batches, until, _heard(table, start, until, production))
+
+
+def _heard(table: Table, start: datetime, until: datetime, production: ProductionDatabase) -> Coverage | None:
+    """How completely the window was heard, as far as that is reckoned; None where an hour of it is not yet.
+
+    An hour with holes is written again after their repair, so a file is not left without them for long.
+    """
+    channel = CHANNEL_OF[table.name]
+    hours, not_yet = production.coverage(channel, start, until)
+    holes = production.uncovered(channel, start, until)
+    if not_yet or not hours or len(holes) >= MOST:  # a list that is cut off would call the rest heard
+        return None
+    lost = [Uncovered(one.ticker, max(one.from_at, start), min(one.until_at, until)) for one in holes]
+    return Coverage(max(hour.markets for hour in hours), sorted(lost, key=lambda one: (one.from_at, one.ticker)))
 
 
 def _known_until(table: Table, start: datetime, end: datetime, production: ProductionDatabase, lake: Lake) -> datetime:

@@ -65,7 +65,10 @@ def aggregate_key(name: str) -> dg.AssetKey:
 
 def _following(ignored: Sequence[dg.AssetKey]) -> dg.AutomationCondition[dg.AssetKey]:
     """When what a partition is made of was written; parts that nobody ever wrote are not waited for."""
+    followed = dg.AutomationCondition.any_deps_updated()
     updated = REPORTED.without(~dg.AutomationCondition.any_deps_missing())
+    # else a partition that begins to exist is asked for at once, before what it is made of is there
+    updated = updated.replace(dg.AutomationCondition.newly_missing(), followed)  # type: ignore[arg-type] # typed too tightly
     return updated.ignore(dg.AssetSelection.assets(*ignored)) if ignored else updated
 
 

@@ -7,7 +7,6 @@
 - Dagster's word: jobs, https://docs.dagster.io/guides/build/jobs
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,11 +15,12 @@ import dagster as dg
 
 from kalshi_platform.backfill import BackfillReport, BackfillRequest, Progress, run_backfill
 from kalshi_platform.backfill.books import fetch_books
-from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused
+from kalshi_platform.backfill.run import SETTLE_SECONDS
 from kalshi_platform.core.schema import ORDERBOOK_SNAPSHOTS, TRADES, UNCOVERED_INTERVALS
 from kalshi_platform.database.quality import GapHour, Uncovered
 from kalshi_platform.defs.partitions import HOUR, key_at
 from kalshi_platform.defs.resources import CatalogueDatabase, Exchange, ProductionDatabase
+from kalshi_platform.defs.steps import attempting, run_async
 from kalshi_platform.defs.tables import production_key
 
 HOUR_TAG, CHANNEL_TAG = "kalshi/hour", "kalshi/channel"
@@ -32,7 +32,6 @@ _CLOCKS = timedelta(seconds=5)
 """How far the gatherers' clocks, which bound the intervals, may be from the exchange's."""
 
 _TELL_EVERY = timedelta(seconds=5)
-_RETRIES = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 Tell = Callable[[str], None]
 
@@ -104,7 +103,6 @@ def stretches(gaps: Sequence[Uncovered]) -> list[Stretch]:
 @dg.op(
     description="Fetches trades of exactly the intervals that nobody heard, and the books that they concern as they "
     "stand now; says what cannot be had any more.",
-    retry_policy=_RETRIES,
 )
 def repair_gaps(
     context: dg.OpExecutionContext,
@@ -120,10 +118,9 @@ def repair_gaps(
         context.log.info("these intervals are covered by now: there is nothing to repair")
         return
     context.log.info(f"{config.channel}, {hour:%Y-%m-%d %H:%M}: {len(gaps)} intervals that nobody heard")
-    try:
-        outcome = asyncio.run(_repair(config.channel, gaps, exchange, catalogue, context.log.info))
-    except (ConfigurationError, ExchangeRefused) as error:  # the next try would fare no better
-        raise dg.Failure(str(error), allow_retries=False) from error
+    _wait_settled(gaps)
+    with attempting(context):
+        outcome = run_async(_repair(config.channel, gaps, exchange, catalogue, context.log.info))
     summary = told(config.channel, gaps, outcome)
     context.log.info(summary)
     context.log_event(_observed(config, gaps, outcome, summary))
@@ -134,6 +131,14 @@ def repair_gaps(
         context.log_event(
             dg.AssetMaterialization(production_key(ORDERBOOK_SNAPSHOTS), partition=key_at(ORDERBOOK_SNAPSHOTS, day))
         )
+
+
+def _wait_settled(gaps: Sequence[Uncovered]) -> None:
+    """Come again later where the end of an interval is too young to be fetched: REST may still gain trades of it."""
+    settled = max(gap.until_at for gap in gaps) + _CLOCKS + timedelta(seconds=SETTLE_SECONDS + 2)
+    left = (settled - datetime.now(UTC)).total_seconds()
+    if left > 0:
+        raise dg.RetryRequested(max_retries=3, seconds_to_wait=left)
 
 
 async def _repair(
@@ -186,9 +191,7 @@ def told(channel: str, gaps: Sequence[Uncovered], outcome: Outcome) -> str:
     if channel == "trade":
         return f"{trades}; nothing of this channel is lost"
     if channel == "ticker":
-        return (
-            f"not repaired: ticker updates of {of} ({seconds:,.0f} s in all) are gone; the next ones carry all values"
-        )
+        return f"not repaired: ticker updates of {of} ({seconds:,.0f} s) are gone; the next ones carry all values"
     return (
         f"{trades}; {outcome.books:,} books were taken as they stand now. Not repaired: changes of the books of {of} "
         f"({seconds:,.0f} s) are gone, for the exchange keeps none; books are whole again from each interval's end"

@@ -11,20 +11,22 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from kalshi_platform.core.schema import STREAM_TABLES
+from kalshi_platform.defs.checks.all import CHECKS
 from kalshi_platform.defs.checks.coverage import CHANNELS
+from kalshi_platform.defs.checks.history import between
 from kalshi_platform.defs.lake import raw_key
 from kalshi_platform.defs.metadata import OWNER
 from kalshi_platform.defs.partitions import DAILY
 from kalshi_platform.defs.report_page import CheckDay, Day, as_html, as_markdown
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.defs.sensors.failures import evaluations
 from kalshi_platform.lake.day import busiest, rows_by_hour
 from kalshi_platform.lake.layout import Lake
 
 _BUSIEST = 12
 _GAPS = 12
-_EVALUATIONS = 20_000
 _DAY = timedelta(days=1)
+_AFTERWARDS = timedelta(hours=6)
+"""Within which the day's last files were looked at."""
 
 
 @dg.asset(
@@ -83,16 +85,9 @@ def _gathered(start: datetime, production: ProductionDatabase, lake: Lake, check
 
 def _checks(instance: dg.DagsterInstance, start: datetime) -> list[CheckDay]:
     """What each check said in the day, and in the hours after it in which its last files were looked at."""
-    window = {
-        "after_timestamp": start.timestamp(),
-        "before_timestamp": (start + _DAY + timedelta(hours=6)).timestamp(),
-    }
     found: dict[str, CheckDay] = {}
-    for record in evaluations(instance, _EVALUATIONS, **window):
-        event = record.event_log_entry.dagster_event
-        if event is None:
-            continue
-        said = event.asset_check_evaluation_data
+    keys = [check.check_key for check in CHECKS]
+    for said in between(instance, keys, start, start + _DAY + _AFTERWARDS):
         name = said.asset_check_key.to_user_string()
         day = found.setdefault(name, CheckDay(name))
         day.passed += said.passed

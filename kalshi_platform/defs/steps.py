@@ -22,7 +22,7 @@ _FIRST_WAIT_SECONDS = 5
 
 
 @contextmanager
-def attempting(context: dg.AssetExecutionContext, what: str = "") -> Iterator[None]:
+def attempting(context: dg.AssetExecutionContext | dg.OpExecutionContext, what: str = "") -> Iterator[None]:
     """Errors of the platform as Dagster's: what would fail again fails at once, the rest is tried three more times.
 
     Args:

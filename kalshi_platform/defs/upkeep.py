@@ -6,13 +6,12 @@
 - Dagster's word: jobs, https://docs.dagster.io/guides/build/jobs
 """
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.defs.resources import LakeFolder, OwnersDatabase
+from kalshi_platform.defs.steps import attempting, run_async
 from kalshi_platform.maintenance.passes import lines, maintain_production
 from kalshi_platform.service.settings import load_settings
 
@@ -24,10 +23,8 @@ _AT_ONCE = 100
 def care_for_production(context: dg.OpExecutionContext, owner: OwnersDatabase, lake: LakeFolder) -> None:
     """Says what was done, line by line; a proof that fails fails the run."""
     now = datetime.now(UTC)
-    try:
-        report = asyncio.run(maintain_production(owner.address(), lake.lake(), now, load_settings().silence_seconds))
-    except PlatformError as error:
-        raise dg.Failure(str(error)) from error
+    with attempting(context):
+        report = run_async(maintain_production(owner.address(), lake.lake(), now, load_settings().silence_seconds))
     for line in lines(report):
         context.log.info(line)
     dropped = [verdict for verdict in report.verdicts if not verdict.kept_because]

@@ -4,10 +4,11 @@ Keys, region and endpoint come from where boto3 finds them: the AWS environment,
 Kept out: writing, which goes through `bucket`.
 """
 
-import os
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
@@ -23,9 +24,9 @@ def open_bucket(connection: duckdb.DuckDBPyConnection) -> None:
     Raises:
         ConfigurationError: This DuckDB has no such extension beside it, or there is no key.
     """
-    connection.execute(f"LOAD '{_extension()}'")
+    import boto3  # not needed where the lake is a folder
 
-    import boto3
+    connection.execute(f"LOAD '{_extension()}'")
 
     session = boto3.session.Session()
     credentials = session.get_credentials()
@@ -39,7 +40,7 @@ def open_bucket(connection: duckdb.DuckDBPyConnection) -> None:
         "s3_secret_access_key": keys.secret_key,
         "s3_session_token": keys.token or "",
         "s3_region": session.region_name or "us-east-1",
-    } | _endpoint()
+    } | _endpoint(session)
     for name, value in settings.items():
         connection.execute(f"SET {name} = ?", [value])
 
@@ -47,7 +48,9 @@ def open_bucket(connection: duckdb.DuckDBPyConnection) -> None:
 def _extension() -> Path:
     """The file of the extension that belongs to this DuckDB."""
     if find_spec(_PACKAGE) is None:
-        raise ConfigurationError("to read a bucket, install the extra: pip install 'kalshi-platform[s3]'")
+        raise ConfigurationError(
+            "to read a bucket, DuckDB needs its extension: pip install duckdb-extension-httpfs==1.5.5"
+        )
     folder = Path(str(import_module(_PACKAGE).__file__)).parent
     path = folder / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
     if not path.exists():
@@ -57,10 +60,9 @@ def _extension() -> Path:
     return path
 
 
-def _endpoint() -> dict[str, str | bool]:
-    """Another store than AWS, where the environment names one."""
-    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not url:
+def _endpoint(session: Any) -> dict[str, str | bool]:
+    """Another store than AWS, where the environment or a file names one."""
+    parts = urlsplit(str(session.client("s3").meta.endpoint_url))
+    if re.search(r"\.amazonaws\.com(\.cn)?$", parts.netloc):
         return {}
-    parts = urlsplit(url)
     return {"s3_endpoint": parts.netloc, "s3_use_ssl": parts.scheme == "https", "s3_url_style": "path"}

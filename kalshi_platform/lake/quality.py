@@ -59,11 +59,13 @@ _IMPOSSIBLE: Mapping[str, Mapping[str, str]] = {
 
 _OFF_GRID = """
 WITH used AS (
-    SELECT ticker, ({price} * 1000000)::BIGINT AS price, count(*) AS rows, min({time}) AS first_at
-    FROM source WHERE {price} BETWEEN 0 AND 1 GROUP BY 1, 2
+    SELECT source.ticker, ({price} * 1000000)::BIGINT AS price, count(*) AS rows, min({time}) AS first_at
+    FROM source JOIN (SELECT DISTINCT ticker, known_from, known_until FROM grids) AS known
+        ON known.ticker = source.ticker AND source.{time} BETWEEN known_from AND known_until
+    WHERE {price} BETWEEN 0 AND 1 GROUP BY 1, 2
 )
 SELECT ticker, 'price ' || price / 1000000.0 || ' is off the grid', sum(rows)::BIGINT, epoch_us(min(first_at))
-FROM used WHERE ticker IN (SELECT ticker FROM grids) AND NOT EXISTS (
+FROM used WHERE NOT EXISTS (
     SELECT 1 FROM grids WHERE grids.ticker = used.ticker AND price BETWEEN grids.start AND grids."end"
       AND (price - grids.start) % grids.step = 0)
 GROUP BY ticker, price ORDER BY 3 DESC, 1, price LIMIT {most}
@@ -121,7 +123,8 @@ def off_grid_rows(lake: Lake, table: Table, start: datetime, grids: pa.Table) ->
         lake: Where the file is.
         table: One of `TABLES_ON_GRID`.
         start: Start of the partition.
-        grids: Bands of prices: ticker, start, end and step in micro-dollars of the yes price.
+        grids: Bands of prices as `database.quality.grids` gives them; rows at times of which they do not speak are
+            left out.
     """
     query = _OFF_GRID.format(price=_YES_PRICE[table.name], time=table.time_column, most=MOST)
     return _flaws(lake, table, start, query, grids=grids)

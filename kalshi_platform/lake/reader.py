@@ -6,7 +6,6 @@ files. The short name is the raw table or the aggregate: `trades`, `orderbook_de
 `current_events` and `current_series` are the newest state. Kept out: questions about books (`books`, `macros`).
 """
 
-import os
 from pathlib import Path
 
 import duckdb
@@ -23,19 +22,19 @@ STATES = ("series", "events", "markets")
 """Datasets whose partitions are each the whole state."""
 
 
-def connect(root: str | Path | Lake | None = None) -> duckdb.DuckDBPyConnection:
+def connect(root: str | Path | Lake) -> duckdb.DuckDBPyConnection:
     """A connection in UTC with every dataset as a view, and the macros of `macros`.
 
     New hours appear in the views by themselves. A dataset of which the lake had nothing at all when connecting stays
     empty until the next connect.
 
     Args:
-        root: A folder or `s3://bucket/prefix`; what KALSHI_LAKE_URL says unless given.
+        root: A folder or `s3://bucket/prefix`.
 
     Raises:
         ConfigurationError: Where the root is neither, or this DuckDB cannot read buckets.
     """
-    lake = root if isinstance(root, Lake) else Lake(root or os.environ.get("KALSHI_LAKE_URL", "lake"))
+    lake = root if isinstance(root, Lake) else Lake(root)
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
     if lake.root.startswith("s3://"):

@@ -40,6 +40,8 @@ class Checkpoint(NamedTuple):
     yes_sizes: Sequence[int]
     no_prices: Sequence[int]
     no_sizes: Sequence[int]
+    is_cleared: bool = False
+    """Whether the exchange emptied the book, as it does when a market closes: no change leads there."""
 
     def book(self) -> OrderBook:
         """The book as it was kept."""
@@ -96,7 +98,8 @@ def replay(deltas: Iterable[pa.RecordBatch], checkpoints: Iterable[pa.RecordBatc
 
     Args:
         deltas: A file's rows, in its order: by ticker, time and position; decimals.
-        checkpoints: By ticker in the same order, then time; integers, as production has them.
+        checkpoints: By ticker in the same order, then time; integers, as `database.quality.read_checkpoints` gives
+            them.
     """
     found = Replay()
     kept = _Groups(_checkpoints(checkpoints))
@@ -133,7 +136,7 @@ class _Market:
         """Pass the checkpoints that hold all that came before `moment`; None passes all that are left."""
         while (at := self._next) is not None and (moment is None or at.moment <= moment):
             book = at.book()
-            if self._book is not None:
+            if self._book is not None and not at.is_cleared:
                 self._found.compared += 1
                 if (self._book.yes, self._book.no) != (book.yes, book.no):
                     self._broken(at.moment, "does not end at the next checkpoint")

@@ -1,19 +1,19 @@
-"""Sorting more rows than memory should hold: runs on disk, each ticker by ticker, joined by ranges of tickers.
+"""Sorting more rows than memory should hold: runs on disk, ticker by ticker, joined by ranges of tickers.
 
 An hour that fits one run never touches the disk. The order is total, so it does not depend on where runs or ranges
-end. Kept out: what the rows mean and how they are written.
+end. Tickers are compared as numbers, their places among all tickers, and not written to the disk with each row: a run
+knows how far each ticker reaches. Kept out: what the rows mean and how they are written.
 """
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 _READ_ROWS = 16_384
+_PIECE_ROWS = 262_144
 
 
 def sorted_tables(
@@ -37,23 +37,11 @@ def sorted_tables(
     if latest is not None and runs:
         runs.append(_Run(latest, keys[0], spill / f"{len(runs)}.arrow"))
         latest = None
-        yield from (_sorted(pa.concat_tables(parts), keys) for parts in _ranges(runs))
+        yield from (rows.select(schema.names) for rows in _joined(runs, keys))
     elif latest is not None:
-        yield _sorted(latest, keys)
-
-
-def _sorted(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Rows by all keys; tickers are compared as numbers, which takes two thirds of the time."""
-    numbers = pa.chunked_array([_places(rows[keys[0]])])
-    by = pa.table([numbers, *(rows[key] for key in keys[1:])], names=list(keys))
-    return rows.take(pc.sort_indices(by, [(key, "ascending") for key in keys]))
-
-
-def _places(values: pa.ChunkedArray) -> pa.Array:
-    """For each value its place among the different ones, in order."""
-    encoded = values.combine_chunks().dictionary_encode()
-    places = pc.sort_indices(pc.sort_indices(encoded.dictionary)).cast(pa.int32())
-    return places.take(encoded.indices)
+        names, places = _placed(latest[keys[0]])
+        ordered = _ordered(_with(latest, keys[0], places), names, keys)
+        yield from (rows.select(schema.names) for rows in ordered)
 
 
 def _gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, run_bytes: int) -> Iterator[pa.Table]:
@@ -72,23 +60,38 @@ def _gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, run_bytes: i
 
 
 class _Run:
-    """Rows on disk, ticker by ticker, and how far into them each reaches; ranges are sorted once they are whole."""
+    """Rows on disk without their tickers, ticker by ticker, and how far into them each reaches."""
 
     def __init__(self, rows: pa.Table, key: str, path: Path) -> None:
-        rows = rows.take(pc.sort_indices(_places(rows[key])))
-        tickers = pc.run_end_encode(rows[key].combine_chunks())
-        self.tickers: list[str] = tickers.values.to_pylist()
-        self.ends: list[int] = tickers.run_ends.to_pylist()
-        self._taken = 0
-        with pa.ipc.new_file(path, rows.schema) as writer:
-            writer.write_table(rows.combine_chunks(), _READ_ROWS)
+        self.names, places = _placed(rows[key])
+        by = pc.sort_indices(places)
+        self._key = key
+        self.ends: pa.Array = pc.run_end_encode(places.take(by)).run_ends
+        self.places = pa.array([], pa.int32())
+        self._first = 0  # of the tickers not taken yet
+        with pa.ipc.new_file(path, rows.drop_columns([key]).schema) as writer:
+            writer.write_table(rows.drop_columns([key]).take(by).combine_chunks(), _READ_ROWS)
         self._file = pa.ipc.open_file(pa.OSFile(str(path)))
 
-    def take_through(self, ticker: str) -> pa.Table:
-        """The rows not taken yet whose ticker is not above `ticker`."""
-        reached = bisect_right(self.tickers, ticker)
-        start, self._taken = self._taken, self.ends[reached - 1] if reached else 0
-        return self._read(start, self._taken)
+    @property
+    def rows(self) -> int:
+        """Rows in it."""
+        return int(self.ends[-1].as_py())
+
+    def counts(self) -> pa.Array:
+        """Rows of each of its tickers."""
+        return pc.pairwise_diff(pa.concat_arrays([pa.array([0], pa.int32()), self.ends])).slice(1)
+
+    def take_through(self, place: int) -> pa.Table:
+        """The rows not taken yet whose ticker's place is not above `place`, with places for tickers."""
+        first, self._first = self._first, pc.sum(pc.less_equal(self.places, place)).as_py() or 0
+        start, stop = self._end(first), self._end(self._first)
+        ends = pc.subtract(self.ends.slice(first, self._first - first), pa.scalar(start, pa.int32()))
+        places = pa.RunEndEncodedArray.from_arrays(ends, self.places.slice(first, self._first - first))
+        return _with(self._read(start, stop), self._key, pc.run_end_decode(places))
+
+    def _end(self, tickers: int) -> int:
+        return self.ends[tickers - 1].as_py() if tickers else 0
 
     def _read(self, start: int, stop: int) -> pa.Table:
         first = start // _READ_ROWS
@@ -97,23 +100,55 @@ class _Run:
         return rows.slice(start - first * _READ_ROWS, stop - start)
 
 
-def _ranges(runs: list[_Run]) -> Iterator[list[pa.Table]]:
-    """What all runs hold of one range of tickers after the other."""
-    for last in _range_ends(runs):
-        yield [run.take_through(last) for run in runs]
-
-
-def _range_ends(runs: list[_Run]) -> Iterator[str]:
-    """The last ticker of each range; a range holds about as many rows as the largest run."""
-    counts: Counter[str] = Counter()
+def _joined(runs: Sequence[_Run], keys: Sequence[str]) -> Iterator[pa.Table]:
+    """All rows of all runs, one range of tickers after the other; a range holds about as many as the largest run."""
+    names = pa.concat_arrays([run.names for run in runs]).unique()
+    names = names.take(pc.sort_indices(names))
     for run in runs:
-        starts = [0, *run.ends[:-1]]
-        counts.update({t: end - start for t, start, end in zip(run.tickers, starts, run.ends, strict=True)})
-    limit = max(run.ends[-1] for run in runs)
-    tickers = sorted(counts)
-    ends = list(accumulate(counts[ticker] for ticker in tickers))
+        run.places = pc.index_in(run.names, value_set=names)
+    for last in _range_ends(runs):
+        yield from _ordered(pa.concat_tables([run.take_through(last) for run in runs]), names, keys)
+
+
+def _range_ends(runs: Sequence[_Run]) -> Iterator[int]:
+    """The place of the last ticker of each range."""
+    counted = pa.table(
+        {
+            "place": pa.concat_arrays([run.places for run in runs]),
+            "rows": pa.concat_arrays([run.counts() for run in runs]),
+        }
+    )
+    by_place = counted.group_by("place").aggregate([("rows", "sum")]).sort_by("place")
+    ends = pc.cumulative_sum(by_place["rows_sum"]).to_pylist()
+    limit = max(run.rows for run in runs)
     position = 0
-    while position < len(tickers):
+    while position < len(ends):
         begun = ends[position - 1] if position else 0
         position = max(bisect_right(ends, begun + limit), position + 1)
-        yield tickers[position - 1]
+        yield position - 1
+
+
+def _ordered(rows: pa.Table, names: pa.Array, keys: Sequence[str]) -> Iterator[pa.Table]:
+    """Rows with places for tickers, by all keys, with their tickers again; in pieces, which bounds the copy."""
+    rows = rows.combine_chunks()
+    by = pc.sort_indices(rows, [(key, "ascending") for key in keys])
+    for start in range(0, rows.num_rows, _PIECE_ROWS):
+        piece = rows.take(by.slice(start, _PIECE_ROWS))
+        yield _with(piece, keys[0], names.take(piece[keys[0]].combine_chunks()))
+
+
+def _placed(values: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """The different values in order, and for each row the place of its value among them."""
+    encoded = values.combine_chunks().dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary)
+    places = pc.sort_indices(order).cast(pa.int32())
+    return encoded.dictionary.take(order), places.take(encoded.indices)
+
+
+def _with(rows: pa.Table, key: str, values: pa.Array) -> pa.Table:
+    """Rows with other values in a column, which comes last if there was none."""
+    return (
+        rows.set_column(rows.schema.get_field_index(key), key, values)
+        if key in rows.schema.names
+        else (rows.append_column(key, values))
+    )

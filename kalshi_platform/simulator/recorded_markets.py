@@ -15,6 +15,7 @@ import msgspec
 
 from kalshi_platform.simulator.book import Book
 from kalshi_platform.simulator.catalogue import Catalogue
+from kalshi_platform.simulator.lake_tape import market_objects
 from kalshi_platform.simulator.market import Event, Listing, Market, Series, Status
 from kalshi_platform.simulator.prices import CENTI_CENT, DECI_CENT, DOLLAR, LINEAR_CENT, STRUCTURES, PriceStructure
 from kalshi_platform.simulator.recording import RecordedFrame, RecordingError, find_recordings, read_recording, stamp_ms
@@ -142,10 +143,14 @@ def add_details(index: RecordingIndex, folder: Path) -> None:
             continue
         response = body.get("response", body) if isinstance(body, dict) else {}
         listed = response.get("markets") if isinstance(response, dict) else None
-        for details in listed or ():
+        for details in listed if isinstance(listed, list) else ():
             market = index.markets.get(details.get("ticker", ""))
             if market:
                 market.details, market.event = details, response.get("event") or {}
+    for details in market_objects(folder):
+        market = index.markets.get(details.get("ticker", ""))
+        if market:
+            market.details = details
 
 
 class RecordedCatalogue(Catalogue):

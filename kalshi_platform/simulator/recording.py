@@ -1,7 +1,8 @@
 """Recorded WebSocket frames, read from disk in the order in which they were received.
 
 Understood, one a line: `{"recv_ms", "event"}` (a frame as an object), `{"recv_ts_ns", "raw"}` (a frame as text) and
-bare frames; plain, `.gz` or `.zst`. This reader is the simulator's own. Kept out: what the frames do to a book.
+bare frames; plain, `.gz` or `.zst`; and a lake of Parquet (`lake_tape`). This reader is the simulator's own. Kept out:
+what the frames do to a book.
 """
 
 import gzip
@@ -9,11 +10,14 @@ import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
 import pyarrow as pa
+
+from kalshi_platform.simulator.lake_tape import SUFFIX, by_table, is_lake, lake_files, read_lake_file
 
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".ndjson", ".jsonl") for packed in ("", ".gz", ".zst"))
 PUBLISHED = frozenset(
@@ -73,7 +77,7 @@ _MESSAGES = msgspec.json.Decoder(_Message)
 
 
 def find_recordings(path: Path) -> list[Path]:
-    """The file named, or every recording below the folder named, in a stable order.
+    """The file named, every recording below the folder named, or the files of a lake, in a stable order.
 
     Raises:
         RecordingError: it does not exist, or is a folder without any.
@@ -82,6 +86,8 @@ def find_recordings(path: Path) -> list[Path]:
         raise RecordingError(f"{path} does not exist: name a recorded file, or a folder of them")
     if path.is_file():
         return [path]
+    if is_lake(path):
+        return lake_files(path)
     found = sorted(one for one in path.rglob("*") if one.name.endswith(SUFFIXES) and one.is_file())
     if not found:
         raise RecordingError(f"{path} holds no recording: files that end in {', '.join(SUFFIXES)}")
@@ -90,7 +96,9 @@ def find_recordings(path: Path) -> list[Path]:
 
 def read_recordings(files: Sequence[Path]) -> Iterator[RecordedFrame]:
     """The published messages of several files as one history; see `read_recording`."""
-    return heapq.merge(*map(read_recording, files), key=lambda frame: frame.at_ms)
+    tables = [chain.from_iterable(map(read_recording, table)) for table in by_table(files)]
+    tapes = [read_recording(file) for file in files if file.suffix != SUFFIX]
+    return heapq.merge(*tables, *tapes, key=lambda frame: frame.at_ms)
 
 
 def read_recording(path: Path, on_bytes: Callable[[int], None] | None = None) -> Iterator[RecordedFrame]:
@@ -103,10 +111,20 @@ def read_recording(path: Path, on_bytes: Callable[[int], None] | None = None) ->
     Raises:
         RecordingError: it cannot be read, a line is no frame, or no line says when it was.
     """
+    if path.suffix == SUFFIX:
+        yield from _read_lake_file(path)
+        return
     latest = _NO_TIME
     for frame in _with_first_time(path, _read(path, on_bytes)):
         latest = max(latest, frame.at_ms)
         yield frame._replace(at_ms=latest) if frame.at_ms < latest else frame
+
+
+def _read_lake_file(path: Path) -> Iterator[RecordedFrame]:
+    try:
+        yield from (RecordedFrame(*message) for message in read_lake_file(path))
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise RecordingError(f"{path} is no file of a lake that can be served: {error}") from error
 
 
 def _read(path: Path, on_bytes: Callable[[int], None] | None) -> Iterator[RecordedFrame]:

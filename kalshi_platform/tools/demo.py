@@ -18,16 +18,18 @@ import httpx
 from rich.console import Console
 from rich.live import Live
 
-from kalshi_platform.core.errors import PlatformError
+from kalshi_platform.core.errors import ConfigurationError, PlatformError
 from kalshi_platform.core.schema import STREAM_TABLES
 from kalshi_platform.core.units import MILLISECOND, SECOND, datetime_from_us, us_from_datetime
 from kalshi_platform.database.export import read_window, watermark
+from kalshi_platform.exchange.rest.transport import address_of
 from kalshi_platform.lake.books import book_at
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.service.settings import load_settings
+from kalshi_platform.tools.credentials import required_signer
 from kalshi_platform.tools.dagster_ui import show_dagster
 from kalshi_platform.tools.demo_view import (
     GathererNumbers,
@@ -279,13 +281,20 @@ def run_demo(options: StackOptions, console: Console, seconds: float, *, with_da
     """Run the demo to its verdict, then the Dagster UI until Ctrl-C; true where the verdict is exact.
 
     Raises:
+        ConfigurationError: Where the folder, the key or an address cannot be used.
         PlatformError: Where a part cannot run.
     """
     demo_class = LiveDemo if options.live else Demo
     if options.live:
         settings = load_settings()
-        for name in ("api_key_id", "private_key_path"):
-            settings.required(name)  # said before anything is started
+        required_signer(settings)  # what is wrong with it is said before anything is started
+        address_of(settings.rest_url)
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write below {options.folder}: {error.strerror}; name another --folder"
+        ) from error
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job is born deaf to SIGINT
         signal.signal(number, signal.default_int_handler)
     is_exact: bool | None = None

@@ -5,7 +5,6 @@ page. Kept out: what a market is (exchange), and following markets (gatherer).
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -21,12 +20,16 @@ from kalshi_platform.exchange.rest.objects import Market
 from kalshi_platform.exchange.rest.pages import PatientPages, Progress, Walk
 from kalshi_platform.exchange.rest.progress import walk_bar
 from kalshi_platform.exchange.rest.records import to_raw
-from kalshi_platform.exchange.signing import Signer, load_signer
 from kalshi_platform.service.retry import backoff
 from kalshi_platform.service.settings import Settings
+from kalshi_platform.tools.credentials import signer_of
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _COLUMNS = "{:<44} {:<11} {:>7} {:>7} {:>7} {:>15} {:<17} {}\n"
+_NARROW = "{0:<30} {2:>7} {3:>7} {4:>7} {5:>11} {6:<11}\n"
+"""For a terminal in which the other layout would wrap: without status, title and year."""
+
+_WIDE = 130
 _HEADINGS = ("ticker", "status", "bid", "ask", "last", "volume 24h", "closes (UTC)", "title")
 
 
@@ -58,7 +61,7 @@ async def list_markets(
     """
     console = Console(stderr=True)
     with _target(output, filters, as_json=as_json) as target:
-        async with RestClient(settings.rest_url, _signer(settings)) as client:
+        async with RestClient(settings.rest_url, signer_of(settings)) as client:
             with walk_bar("markets", console=console, begun=target.rows) as show:
                 walk = Walk(cursor=target.cursor, on_progress=_both(target.note, show))
                 trouble = _Trouble(patience, console)
@@ -69,13 +72,6 @@ async def list_markets(
                     target.write(rows)
                     trouble.is_over()
         target.finish()
-
-
-def _signer(settings: Settings) -> Signer | None:
-    if settings.api_key_id is None and settings.private_key_path is None:
-        return None
-    key_path = Path(settings.required("private_key_path"))
-    return load_signer(settings.required("api_key_id"), key_path, lambda: time.time_ns() // 1_000_000)
 
 
 def _both(first: Callable[[Progress], None], second: Callable[[Progress], None]) -> Callable[[Progress], None]:
@@ -126,10 +122,11 @@ class _Stream:
     def __init__(self, stream: IO[str], *, as_json: bool) -> None:
         self._stream = stream
         self._as_json = as_json
+        self._is_narrow = stream.isatty() and Console(file=stream).width < _WIDE
 
     def __enter__(self) -> Self:
         if not self._as_json:
-            self._stream.write(_COLUMNS.format(*_HEADINGS))
+            self._stream.write(_laid_out(_HEADINGS, is_narrow=self._is_narrow))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,8 +134,8 @@ class _Stream:
 
     def write(self, markets: Sequence[Market]) -> None:
         """A page."""
-        lines = _ndjson(markets).decode() if self._as_json else "".join(map(_line, markets))
-        self._stream.write(lines)
+        lines = (_laid_out(_cells(one), is_narrow=self._is_narrow) for one in markets)
+        self._stream.write(_ndjson(markets).decode() if self._as_json else "".join(lines))
         self._stream.flush()
 
     def note(self, progress: Progress) -> None:
@@ -223,8 +220,16 @@ def _ndjson(markets: Sequence[Market]) -> bytes:
     return _encoder.encode_lines([to_raw(one) for one in markets])
 
 
-def _line(market: Market) -> str:
-    return _COLUMNS.format(
+def _laid_out(cells: Sequence[str], *, is_narrow: bool) -> str:
+    if not is_narrow:
+        return _COLUMNS.format(*cells)
+    ticker, closes = cells[0], cells[6]
+    short = ticker if len(ticker) <= 30 else f"{ticker[:29]}…"
+    return _NARROW.format(short, *cells[1:6], closes[5:] if closes[:1].isdigit() else "closes")
+
+
+def _cells(market: Market) -> Sequence[str]:
+    return (
         market.ticker,
         market.status,
         market.yes_bid_dollars or "",

@@ -6,6 +6,7 @@ Kept out: what is done with it.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,22 +43,33 @@ def wait_ready(child: Child, ready_file: Path) -> None:
         time.sleep(_POLL_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnExchange:
+    """Where it answers, and the one key that it knows."""
+
+    rest_url: str
+    ws_url: str
+    key_id: str
+    private_key: Path
+
+
 @contextmanager
-def own_exchange(*arguments: str) -> Iterator[str]:
-    """An exchange for as long as the block, on a free port; yields its REST address.
+def own_exchange(*arguments: str) -> Iterator[OwnExchange]:
+    """An exchange for as long as the block, on a free port.
 
     Args:
         arguments: Of `kalshi-platform simulate`, besides port, key and ready file.
     """
-    with TemporaryDirectory(prefix="kalshi-exchange-") as place:
-        folder = Path(place)
-        _, public = write_keys(folder)
+    with TemporaryDirectory(prefix="kalshi-exchange-") as made:
+        folder = Path(made)
+        private, public = write_keys(folder)
         ready = folder / "port"
         command = platform_command("simulate", "--port", "0", "--key", f"demo={public}", "--ready-file", str(ready))
         child = Child("simulator", [*command, *arguments], plain_environment(), folder, may_restart=False)
         child.start()
         try:
             wait_ready(child, ready)
-            yield f"http://127.0.0.1:{ready.read_text().strip()}/trade-api/v2"
+            place = f"127.0.0.1:{ready.read_text().strip()}/trade-api"
+            yield OwnExchange(f"http://{place}/v2", f"ws://{place}/ws/v2", "demo", private)
         finally:
             child.stop()

@@ -60,7 +60,8 @@ async def public_demo(rest_url: str, series: str, market: str | None, *, simulat
         ExchangeUnavailable: The exchange cannot be reached.
     """
     told = Console(stderr=True)
-    with own_exchange(*_SIMULATOR) if simulate else nullcontext(rest_url) as url:
+    with own_exchange(*_SIMULATOR) if simulate else nullcontext() as own:
+        url = own.rest_url if own else rest_url
         try:
             async with RestClient(url, waits=patience(attempts=4)) as client:
                 with told.status(f"asking {url}"):

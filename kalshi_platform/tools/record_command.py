@@ -1,6 +1,7 @@
 """`kalshi-platform record`: a recorder with its progress on standard error. Kept out: the recording itself (record)."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -56,6 +57,7 @@ async def record_until_stopped(
         ExchangeRefused: The exchange will not have this key.
         TapeError: The disk refuses.
     """
+    _check(folder)
     signer = required_signer(settings)
     if not tickers and Channel.ORDERBOOK in channels:
         async with RestClient(settings.rest_url, signer) as rest:
@@ -74,6 +76,16 @@ async def record_until_stopped(
             showing.cancel()
             with suppress(asyncio.CancelledError):
                 await showing
+
+
+def _check(folder: Path) -> None:
+    """Refuse a folder that cannot be one before anything is asked of the exchange."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"cannot record into {folder}: {error.strerror}; name another folder") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigurationError(f"cannot record into {folder}: no permission to write; name another folder")
 
 
 async def _show(bar: Progress, recorder: Recorder) -> None:

@@ -9,6 +9,7 @@ import gzip
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, cast
 
@@ -178,8 +179,13 @@ def _whole_frames(path: Path) -> IO[bytes]:
     length = whole_length(path)
     if length == path.stat().st_size:
         return file
-    _log.warning("the recording was cut; what is whole is read", path=str(path), left_out=path.stat().st_size - length)
+    _tell_of_cut(path, path.stat().st_size - length)
     return cast(IO[bytes], _Beginning(file, length))
+
+
+@cache  # a file is opened more than once, and told of once
+def _tell_of_cut(path: Path, left_out: int) -> None:
+    _log.warning("the recording was cut; what is whole is read", path=str(path), bytes_left_out=left_out)
 
 
 class _Beginning(io.RawIOBase):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from kalshi_platform.database.urls import checked
 from kalshi_platform.tools.verify import Judge, Verdict
 
 
@@ -20,7 +21,7 @@ def verify(ledger: Path, url: str, output: Path | None, *, as_json: bool) -> boo
     Raises:
         ConfigurationError: Where the ledger, the database or the output cannot be used.
     """
-    verdict, findings = _judged(ledger, url, output)
+    verdict, findings = _judged(ledger, checked(url), output)
     if as_json:
         told = {**verdict.as_dict(), "findings": findings, "output": None if output is None else str(output)}
         sys.stdout.write(json.dumps(told, default=str) + "\n")

@@ -227,3 +227,18 @@ async def test_a_database_that_fails_meanwhile_may_recover(production_database: 
 
     with pytest.raises(DatabaseUnreachableError, match="goes on where it was"):
         await interrupted()
+
+
+async def test_a_short_gap_costs_few_requests(tmp_path: Path, production_database: str) -> None:
+    """Of all markets: pages of trades; no list of markets where no hour is whole, no archive where all is recent."""
+    async with a_past(tmp_path, rest=replace(FREE, historical_cutoff_ms=START_MS)) as hand:
+        gap = replace(ALL, start=START + timedelta(days=40, minutes=10), end=START + timedelta(days=40, minutes=50))
+        report = await run_backfill(hand.client, production_database, gap)
+        assert report.inserted == sum(
+            gap.start.timestamp() <= row[0] / 1000 < gap.end.timestamp() for row in rows_of(hand.simulator)
+        )
+        assert hand.asked <= 4, "limits, costs, the cutoff and a page"
+        asked = hand.asked
+        hour = replace(gap, end=gap.end + timedelta(hours=1))
+        assert (await run_backfill(hand.client, production_database, hour)).is_complete
+        assert hand.asked - asked <= 5, "the cutoff twice, a page, one of markets, candles"

@@ -14,7 +14,7 @@ def book(yes: dict[int, int], no: dict[int, int]) -> OrderBook:
     return OrderBook(yes.items(), no.items())
 
 
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 @given(LEVELS, LEVELS, LEVELS, LEVELS)
 def test_applying_the_difference_makes_them_equal(
     yes: dict[int, int], no: dict[int, int], other_yes: dict[int, int], other_no: dict[int, int]
@@ -37,7 +37,7 @@ def test_applying_the_difference_makes_them_equal(
     assert compare(ours, theirs) is None
 
 
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 @given(LEVELS, LEVELS, st.booleans(), st.integers(1, 999), st.integers(1, 10**6))
 def test_one_corrupt_level_is_one_difference(
     yes: dict[int, int], no: dict[int, int], side: bool, tick: int, size: int

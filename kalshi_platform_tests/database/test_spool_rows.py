@@ -35,7 +35,7 @@ def _row(columns: tuple[Column, ...]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.tuples(*(_value(column) for column in columns))
 
 
-@settings(max_examples=30, derandomize=True)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("table", TABLE_OF.values(), ids=lambda table: table.name)
 def test_every_row_comes_back_as_it_went(table: Any, data: st.DataObject) -> None:

@@ -141,12 +141,13 @@ def test_a_price_off_its_markets_grid_is_a_warning(table: Table, publish: Publis
     ranges = ", ".join(f'{{"start": "{start}", "end": "{end}", "step": "{step}"}}' for start, end, step in bands)
     for ticker in ("KXA", "KXB"):
         note(
-            "markets", ticker=ticker, event_ticker="E", status="active", seen_at=NOON,
+            "markets", ticker=ticker, event_ticker="E", status="active", seen_at=NOON + SECOND, updated_ts=NOON,
             object=f'{{"price_ranges": [{ranges}]}}',
         )  # fmt: skip
     check = check_of(table, "tick_grid")
     row = GOOD[table]
-    fine = [row, row | {"price": 905_000}, row | {"ticker": "KXUNKNOWN", "price": 123_456}]
+    off = [row | {"exchange_ts": NOON + 2 * SECOND, "price": 565_000}]  # since the last sync it may have changed
+    fine = [row, row | {"price": 905_000}, row | {"ticker": "KXUNKNOWN", "price": 123_456}, *off]
     publish(table, fine)
     assert evaluate(check).passed
     publish(table, [*fine, row | {"ticker": "KXB", "price": 565_000}])

@@ -156,6 +156,21 @@ def test_a_change_too_many_breaks_the_replay(
     assert evaluate(replay_check).passed
 
 
+def test_a_book_that_the_exchange_emptied_needs_no_changes(
+    replayable: None, fill: Any, delta: Any, export: Export, evaluate: Any
+) -> None:
+    """A market that closes: an empty book by socket, then a checkpoint without levels."""
+    closed = NOON + 40 * MINUTE
+    fill(ORDERBOOK_SNAPSHOTS, _checkpoint(NOON, {500_000: 100}, {}, ticker="KXCLOSED"))
+    export(ORDERBOOK_DELTAS)
+    emptied = _checkpoint(closed + MINUTE, {}, {}, ticker="KXCLOSED")
+    fill(ORDERBOOK_SNAPSHOTS, emptied)
+    assert "KXCLOSED at 2026-11-20 12:41" in str(evaluate(replay_check).description)
+    told = {"source": "ws", "gatherer_id": "gatherer-1"}
+    fill(ORDERBOOK_SNAPSHOTS, _checkpoint(closed, {}, {}, ticker="KXCLOSED") | told)
+    assert evaluate(replay_check).passed
+
+
 def test_a_lost_change_breaks_the_replay(
     replayable: None, production_database: str, export: Export, evaluate: Any, lake: Lake
 ) -> None:

@@ -11,12 +11,14 @@ import dagster as dg
 import pytest
 
 from kalshi_platform.core.schema import (
+    COVERAGE_HOURS,
     LAKE_PROOFS,
     ORDERBOOK_DELTAS,
     ORDERBOOK_SNAPSHOTS,
     STREAM_TABLES,
     TICKERS,
     TRADES,
+    UNCOVERED_INTERVALS,
     Table,
 )
 from kalshi_platform.defs.checks.parity import PARITY_CHECKS
@@ -26,6 +28,7 @@ from kalshi_platform.defs.resources import ProductionDatabase
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.manifest import read_manifest
 from kalshi_platform.lake.reader import connect
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -200,3 +203,22 @@ def test_an_hour_that_is_dropped_just_before_it_is_read_stays_in_the_lake(
     result = dg.materialize([asset], partition_key=KEY, resources=dropping, instance=instance, raise_on_error=False)
     assert not result.success
     assert file.read_bytes() == before
+
+
+def test_what_nobody_heard_stands_beside_the_file(export: Export, fill: Any, delta: Any, lake: Lake) -> None:
+    """Holes of the hour as production reckoned them; before it has, nobody claims anything."""
+    fill(ORDERBOOK_DELTAS, delta(0))
+    assert export(ORDERBOOK_DELTAS, partition_key=KEY).success
+    manifest = read_manifest(lake, RAW["orderbook_deltas"], NOON)
+    assert manifest is not None
+    assert manifest.markets is None
+    reckoned = {"hour": NOON, "channel": "orderbook_delta"}
+    fill(COVERAGE_HOURS, reckoned | {"markets": 7, "uncovered_markets": 1, "uncovered_us": 60_000_000}
+         | {"gatherers": "gatherer-1", "behind": "{}", "is_stale": False})  # fmt: skip
+    hole = {"from_at": NOON + timedelta(minutes=5), "until_at": NOON + timedelta(minutes=6)}
+    fill(UNCOVERED_INTERVALS, reckoned | {"ticker": "KXA"} | hole)
+    assert export(ORDERBOOK_DELTAS, partition_key=KEY).success
+    manifest = read_manifest(lake, RAW["orderbook_deltas"], NOON)
+    assert manifest is not None
+    assert manifest.markets == 7
+    assert [(one.ticker, one.from_at, one.until_at) for one in manifest.uncovered] == [("KXA", *hole.values())]

@@ -86,11 +86,11 @@ def test_a_day_of_which_nothing_is_known_is_a_page_too(resources: dict[str, Any]
 def test_checks_of_the_day_are_on_it(resources: dict[str, Any], instance: dg.DagsterInstance) -> None:
     """Failing ones first, with what they found, escaped."""
 
-    @dg.asset
+    @dg.asset(key=["raw", "trades"])
     def thing() -> None:
         """Nothing."""
 
-    @dg.asset_check(asset=thing, name="whole")
+    @dg.asset_check(asset=thing, name="coverage")
     def whole() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=False, description="<b>3 rows</b> are missing")
 

@@ -151,5 +151,19 @@ def test_every_raw_asset_follows_its_table_alone(
     source = dg.AssetKey(["production", table.name])
     instance.report_runless_asset_event(dg.AssetMaterialization(source, partition=partition))
     result = dg.evaluate_automation_conditions(defs, instance, ALL, evaluation_time=NOON, cursor=cursor)
-    assert result.total_requested == 1
-    assert result.get_requested_partitions(dg.AssetKey(["raw", table.name])) == {partition}
+    for other in STREAM_TABLES:
+        asked = result.get_requested_partitions(dg.AssetKey(["raw", other.name]))
+        assert asked == ({partition} if other is table else set())
+
+
+def test_an_hour_that_begins_to_exist_asks_for_nothing(resources: dict[str, Any], instance: dg.DagsterInstance) -> None:
+    """At the turn nothing is reported yet: no layer may ask for the hour before raw has it."""
+    defs = build_defs(resources)
+    wanted = dg.AssetSelection.groups("raw", "processed", "aggregates") - dg.AssetSelection.assets(
+        *(dg.AssetKey(["raw", name]) for name in ("series", "events", "markets"))
+    )
+    cursor = None
+    for clock in (NOON - timedelta(minutes=1), NOON + timedelta(seconds=20), NOON + timedelta(minutes=1)):
+        result = dg.evaluate_automation_conditions(defs, instance, wanted, evaluation_time=clock, cursor=cursor)
+        assert result.total_requested == 0
+        cursor = result.cursor

@@ -73,19 +73,23 @@ def _best(book: dict[bool, dict[Decimal, Decimal]]) -> tuple[Decimal | None, ...
 
 def test_candles_by_hand(lake: Lake, noon: datetime, batch: Any) -> None:
     """First, highest, lowest and last price of a minute, its mean by size, and the price before it."""
+    same = {"ticker": "KXA", "received_at": noon}
     trades = [(1, 500_000, 100), (2, 700_000, 300), (59_999, 400_000, 100), (180_000, 450_000, 200)]
     rows = [
-        {"exchange_ts": noon + timedelta(milliseconds=ms), "trade_id": str(UUID(int=ms)), "ticker": "KXA",
-         "price": price, "size": size, "taker_side": True, "is_block_trade": False, "received_at": noon}
+        same
+        | {"exchange_ts": noon + timedelta(milliseconds=ms), "trade_id": str(UUID(int=ms)), "price": price}
+        | {"size": size, "taker_side": True, "is_block_trade": False}
         for ms, price, size in trades
-    ]  # fmt: skip
+    ]
     day = Period.DAY.floor(noon)
     write_partition(lake, RAW["trades"], day, [batch(TRADES, rows)])
     quotes = [(30_000, 390_000, 410_000), (61_000, 380_000, None)]
     rows = [
-        {"exchange_ts": noon + timedelta(milliseconds=ms), "ticker": "KXA", "yes_bid": bid, "yes_ask": ask, "digest": 1,
-         "open_interest": 700, "received_at": noon} for ms, bid, ask in quotes
-    ]  # fmt: skip
+        same
+        | {"exchange_ts": noon + timedelta(milliseconds=ms), "yes_bid": bid, "yes_ask": ask}
+        | {"digest": 1, "open_interest": 700}
+        for ms, bid, ask in quotes
+    ]
     write_partition(lake, RAW["tickers"], noon, [batch(TICKERS_TABLE, rows)])
     sql = aggregate_sql("candles_1m", day, day + timedelta(days=1))
     found = connect(lake).sql(sql).order("minute").to_arrow_table().to_pylist()
@@ -100,22 +104,3 @@ def test_candles_by_hand(lake: Lake, noon: datetime, batch: Any) -> None:
     assert bids[:2] == [(Decimal("0.39"),) * 4, tuple(Decimal(text) for text in ("0.39", "0.39", "0.38", "0.38"))]
     assert found[1]["yes_ask_close"] is None
     assert found[1]["yes_ask_open"] == Decimal("0.41")
-
-
-@pytest.mark.parametrize("name", ["candles_1m", "market_days"])
-def test_the_mean_of_equal_prices_is_that_price(lake: Lake, noon: datetime, batch: Any, name: str) -> None:
-    """Every cent and its tenths, in sizes that no double divides exactly; and two prices are rounded down."""
-    prices = {f"KX{price:06}": price for price in range(1_000, 1_000_000, 1_000)}
-    trades = [("KXTWO", 100_000, 100), ("KXTWO", 200_000, 200)]
-    trades += [(ticker, price, 3) for ticker, price in prices.items()]
-    rows = [
-        {"exchange_ts": noon, "trade_id": str(UUID(int=nth)), "ticker": ticker, "price": price, "size": size,
-         "taker_side": True, "is_block_trade": False, "received_at": noon}
-        for nth, (ticker, price, size) in enumerate(trades)
-    ]  # fmt: skip
-    day = Period.DAY.floor(noon)
-    write_partition(lake, RAW["trades"], day, [batch(TRADES, rows)])
-    sql = aggregate_sql(name, day, day + timedelta(days=1))
-    found = dict(connect(lake).sql(sql).select("ticker, mean").fetchall())
-    assert found.pop("KXTWO") == Decimal("0.166666")
-    assert found == {ticker: Decimal(price).scaleb(-6) for ticker, price in prices.items()}

@@ -118,6 +118,8 @@ def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
         assert (found.column_names, found.num_rows) == (dataset.schema.names, 0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["moto_store"], indirect=True)  # rclone was tried once: the same
 def test_a_bucket_answers_as_a_folder_does(
     s3_lake: Lake, noon: datetime, deltas: MakeBatch, checkpoints: MakeBatch
 ) -> None:

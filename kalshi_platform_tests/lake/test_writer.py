@@ -87,6 +87,7 @@ def test_decimals_and_texts_of_decimals_are_taken_as_they_are(lake: Lake, noon: 
     """What was read from the lake, or from a numeric column, needs no unit."""
     candle = {"ticker": "KXA", "minute": noon, "open": Decimal("0.1"), "high": Decimal("0.2"), "low": Decimal("0.1")}
     candle |= {"close": Decimal("0.15"), "volume": Decimal("7.50"), "dollar_volume": Decimal("1.2345"), "trades": 3}
+    candle = dict.fromkeys(CANDLES.schema.names) | candle
     candles = CANDLES.schema
     facts = write_partition(lake, CANDLES, noon.replace(hour=0), [pa.RecordBatch.from_pylist([candle], candles)])
     assert pq.read_table(facts.path, partitioning=None).to_pylist() == [candle]

@@ -11,7 +11,7 @@ import pytest
 
 from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.records import DeltaRow
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Home
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, TRADES, Home
 from kalshi_platform.core.units import us_from_datetime
 from kalshi_platform.database import export
 from kalshi_platform.database.bulk import Stage
@@ -127,6 +127,33 @@ async def test_a_manifest_that_a_killed_export_left_out_comes_back(
     lying.write_text(whole[1].replace('"rows": 1', '"rows": 7').replace('"sha256": "', '"sha256": "0'))
     assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
     assert (away.read_text(), lying.read_text()) == whole
+
+
+async def test_a_day_of_trades_is_proven_as_one(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """Not while its file ends before the day does; then with one proof, by which its partition may go."""
+    day, trades = NOON.replace(hour=0), RAW[TRADES.name]
+    await production.execute("UPDATE table_policies SET keep_days = 30 WHERE table_name = 'trades'")
+    await production.execute("UPDATE sync_cursors SET watermark = $1", day + 25 * HOUR)
+    await ensure_partitions(production, TRADES, [day.date()])
+    await production.executemany(
+        "INSERT INTO trades (exchange_ts, trade_id, ticker, price, size, is_block_trade, received_at) "
+        "VALUES ($1, gen_random_uuid(), 'A', 400000, 100, false, $1)",
+        [(day + n * HOUR,) for n in (1, 5)],
+    )
+    found = []
+    for until in (NOON, None):
+        with export.read_window(production_database, TRADES, day, until or day + 24 * HOUR) as batches:
+            write_partition(lake, trades, day, batches, until)
+        report = await maintain_production(production_database, lake, day + timedelta(days=2))
+        found.append((len(report.proven), [reason.partition(" does ")[2] for reason in report.disputed]))
+    assert found == [(0, ["not hold its whole day"]), (1, [])]
+    report = await maintain_production(production_database, lake, day + timedelta(days=40))
+    assert {verdict.name: verdict.rows for verdict in report.verdicts if "trades_20260801" in verdict.name} == {
+        "trades_20260801": 2
+    }
+    assert await production.fetchval("SELECT count(*) FROM trades") == 0
 
 
 async def test_nothing_is_dropped_without_a_proof(

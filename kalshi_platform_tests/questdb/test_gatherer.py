@@ -24,8 +24,8 @@ async def test_both_hold_the_same_rows(tmp_path: Path, gatherer_database: str) -
                 gatherer_database, simulator.rest_url, simulator.ws_url, private, questdb=questdb.configuration
             )
             async with gathering(one):
-                await until(lambda: all(table.name in questdb.tables for table in STREAM_TABLES))
-                await until(lambda: all(questdb.tables[table.name].rows for table in STREAM_TABLES))
+                await until(lambda: all(table.name in questdb.tables for table in STREAM_TABLES), 90)
+                await until(lambda: all(questdb.tables[table.name].rows for table in STREAM_TABLES), 90)
         for table in STREAM_TABLES:
             columns = ", ".join(table.key)
             ours = {tuple(row) for row in await fetch(gatherer_database, f"SELECT {columns} FROM {table.name}")}  # noqa: S608

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pty
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -73,6 +74,24 @@ async def test_a_table_and_json_lines(tmp_path: Path) -> None:
         assert names(few) == [one.ticker for one in catalogue.markets_by_event[event.ticker]]
         none, _ = await run(simulator.rest_url, tmp_path, "--json", "--series", "KXNOBODY")
         assert none == ""
+
+
+async def test_a_narrow_terminal(tmp_path: Path) -> None:
+    """No line wraps in 80 columns: the ticker, prices, volume and when it closes."""
+    async with exchange(tmp_path, 5) as simulator:
+        ours, theirs = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "kalshi_platform.cli", "markets", stdout=theirs, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "KALSHI_REST_URL": simulator.rest_url, "COLUMNS": "80", "TERM": "dumb"},
+        )  # fmt: skip
+        os.close(theirs)
+        async with asyncio.timeout(60):
+            await process.communicate()
+        lines = os.read(ours, 65_536).decode().splitlines()
+        os.close(ours)
+    assert lines[0].split() == ["ticker", "bid", "ask", "last", "volume", "24h", "closes"]
+    assert len(lines) == 6
+    assert max(map(len, lines)) <= 80
 
 
 async def test_a_key_is_used_where_there_is_one(tmp_path: Path) -> None:

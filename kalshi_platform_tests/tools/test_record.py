@@ -24,10 +24,19 @@ from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.tools.children import platform_command
 from kalshi_platform.tools.record import Recorder
-from kalshi_platform.tools.recordings import find_recordings, read_frames
+from kalshi_platform.tools.recordings import find_recordings, header_of, read_frames
 from kalshi_platform.tools.replay import Replay
 from kalshi_platform.tools.tape import Tape, TapeOptions
-from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, gatherer, gathering, keys, now_us, options, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import (
+    KEY_ID,
+    Proxy,
+    gatherer,
+    gathering,
+    keys,
+    now_us,
+    options,
+    until,
+)
 
 CHANNELS = [Channel.ORDERBOOK, Channel.TICKER, Channel.TRADE, Channel.LIFECYCLE]
 QUIET = {"new_market_seconds": 0.0, "close_market_seconds": 0.0, "change_market_seconds": 0.0}
@@ -77,6 +86,7 @@ async def play(simulator: Simulator, changes: int) -> None:
     simulator.stop_traffic()
 
 
+@pytest.mark.slow
 async def test_a_replay_is_what_a_gatherer_captured(tmp_path: Path, new_gatherer_database: Callable[[], str]) -> None:
     """A gatherer on six connections, a recorder on one: the same content, byte for byte, over several files."""
     private, public = keys(tmp_path)
@@ -150,6 +160,30 @@ async def test_with_the_recorded_stamps_even_provenance_is_equal(
         tape.close(now_us())
     await replayed(from_tape, tmp_path / "tapes")
     assert await copied(captured, WITH_PROVENANCE) == await copied(from_tape, WITH_PROVENANCE)
+
+
+async def test_a_broken_connection_is_another_tape(tmp_path: Path) -> None:
+    """Cut in the middle: the recorder connects again and records on; each tape is one connection, of one market."""
+    private, public = keys(tmp_path)
+    async with running(options(tmp_path, public, **QUIET)) as simulator, Proxy(simulator.ws_url) as proxy:
+        chosen = next(iter(simulator.exchange.catalogue.markets))
+        folder = tmp_path / "tapes"
+        recorder = Recorder(proxy.ws_url, _signer(private), folder, CHANNELS, [chosen], only=True)
+        stop = asyncio.Event()
+        recording = asyncio.create_task(recorder.run(stop))
+        await until(lambda: recorder.report.frames > 50)
+        proxy.cut()
+        before = recorder.report.frames
+        await until(lambda: recorder.report.connections == 2 and recorder.report.frames > before + 50)
+        stop.set()
+        report = await recording
+    headers = [header_of(path) for path in report.files]
+    assert len({header.connection for header in headers if header}) == 2
+    frames = [json.loads(frame.raw) for path in report.files for frame in read_frames(path)]
+    assert len(frames) == report.frames
+    named = {one["msg"]["market_ticker"] for one in frames if "market_ticker" in one.get("msg", {})}
+    assert named == {chosen}
+    assert [one["type"] for one in frames].count("subscribed") == 2 * len(CHANNELS)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@
 import dagster as dg
 
 from kalshi_platform.defs.checks.books import BOOK_CHECKS
+from kalshi_platform.defs.checks.candles import CANDLE_CHECKS
 from kalshi_platform.defs.checks.coverage import COVERAGE_CHECKS
 from kalshi_platform.defs.checks.files import FILE_CHECKS
 from kalshi_platform.defs.checks.freshness import LAKE_FRESHNESS, PRODUCTION_FRESHNESS
@@ -20,6 +21,7 @@ CHECKS: list[dg.AssetChecksDefinition] = [
     *BOOK_CHECKS,
     *TRADE_CHECKS,
     *COVERAGE_CHECKS,
+    *CANDLE_CHECKS,
     *REFERENCE_CHECKS,
     *LAKE_FRESHNESS,
     *PRODUCTION_FRESHNESS,

@@ -64,8 +64,8 @@ def _tick_grid(table: Table) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=raw_key(table),
         name="tick_grid",
-        description="Prices stand on the grid that the exchange last gave for the market; a grid may have been finer "
-        "before, hence a warning. Markets without a description are left to `orphan_trades`.",
+        description="Prices stand on the grid that the exchange gave for the market. Looked at are rows since the "
+        "market's description last changed and until it was last synced: a grid may have been finer before.",
     )
     def tick_grid(
         context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder

@@ -20,7 +20,10 @@ SENSORS: list[dg.SensorDefinition] = [
     run_failures,
     check_failures,
     dg.AutomationConditionSensorDefinition(
-        "automation", target=dg.AssetSelection.all(), default_status=dg.DefaultSensorStatus.RUNNING
+        "automation",
+        target=dg.AssetSelection.all(),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=15,
     ),
 ]
 """Every sensor; `automation` evaluates the conditions that assets carry."""

@@ -24,7 +24,7 @@ _MOST_PER_TICK = 48
 @dg.sensor(
     name="closed_hours",
     description="Reports each hour of production's stream tables once all gatherers have been merged beyond it.",
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def closed_hours(

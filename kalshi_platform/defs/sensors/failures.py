@@ -7,17 +7,14 @@
 """
 
 import json
-from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
 
 from kalshi_platform.core.errors import PlatformError
+from kalshi_platform.defs.checks.all import CHECKS
+from kalshi_platform.defs.checks.history import latest
 from kalshi_platform.defs.resources import Alerts
 from kalshi_platform.service.alerts import Alert, Level
-
-_MOST = 200
-"""Evaluations that one tick looks at."""
 
 
 @dg.run_failure_sensor(
@@ -47,15 +44,6 @@ def _reason(failure: dg.DagsterEvent) -> str:
     return f"{failure.step_key}: {error.message.strip() if error else failure.message}"
 
 
-def evaluations(instance: dg.DagsterInstance, most: int, **window: Any) -> Sequence[dg.EventLogRecord]:
-    """Evaluations of all checks, oldest first.
-
-    Dagster has no public way to them but one that is going away (`get_event_records`): this asks its storage.
-    """
-    wanted = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, **window)
-    return instance.event_log_storage.get_event_records(wanted, limit=most, ascending=True)
-
-
 @dg.sensor(
     name="check_failures",
     description="Alerts when a check fails that passed before, and when it passes again.",
@@ -63,23 +51,15 @@ def evaluations(instance: dg.DagsterInstance, most: int, **window: Any) -> Seque
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def check_failures(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.SkipReason:
-    """Reads the evaluations since the last tick; the cursor holds where, and which checks fail."""
-    cursor = json.loads(context.cursor or '{"seen": 0, "failing": []}')
-    failing: set[str] = set(cursor["failing"])
-    records = evaluations(context.instance, _MOST, after_cursor=cursor["seen"])
-    for record in records:
-        event = record.event_log_entry.dagster_event
-        if event is None:
-            continue
-        found = event.asset_check_evaluation_data
+    """Looks at the latest evaluation of each check; the cursor holds which fail."""
+    failing: set[str] = set(json.loads(context.cursor or "[]"))
+    for _, found in latest(context.instance, [check.check_key for check in CHECKS]):
         name = found.asset_check_key.to_user_string()
         if found.passed == (name in failing):
             alerts.send(_alert(name, found))
             (failing.discard if found.passed else failing.add)(name)
-        context.update_cursor(json.dumps({"seen": record.storage_id, "failing": sorted(failing)}))
-    return dg.SkipReason(
-        f"{len(records)} evaluations, {len(failing)} checks fail: {', '.join(sorted(failing)) or 'none'}"
-    )
+            context.update_cursor(json.dumps(sorted(failing)))
+    return dg.SkipReason(f"failing: {', '.join(sorted(failing)) or 'none'}")
 
 
 def _alert(name: str, found: dg.AssetCheckEvaluation) -> Alert:

@@ -71,7 +71,7 @@ class Transport:
         waits: Waits,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._base = _address(base_url)
+        self._base = address_of(base_url)
         self._client = httpx.AsyncClient(timeout=30, follow_redirects=False)
         self._signer = signer
         self.bucket = bucket or shared_bucket(self._base.netloc.decode(), signer.key_id if signer else "")
@@ -201,7 +201,7 @@ class Transport:
         return self._signer.headers("GET", url.raw_path.partition(b"?")[0].decode())
 
 
-def _address(text: str) -> httpx.URL:
+def address_of(text: str) -> httpx.URL:
     """An address that can be asked.
 
     Raises:
