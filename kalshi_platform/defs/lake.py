@@ -87,7 +87,7 @@ def _exported(table: Table, partition_key: str, production: ProductionDatabase, 
 def _heard(table: Table, start: datetime, until: datetime, production: ProductionDatabase) -> Coverage | None:
     """How completely the window was heard, as far as that is reckoned; None where an hour of it is not yet.
 
-    An hour with holes is written again after their repair, so a file is not left without them for long.
+    An hour with holes is reported again by their repair, so a file is not left without them for long.
     """
     channel = CHANNEL_OF[table.name]
     hours, not_yet = production.coverage(channel, start, until)
