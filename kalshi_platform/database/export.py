@@ -55,21 +55,22 @@ def read_window(url: str, table: Table, start: datetime, end: datetime) -> Itera
 
     Prices and sizes are integers, times are UTC in microseconds, ids are text. Reading holds one transaction.
     """
-    columns = ", ".join(_selected(column) for column in table.columns_of(Home.PRODUCTION))
-    with reading(url) as cursor:
-        cursor.execute(f"SELECT {columns} FROM {table.name} WHERE {_window(table, start, end)}")  # noqa: S608 - ours
-        with cursor.fetch_record_batch() as reader:
-            yield reader
+    with _rows(url, table, f"WHERE {_window(str(table.time_column), start, end)}") as reader:
+        yield reader
+
+
+@contextmanager
+def read_hours(url: str, table: Table, start: datetime, end: datetime) -> Iterator[pa.RecordBatchReader]:
+    """The rows of `coverage_hours` or `uncovered_intervals` with start <= hour < end, in no order; objects are text."""
+    with _rows(url, table, f"WHERE {_window('hour', start, end)}") as reader:
+        yield reader
 
 
 @contextmanager
 def read_table(url: str, table: Table) -> Iterator[pa.RecordBatchReader]:
     """All rows of a table that is no stream, as they are now, in no order; decimals and objects are text."""
-    columns = ", ".join(_selected(column) for column in table.columns_of(Home.PRODUCTION))
-    with reading(url) as cursor:
-        cursor.execute(f"SELECT {columns} FROM {table.name}")  # noqa: S608 - names of the schema
-        with cursor.fetch_record_batch() as reader:
-            yield reader
+    with _rows(url, table, "") as reader:
+        yield reader
 
 
 def last_seen(url: str, table: Table) -> datetime | None:
@@ -89,7 +90,7 @@ def families(url: str) -> pa.Table:
 
 def count_window(url: str, table: Table, start: datetime, end: datetime) -> int:
     """How many rows of `table` have start <= time < end."""
-    query = f"SELECT count(*) FROM {table.name} WHERE {_window(table, start, end)}"  # noqa: S608 - names of the schema
+    query = f"SELECT count(*) FROM {table.name} WHERE {_window(str(table.time_column), start, end)}"  # noqa: S608 - names of the schema
     with reading(url) as cursor:
         cursor.execute(query)
         ((count,),) = cursor.fetchall()
@@ -155,12 +156,21 @@ def reading(url: str) -> Iterator[dbapi.Cursor]:
         raise ExportError(f"cannot read {masked(url)}: {reason}") from None
 
 
+@contextmanager
+def _rows(url: str, table: Table, condition: str) -> Iterator[pa.RecordBatchReader]:
+    columns = ", ".join(_selected(column) for column in table.columns_of(Home.PRODUCTION))
+    with reading(url) as cursor:
+        cursor.execute(f"SELECT {columns} FROM {table.name} {condition}")  # noqa: S608 - names of the schema
+        with cursor.fetch_record_batch() as reader:
+            yield reader
+
+
 def _selected(column: Column) -> str:
     return f"{column.name}::text AS {column.name}" if column.type in _AS_TEXT else column.name
 
 
-def _window(table: Table, start: datetime, end: datetime) -> str:
-    return _WINDOW.format(time=table.time_column, start=start.isoformat(), end=end.isoformat())
+def _window(column: str, start: datetime, end: datetime) -> str:
+    return _WINDOW.format(time=column, start=start.isoformat(), end=end.isoformat())
 
 
 def _moment(time_us: int | None) -> datetime | None:

@@ -16,6 +16,7 @@ from kalshi_platform.defs.checks.all import CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS
 from kalshi_platform.defs.layers import AGGREGATE_ASSETS, PROCESSED_ASSETS
 from kalshi_platform.defs.metadata_sync import METADATA_ASSETS, METADATA_JOBS
+from kalshi_platform.defs.raw_coverage import COVERAGE_ASSETS
 from kalshi_platform.defs.raw_state import STATE_ASSETS
 from kalshi_platform.defs.repair import REPAIR
 from kalshi_platform.defs.report import DAILY_REPORT
@@ -41,6 +42,7 @@ def build_defs(resource_overrides: Mapping[str, object] | None = None) -> dg.Def
             *METADATA_ASSETS,
             *RAW_ASSETS,
             *STATE_ASSETS,
+            *COVERAGE_ASSETS,
             *PROCESSED_ASSETS,
             *AGGREGATE_ASSETS,
             DAILY_REPORT,

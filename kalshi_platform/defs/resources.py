@@ -58,6 +58,10 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """All rows of a table that is no stream."""
         return export.read_table(self.address(), table)
 
+    def read_hours(self, table: Table, start: datetime, end: datetime) -> AbstractContextManager[pa.RecordBatchReader]:
+        """What a table that tells of hours says of a window."""
+        return export.read_hours(self.address(), table, start, end)
+
     def last_seen(self, table: Table) -> datetime | None:
         """When the exchange was last asked about any row of a table that it describes."""
         return export.last_seen(self.address(), table)
