@@ -17,10 +17,11 @@ import msgspec
 from kalshi_platform.backfill.report import Gap
 from kalshi_platform.backfill.request import BackfillRequest
 from kalshi_platform.backfill.trades import Inserted, TradeInserter
-from kalshi_platform.core.errors import ConfigurationError, IntegrityError
+from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.records import TradeRow
 from kalshi_platform.core.schema import Home
 from kalshi_platform.core.units import datetime_from_us
+from kalshi_platform.database.errors import DatabaseUnreachableError
 from kalshi_platform.database.migrations import check_revision
 
 _LOCK = "SELECT pg_advisory_lock(hashtext('kalshi_backfill'), hashtext($1))"
@@ -195,7 +196,7 @@ async def open_job(database_url: str, request: BackfillRequest) -> AsyncIterator
 
     Raises:
         ConfigurationError: The database is none of ours, or the same job is running already.
-        IntegrityError: The database fails meanwhile; the same request goes on.
+        DatabaseUnreachableError: The database fails meanwhile; the same request goes on.
     """
     await check_revision(database_url, Home.PRODUCTION)
     settings = {"application_name": "kalshi-platform backfill"}
@@ -212,4 +213,4 @@ async def open_job(database_url: str, request: BackfillRequest) -> AsyncIterator
     except asyncpg.LockNotAvailableError:
         raise ConfigurationError(f"backfill {request.job_id} is running already, in another process") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise IntegrityError(f"production failed: {error}; the same backfill goes on where it was") from error
+        raise DatabaseUnreachableError(f"production failed: {error}; the same backfill goes on where it was") from error

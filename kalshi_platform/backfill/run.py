@@ -66,7 +66,7 @@ async def run_backfill(
         ConfigurationError: No such ticker or series, no such database, or the same job runs elsewhere.
         ExchangeUnavailable: The exchange failed for more than some minutes; the same request goes on.
         ExchangeRefused: It will not answer.
-        IntegrityError: Production failed; the same request goes on.
+        DatabaseUnreachableError: Production failed; the same request goes on.
     """
     async with open_job(database_url, request) as jobs:
         return await _Run(rest, jobs, request, progress or (lambda _: None), sleep, now).run()

@@ -79,15 +79,15 @@ def _exported(table: Table, partition_key: str, production: ProductionDatabase, 
     start, end = window_of(table, partition_key)
     lake = folder.lake()
     until = _known_until(table, start, end, production, lake)
-    production.refuse_dropped(table, start, end)
     with production.read_window(table, start, until) as batches:
+        production.refuse_dropped(table, start, end)  # while reading, which nothing is dropped under
         return write_partition(lake, RAW[table.name], start, batches, until, _heard(table, start, until, production))
 
 
 def _heard(table: Table, start: datetime, until: datetime, production: ProductionDatabase) -> Coverage | None:
     """How completely the window was heard, as far as that is reckoned; None where an hour of it is not yet.
 
-    An hour with holes is written again after their repair, so a file is not left without them for long.
+    An hour with holes is reported again by their repair, so a file is not left without them for long.
     """
     channel = CHANNEL_OF[table.name]
     hours, not_yet = production.coverage(channel, start, until)

@@ -38,7 +38,7 @@ LAKE_WORK = "lake_work"
 
 _WAITED_FOR = {"best_bid_offer": ("orderbook_deltas",), "settlements": ("markets",)}
 """Where not every source asks for the aggregate: the day of whole books is written every hour, and an hour of best
-prices needs only the checkpoint at its beginning; events change with their markets."""
+prices needs only the checkpoints at its ends; events change with their markets. The others are waited for."""
 
 _REFUSED: Any = dg.AutomationCondition.any_deps_match(
     dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True)
@@ -50,7 +50,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)  # hours have partitions since 2026, days since 2021
     _ANY_PART = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
     _AND_THE_NEXT = dg.TimeWindowPartitionMapping(end_offset=1, allow_nonexistent_upstream_partitions=True)
-# a market that was settled in a day's last minutes is first seen in the state of the day after
+_TOLD_LATER = ("best_bid_offer", "settlements")
+"""Written again with the next partition of what it is made of: the checkpoints at an hour's end, by which a market is
+known that was quiet before, are exported with the next hour; a market that was settled in a day's last minutes is
+first seen in the state of the day after."""
 
 
 def processed_key(table: Table) -> dg.AssetKey:
@@ -70,6 +73,16 @@ def _following(ignored: Sequence[dg.AssetKey]) -> dg.AutomationCondition[dg.Asse
     # else a partition that begins to exist is asked for at once, before what it is made of is there
     updated = updated.replace(dg.AutomationCondition.newly_missing(), followed)  # type: ignore[arg-type] # typed too tightly
     return updated.ignore(dg.AssetSelection.assets(*ignored)) if ignored else updated
+
+
+def _after(others: Sequence[dg.AssetKey]) -> Any:
+    """When what does not ask is not being written either: its file of an hour ago would not reach far enough.
+
+    Both are reported at once, so the aggregate is not asked for in one run with what asks for it, but a look later.
+    """
+    is_written: Any = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.in_progress())
+    is_asked_now: Any = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
+    return ~is_written.allow(dg.AssetSelection.assets(*others)) & ~is_asked_now
 
 
 def _layer_asset(
@@ -123,13 +136,14 @@ def _processed(table: Table) -> dg.AssetsDefinition:
 
 
 def _aggregate(name: str) -> dg.AssetsDefinition:
-    dataset, mapping = AGGREGATES[name], _AND_THE_NEXT if name == "settlements" else _ANY_PART
+    dataset, mapping = AGGREGATES[name], _AND_THE_NEXT if name in _TOLD_LATER else _ANY_PART
     sources = {source: dg.AssetKey(["raw", source]) for source in SOURCES[name]}
     ignored = [key for source, key in sources.items() if source not in _WAITED_FOR.get(name, SOURCES[name])]
+    asked = _following(ignored) & ~_REFUSED
     return _layer_asset(
         dataset,
         [dg.AssetDep(key, partition_mapping=mapping) for key in sources.values()],
-        _following(ignored) & ~_REFUSED,
+        asked & _after(ignored) if ignored else asked,
         lambda lake, start, _: write_aggregate(lake, dataset, start),
         pictures=_spread_of_day if name == "market_days" else lambda _lake, _key: {},
     )

@@ -16,8 +16,9 @@ import dagster as dg
 from kalshi_platform.backfill import BackfillReport, BackfillRequest, Progress, run_backfill
 from kalshi_platform.backfill.books import fetch_books
 from kalshi_platform.backfill.run import SETTLE_SECONDS
-from kalshi_platform.core.schema import ORDERBOOK_SNAPSHOTS, TRADES, UNCOVERED_INTERVALS
+from kalshi_platform.core.schema import ORDERBOOK_SNAPSHOTS, STREAM_TABLES, TRADES, UNCOVERED_INTERVALS
 from kalshi_platform.database.quality import GapHour, Uncovered
+from kalshi_platform.defs.channels import CHANNEL_OF
 from kalshi_platform.defs.partitions import HOUR, key_at
 from kalshi_platform.defs.resources import CatalogueDatabase, Exchange, ProductionDatabase
 from kalshi_platform.defs.steps import attempting, run_async
@@ -118,6 +119,8 @@ def repair_gaps(
         context.log.info("these intervals are covered by now: there is nothing to repair")
         return
     context.log.info(f"{config.channel}, {hour:%Y-%m-%d %H:%M}: {len(gaps)} intervals that nobody heard")
+    if not context.retry_number:
+        _report_holes(context, config.channel, hour)
     _wait_settled(gaps)
     with attempting(context):
         outcome = run_async(_repair(config.channel, gaps, exchange, catalogue, context.log.info))
@@ -131,6 +134,13 @@ def repair_gaps(
         context.log_event(
             dg.AssetMaterialization(production_key(ORDERBOOK_SNAPSHOTS), partition=key_at(ORDERBOOK_SNAPSHOTS, day))
         )
+
+
+def _report_holes(context: dg.OpExecutionContext, channel: str, hour: datetime) -> None:
+    """Have the hour's files written again: they may be older than what is known of their holes since."""
+    for table in STREAM_TABLES:
+        if CHANNEL_OF[table.name] == channel:
+            context.log_event(dg.AssetMaterialization(production_key(table), partition=key_at(table, hour)))
 
 
 def _wait_settled(gaps: Sequence[Uncovered]) -> None:

@@ -12,7 +12,7 @@ from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.lake.books import BookUnknown
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.footer import read_footer
-from kalshi_platform.lake.holes import SLACK
+from kalshi_platform.lake.holes import SLACK, manifest_holes
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import root_of
 
@@ -29,8 +29,13 @@ WITH last_checkpoint AS (
       AND {_DAYS}
     QUALIFY row_number() OVER (PARTITION BY ticker ORDER BY snapshot_ts DESC) = 1
 ), hole AS (
-    SELECT ticker, max(until_at) AS until_at FROM uncovered_intervals
-    WHERE channel = 'orderbook_delta' AND from_at - $slack <= $at AND until_at >= $since AND {_DAYS} GROUP BY ticker
+    SELECT ticker, max(until_at) AS until_at FROM (
+        SELECT ticker, until_at FROM uncovered_intervals
+        WHERE channel = 'orderbook_delta' AND from_at - $slack <= $at AND until_at >= $since
+          AND date BETWEEN CAST($since AS DATE) AND CAST($at + $slack AS DATE)
+        UNION ALL
+        SELECT unnest(CAST($holed AS VARCHAR[])), unnest(CAST($holed_until AS TIMESTAMPTZ[]))
+    ) GROUP BY ticker
 ), checkpoint AS (
     SELECT * FROM last_checkpoint WHERE NOT EXISTS (
         FROM hole WHERE hole.ticker IN ('', last_checkpoint.ticker) AND until_at > snapshot_ts
@@ -58,7 +63,8 @@ FROM checkpoint LEFT JOIN level USING (ticker)
 GROUP BY ticker, snapshot_ts
 ORDER BY ticker
 """  # noqa: S608 - constants
-"""Every market's book at `$at`, from checkpoints not older than `$since`: one row a market, levels as lists."""
+"""Every market's book at `$at`, from checkpoints not older than `$since`: one row a market, levels as lists.
+`$holed` and `$holed_until`: markets (empty: all) that nobody heard up to a moment, as manifests say."""
 
 
 _OLDEST = """
@@ -85,7 +91,11 @@ def books_at(connection: duckdb.DuckDBPyConnection, when: datetime) -> duckdb.Du
     since = _unbroken_since(lake, earliest, when)
     if since is None:
         raise BookUnknown(f"the lake lacks deltas of the hour from {Period.HOUR.floor(when).isoformat()}")
-    return connection.sql(BOOKS_SQL, params={"since": since, "at": when, "slack": SLACK})
+    found = [hole for holes in manifest_holes(lake, since, when).values() for hole in holes]
+    holes = [(hole.ticker, hole.until_at) for hole in found if hole.from_at - SLACK <= when]
+    holed, holed_until = ([hole[place] for hole in holes] for place in (0, 1))
+    given = {"since": since, "at": when, "slack": SLACK, "holed": holed, "holed_until": holed_until}
+    return connection.sql(BOOKS_SQL, params=given)
 
 
 def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime | None:

@@ -13,7 +13,7 @@ import duckdb
 from kalshi_platform.lake.datasets import COVERAGE, RAW, Period
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
-from kalshi_platform.lake.manifest import read_manifest
+from kalshi_platform.lake.manifest import Uncovered, read_manifest
 
 SLACK = timedelta(seconds=5)
 """How late a message may come: as long as gatherers wait before they call an hour whole."""
@@ -60,10 +60,20 @@ def coverage_of(
 
 def _of_manifests(lake: Lake, ticker: str, start: datetime, end: datetime) -> tuple[set[_Hole], bool]:
     """The holes that the manifests of a span know, and whether they know them all."""
-    found = [read_manifest(lake, _DELTAS, hour) for hour in starts_between(Period.HOUR, start, end)]
-    told = [one for one in found if one is not None and one.covered is not None]
-    holes = {(hole.from_at, hole.until_at) for one in told for hole in one.uncovered if hole.ticker in ("", ticker)}
-    return holes, len(told) == len(found)
+    told = manifest_holes(lake, start, end)
+    holes = {(hole.from_at, hole.until_at) for one in told.values() for hole in one if hole.ticker in ("", ticker)}
+    return holes, all(hour in told for hour in starts_between(Period.HOUR, start, end))
+
+
+def manifest_holes(lake: Lake, start: datetime, end: datetime) -> dict[datetime, tuple[Uncovered, ...]]:
+    """What nobody heard, by hour, as far as manifests say it.
+
+    Of the hours that [start, end] touches, and of the next one where a change that was missed there may lie before
+    `end`.
+    """
+    hours = starts_between(Period.HOUR, start, end + SLACK)
+    found = ((hour, read_manifest(lake, _DELTAS, hour)) for hour in hours)
+    return {hour: one.uncovered for hour, one in found if one is not None and one.covered is not None}
 
 
 def _reach(lake: Lake, days: list[datetime], start: datetime) -> datetime:

@@ -141,12 +141,12 @@ def _opened(root: str) -> "tuple[str, Bucket | None]":
     scheme, separator, rest = root.partition("://")
     if not separator:
         scheme, rest = "file", root
+    if separator and "@" in urlsplit(root).netloc:  # first: another message might repeat the keys
+        raise ConfigurationError("KALSHI_LAKE_URL must not hold keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if not rest or scheme not in {"file", "s3"}:
         raise ConfigurationError(f"the lake cannot be {root!r}: set KALSHI_LAKE_URL to a folder or s3://bucket/prefix")
     if scheme == "file":
         return str(Path(rest).expanduser().absolute()), None
-    if "@" in urlsplit(root).netloc:
-        raise ConfigurationError("KALSHI_LAKE_URL must not hold keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     from kalshi_platform.lake.bucket import Bucket  # boto3 is not loaded for a folder
 
     return f"s3://{rest.strip('/')}", Bucket(rest.strip("/").partition("/")[0])

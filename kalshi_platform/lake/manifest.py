@@ -8,6 +8,7 @@ the file again (`evidence`). Kept out: footers, which say what a reader must kno
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -173,9 +174,10 @@ def mend_manifest(lake: Lake, dataset: Dataset, start: datetime, sha256: str) ->
         start: Start of the hour or day.
         sha256: Hash of the file as it was just read.
     """
-    manifest = read_manifest(lake, dataset, start)
-    if manifest is not None and manifest.sha256 == sha256:
-        return False
+    with suppress(IntegrityError):  # what cannot be read is none of ours, and gives way to one that is
+        manifest = read_manifest(lake, dataset, start)
+        if manifest is not None and manifest.sha256 == sha256:
+            return False
     write_manifest(lake, dataset, start, describe(lake, dataset, start))
     return True
 

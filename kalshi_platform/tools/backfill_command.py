@@ -58,7 +58,7 @@ async def backfill_with_progress(settings: Settings, request: BackfillRequest) -
     Raises:
         ConfigurationError: As `run_backfill`, or the key cannot be used.
         ExchangeUnavailable: As `run_backfill`.
-        IntegrityError: As `run_backfill`.
+        DatabaseUnreachableError: As `run_backfill`.
     """
     url = settings.required("production_database_url")
     console = Console(stderr=True)

@@ -26,6 +26,9 @@ from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.tools.replay_targets import ReplayReport
 
 _BATCH_ROWS = 20_000
+_MOST_ROWS = 200_000
+"""Rows of all partitions together that wait in memory: a recording of months has thousands of hours."""
+
 _FIRST = "SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY received_at) = 1"
 
 
@@ -45,6 +48,7 @@ class LakeTarget:
         self._overwrite = overwrite
         self._rejected: Counter[str] = Counter()
         self._came: Counter[str] = Counter()
+        self._held = 0
         self._waiting: defaultdict[tuple[Table, datetime], list[Row]] = defaultdict(list)
         self._rows: Counter[str] = Counter()
         self._report: ReplayReport | None = None
@@ -70,8 +74,12 @@ class LakeTarget:
         waiting = self._waiting[key]
         waiting.append(row)
         self._came[table.name] += 1
+        self._held += 1
         if len(waiting) >= _BATCH_ROWS:
             self._spill(*key)
+        elif self._held >= _MOST_ROWS:
+            for one in self._waiting:
+                self._spill(*one)
 
     def reject(self, raw: bytes, rejection: FrameRejected, source: str, received_us: int) -> None:
         """Count it."""
@@ -98,6 +106,7 @@ class LakeTarget:
             batch = _batch(table, rows)
             with pa.ipc.new_file(file, batch.schema) as writer:
                 writer.write_batch(batch)
+        self._held -= len(rows)
         rows.clear()
 
     def _part(self, table: Table, start: datetime) -> Path:
@@ -106,7 +115,8 @@ class LakeTarget:
         return path
 
     def _write(self) -> None:
-        there = [(table, start) for table, start in self._waiting if start in set(self._lake.starts(RAW[table.name]))]
+        known = {table: set(self._lake.starts(RAW[table.name])) for table, _ in self._waiting}
+        there = [(table, start) for table, start in self._waiting if start in known[table]]
         if there and not self._overwrite:
             table, start = there[0]
             raise ConfigurationError(

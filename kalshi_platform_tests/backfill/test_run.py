@@ -13,6 +13,7 @@ import pytest
 
 from kalshi_platform.backfill import BackfillReport, BackfillRequest, Progress, jobs, run_backfill, walk
 from kalshi_platform.core.errors import ConfigurationError, ExchangeUnavailable
+from kalshi_platform.database.errors import DatabaseUnreachableError
 from kalshi_platform.database.roles import Role, create_login
 from kalshi_platform.exchange.rest.objects import Trade
 from kalshi_platform.exchange.rest.transport import patience
@@ -209,6 +210,23 @@ async def test_a_job_is_run_once_at_a_time_and_needs_few_rights(
     finally:
         await owner.execute("DROP ROLE backfiller")
         await owner.close()
+
+
+async def test_a_database_that_fails_meanwhile_may_recover(production_database: str) -> None:
+    """It is no disagreement of the record: Dagster tries again what ends so."""
+
+    async def interrupted() -> None:
+        async with jobs.open_job(production_database, ALL) as job:
+            other = await asyncpg.connect(production_database)
+            await other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = 'kalshi-platform backfill'"
+            )
+            await other.close()
+            await job.count_queued()
+
+    with pytest.raises(DatabaseUnreachableError, match="goes on where it was"):
+        await interrupted()
 
 
 async def test_a_short_gap_costs_few_requests(tmp_path: Path, production_database: str) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -5,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import dagster as dg
 import pytest
 
@@ -22,6 +24,7 @@ from kalshi_platform.core.schema import (
 from kalshi_platform.defs.checks.parity import PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
 from kalshi_platform.defs.partitions import key_at
+from kalshi_platform.defs.resources import ProductionDatabase
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import HOUR, Lake
@@ -162,6 +165,43 @@ def test_an_hour_that_production_dropped_is_not_written_again(
          | {"row_count": 2, "sha256": "", "path": "", "checked_at": NOON, "dropped_at": NOON})  # fmt: skip
     fill(ORDERBOOK_DELTAS, delta(2))
     assert not export(ORDERBOOK_DELTAS, partition_key=KEY, raise_on_error=False).success
+    assert file.read_bytes() == before
+
+
+class Dropping(ProductionDatabase):
+    """Retention drops the rows in the moment before they are read."""
+
+    def read_window(self, table: Table, start: datetime, end: datetime) -> Any:
+        """Drop, note it, read."""
+        asyncio.run(self._drop(table, start, end))
+        return super().read_window(table, start, end)
+
+    async def _drop(self, table: Table, start: datetime, end: datetime) -> None:
+        connection = await asyncpg.connect(self.address())
+        try:
+            async with connection.transaction():
+                await connection.execute(f"DELETE FROM {table.name}")  # noqa: S608 - a name of the schema
+                await connection.execute(
+                    "INSERT INTO lake_proofs (table_name, window_start, window_end, row_count, sha256, path, "
+                    "checked_at, dropped_at) VALUES ($1, $2, $3, 2, '', '', now(), now())",
+                    table.name, start, end,
+                )  # fmt: skip
+        finally:
+            await connection.close()
+
+
+def test_an_hour_that_is_dropped_just_before_it_is_read_stays_in_the_lake(
+    export: Export, fill: Any, delta: Any, lake: Lake, resources: dict[str, Any], instance: dg.DagsterInstance
+) -> None:
+    """Between looking whether it was dropped and reading it, it may be: nothing is read then, and nothing written."""
+    fill(ORDERBOOK_DELTAS, delta(0), delta(1))
+    assert export(ORDERBOOK_DELTAS, partition_key=KEY).success
+    file = Path(lake.path(RAW[ORDERBOOK_DELTAS.name], NOON))
+    before = file.read_bytes()
+    asset = next(asset for asset in RAW_ASSETS if asset.key == raw_key(ORDERBOOK_DELTAS))
+    dropping = resources | {"production": Dropping(url=resources["production"].url)}
+    result = dg.materialize([asset], partition_key=KEY, resources=dropping, instance=instance, raise_on_error=False)
+    assert not result.success
     assert file.read_bytes() == before
 
 

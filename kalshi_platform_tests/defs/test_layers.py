@@ -13,7 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from kalshi_platform.core.catalogue import EventFacts, MarketFacts
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, TICKERS, TRADES, Table
+from kalshi_platform.core.schema import (
+    ORDERBOOK_DELTAS,
+    ORDERBOOK_SNAPSHOTS,
+    STREAM_TABLES,
+    TICKERS,
+    TRADES,
+    Table,
+)
 from kalshi_platform.database.metadata import upsert
 from kalshi_platform.defs.build import build_defs
 from kalshi_platform.defs.lake import RAW_ASSETS
@@ -99,7 +106,7 @@ def test_an_hour_runs_through_all_layers(automation: Automation) -> None:
     assert asked == {
         "raw/orderbook_deltas": [hours(10)],
         "processed/orderbook_deltas": [hours(10)],
-        "aggregates/best_bid_offer": [hours(10)],
+        "aggregates/best_bid_offer": [hours(9, 10)],
         "aggregates/market_days": [{DAY}],
     }
 
@@ -134,10 +141,22 @@ def test_five_hours_of_downtime_are_asked_for_exactly_once(
     missed = hours(13, 14, 15, 16, 17)
     assert asked["raw/orderbook_deltas"] == [missed]
     assert asked["processed/orderbook_deltas"] == [missed]
-    assert asked["aggregates/best_bid_offer"] == [missed]
+    assert asked["aggregates/best_bid_offer"] == [missed | hours(12)]
     assert asked["aggregates/market_days"] == [{DAY}]
     assert sensor_tick(cursor) == cursor
     assert automation.settle() == {}
+
+
+def test_best_prices_wait_for_the_books_of_their_hour(automation: Automation) -> None:
+    """Both are reported at once; beside the file of an hour ago the aggregate would fail, and stay away."""
+    automation.report(production_key(ORDERBOOK_DELTAS), f"{DAY}-10:00")
+    automation.report(production_key(ORDERBOOK_SNAPSHOTS), DAY)
+    asked = automation.tick()
+    assert {"raw/orderbook_deltas", "raw/orderbook_snapshots"} <= set(asked)
+    assert "aggregates/best_bid_offer" not in asked
+    assert automation.tick()["aggregates/best_bid_offer"] == hours(9, 10)  # 9 again: the books of its end are there
+    automation.report(production_key(ORDERBOOK_SNAPSHOTS), DAY)  # the next hour's books ask for no best prices
+    assert "aggregates/best_bid_offer" not in automation.settle()
 
 
 def test_what_is_written_again_is_asked_for_again_above(automation: Automation) -> None:

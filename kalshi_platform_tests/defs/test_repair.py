@@ -69,18 +69,22 @@ async def test_trades_that_nobody_heard_come_back(
 async def test_changes_of_books_do_not_come_back_and_that_is_said(
     hand: AtHand, note: Any, resources: dict[str, Any], instance: dg.DagsterInstance, production_database: str
 ) -> None:
-    """Books are taken as they stand now; the interval stays where readers can see it."""
+    """Books are taken as they stand now; the interval stays where readers can see it, beside the hour's file too."""
     tickers = list(hand.simulator.exchange.catalogue.markets)[:2]
     now = datetime.now(UTC)
     hour = now.replace(minute=0, second=0, microsecond=0)
 
-    def run() -> str:
+    def run() -> tuple[Any, str]:
         for ticker in tickers:
             span = {"from_at": now - 60 * SECOND, "until_at": now - 30 * SECOND}
             note("uncovered_intervals", hour=hour, channel="orderbook_delta", ticker=ticker, **span)
-        return _run("orderbook_delta", hour, resources, instance)[1]
+        return _run("orderbook_delta", hour, resources, instance)
 
-    said = await asyncio.to_thread(run)
+    result, said = await asyncio.to_thread(run)
+    written_again = {
+        (event.asset_key.path[-1], event.partition) for event in result.all_events if event.is_step_materialization
+    }
+    assert ("orderbook_deltas", f"{hour:%Y-%m-%d-%H:00}") in written_again
     assert "2 books were taken as they stand now" in said
     assert "Not repaired: changes of the books of 2 markets (60 s) are gone" in said
     rows = await fetch(production_database, "SELECT ticker, source, gatherer_id FROM orderbook_snapshots ORDER BY 1")

@@ -66,6 +66,14 @@ def test_a_root_of_another_kind_is_refused_in_plain_words(root: str) -> None:
         Lake(root)
 
 
+@pytest.mark.parametrize("scheme", ["s3", "s3a", "https"])
+def test_keys_in_the_root_are_refused_and_not_repeated(scheme: str) -> None:
+    """Whatever else is wrong with it."""
+    with pytest.raises(ConfigurationError, match="must not hold keys") as refusal:
+        Lake(f"{scheme}://AKIA:s3cret@bucket/lake")
+    assert "s3cret" not in str(refusal.value)
+
+
 def test_file_addresses_are_folders(tmp_path: Path) -> None:
     """A file:// address means the folder it names."""
     assert Lake(f"file://{tmp_path}").root == str(tmp_path)

@@ -10,7 +10,14 @@ from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.lake import writer
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import HOUR, Lake
-from kalshi_platform.lake.manifest import Coverage, Uncovered, describe, manifest_path, read_manifest
+from kalshi_platform.lake.manifest import (
+    Coverage,
+    Uncovered,
+    describe,
+    manifest_path,
+    mend_manifest,
+    read_manifest,
+)
 from kalshi_platform.lake.writer import write_partition
 
 MakeBatch = Callable[..., pa.RecordBatch]
@@ -84,12 +91,14 @@ def test_a_manifest_of_another_file_is_not_believed(lake: Lake, noon: datetime, 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b'{"rows": 1}'], ids=["nothing", "empty", "list", "less"])
 def test_what_is_no_manifest_is_refused(lake: Lake, noon: datetime, deltas: MakeBatch, text: bytes) -> None:
-    """The error names the file."""
-    write_partition(lake, DELTAS, noon, [deltas({})])
+    """The error names the file; who has just read every byte of the file itself makes it anew."""
+    facts = write_partition(lake, DELTAS, noon, [deltas({})])
     path = manifest_path(lake, DELTAS, noon)
     Path(path).write_bytes(text)
     with pytest.raises(IntegrityError, match="is not a manifest"):
         read_manifest(lake, DELTAS, noon)
+    assert mend_manifest(lake, DELTAS, noon, facts.sha256)
+    assert read_manifest(lake, DELTAS, noon) == describe(lake, DELTAS, noon)
 
 
 def test_a_bucket_has_manifests_too(s3_lake: Lake, noon: datetime, deltas: MakeBatch) -> None:

@@ -5,10 +5,11 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from kalshi_platform.lake import best_bid_offer, book_at, books, candles, coverage, trades
+from kalshi_platform.lake import best_bid_offer, book_at, books, books_at, candles, coverage, trades
 from kalshi_platform.lake.books import BookUnknown
 from kalshi_platform.lake.datasets import AGGREGATES, COVERAGE, RAW, Period
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.manifest import Coverage, Uncovered
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
 
@@ -47,6 +48,31 @@ def test_no_book_is_told_across_what_nobody_heard(holed: Lake, noon: datetime) -
     for inside in (noon + HOUR / 4 - SECOND, noon + HOUR / 2, noon + HOUR * 3 / 4 - SECOND):
         with pytest.raises(BookUnknown, match="nobody heard KXA from 2026-11-20T12:14:55"):
             book_at(connection, "KXA", inside)
+
+
+def test_holes_that_only_manifests_tell_are_kept_too(
+    lake: Lake, noon: datetime, deltas: MakeBatch, checkpoints: MakeBatch
+) -> None:
+    """Of one market and of all; a hole that opens with the next hour reaches into this one by a message's delay."""
+    opening = [{"moment": noon, "ticker": name, "yes_prices": [100_000], "yes_sizes": [100]} for name in ("KXA", "KXB")]
+    write_partition(lake, RAW["orderbook_snapshots"], Period.DAY.floor(noon), [checkpoints(*opening)])
+    gone = Uncovered("KXB", noon + HOUR / 4, noon + HOUR / 2)
+    write_partition(lake, RAW["orderbook_deltas"], noon, [deltas({"milliseconds": 1})], coverage=Coverage(2, [gone]))
+    later = Uncovered("", noon + HOUR + SECOND, noon + HOUR + 9 * SECOND)
+    write_partition(lake, RAW["orderbook_deltas"], noon + HOUR, [], coverage=Coverage(2, [later]))
+    connection = connect(lake)
+    known = {
+        noon + HOUR / 8: ["KXA", "KXB"], noon + HOUR * 3 / 4: ["KXA"], noon + HOUR - 5 * SECOND: ["KXA"],
+        noon + HOUR - SECOND: [],
+    }  # fmt: skip
+    for moment, tickers in known.items():
+        assert [row[0] for row in books_at(connection, moment).fetchall()] == tickers
+        for ticker in ("KXA", "KXB"):
+            if ticker in tickers:
+                assert book_at(connection, ticker, moment).is_covered
+            else:
+                with pytest.raises(BookUnknown, match="nobody heard"):
+                    book_at(connection, ticker, moment)
 
 
 def test_a_book_before_the_first_checkpoint_is_told_as_far_as_somebody_listened(holed: Lake, noon: datetime) -> None:

@@ -1,6 +1,4 @@
 import asyncio
-import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +21,6 @@ from kalshi_platform.lake.manifest import manifest_path
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.service.settings import Settings
-from kalshi_platform.tools.children import plain_environment, platform_command
 from kalshi_platform.tools.maintenance_loop import maintain_until
 from kalshi_platform.tools.scrape import scrape
 from kalshi_platform_tests.deduplicator.rows import running, sync_loops, until_read, write
@@ -397,25 +394,3 @@ async def test_the_command_passes_again_until_it_is_stopped(
     assert reading.total("kalshi_maintenance_last_done_timestamp_seconds") > 0
     stop.set()
     await asyncio.wait_for(running, 10)
-
-
-def test_the_command_as_a_service(production_database: str, gatherer_database: str, tmp_path: Path) -> None:
-    """Production every second until SIGTERM, which ends it well; a gatherer's database once."""
-    settings = {
-        "KALSHI_METRICS_PORT": "0", "KALSHI_LAKE_URL": str(tmp_path / "lake"), "KALSHI_GATHERER_ID": "g",
-        "KALSHI_PRODUCTION_DATABASE_URL": production_database, "KALSHI_GATHERER_DATABASE_URL": gatherer_database,
-    }  # fmt: skip
-    command = platform_command("maintain", "production", "--every", "1")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=plain_environment(**settings)) as service:
-        assert service.stdout is not None
-        first = service.stdout.readline()
-        assert first.startswith("metrics on port ")
-        assert service.stdout.readline().startswith("made ")
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(30) == 0
-    once = subprocess.run(
-        platform_command("maintain", "gatherer"),
-        env=plain_environment(**settings), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (once.returncode, once.stderr) == (0, "")
-    assert once.stdout.startswith("made ")

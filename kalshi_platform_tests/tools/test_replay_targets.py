@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.core.records import Row
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.tools.children import platform_command
@@ -82,6 +83,21 @@ async def test_lake_and_database_hold_the_same(tape: Path, tmp_path: Path, gathe
     with pytest.raises(ConfigurationError, match="already, which a recording may know less of"):
         await replay(LakeTarget(lake), tape)
     assert (await replay(LakeTarget(lake, overwrite=True), tape)).new_rows == +report.new_rows
+
+
+async def test_what_waits_for_the_lake_is_bounded(tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many hours a recording has, few rows of all of them together are in memory."""
+    monkeypatch.setattr("kalshi_platform.tools.replay_lake._MOST_ROWS", 40)
+    waiting = []
+
+    class Watched(LakeTarget):
+        def add(self, row: Row) -> None:
+            super().add(row)
+            waiting.append(sum(map(len, self._waiting.values())))
+
+    report = await replay(Watched(Lake(tmp_path / "bounded")), tape)
+    assert max(waiting) < 40
+    assert report.new_rows["orderbook_deltas"] == 300
 
 
 async def test_the_feed_is_for_people(tape: Path) -> None:
