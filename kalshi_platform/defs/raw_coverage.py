@@ -13,14 +13,11 @@ import dagster as dg
 
 from kalshi_platform.core.schema import COVERAGE_HOURS, ORDERBOOK_SNAPSHOTS, UNCOVERED_INTERVALS, Table
 from kalshi_platform.defs.channels import CHANNEL_OF
-from kalshi_platform.defs.lake import PRODUCTION_READS, raw_key
-from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, partition_metadata
-from kalshi_platform.defs.partitions import DAILY, window_of
+from kalshi_platform.defs.day_assets import day_asset
+from kalshi_platform.defs.lake import raw_key
+from kalshi_platform.defs.partitions import window_of
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.defs.steps import attempting
-from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import COVERAGE
-from kalshi_platform.lake.schema import SCHEMA_VERSION
 from kalshi_platform.lake.writer import PartitionFacts, write_partition
 
 _LAST_TWO_DAYS = timedelta(hours=48)
@@ -34,34 +31,6 @@ _EVERY_HOUR = (
     & ~dg.AutomationCondition.in_progress()
 )
 """Once an hour, of the last two days of which the lake has anything."""
-
-
-def _coverage_asset(table: Table) -> dg.AssetsDefinition:
-    dataset = COVERAGE[table.name]
-
-    @dg.asset(
-        key=raw_key(table),
-        deps=[production_key(table), raw_key(ORDERBOOK_SNAPSHOTS)],
-        description=f"{table.comment} One Parquet file a day; readers of the lake know by it what nobody can tell.",
-        metadata={COLUMN_SCHEMA: lake_columns(dataset)},
-        group_name="raw",
-        owners=[OWNER],
-        kinds={"parquet"},
-        code_version=str(SCHEMA_VERSION),
-        partitions_def=DAILY,
-        automation_condition=_EVERY_HOUR,
-        pool=PRODUCTION_READS,
-    )
-    def heard(
-        context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder
-    ) -> dg.MaterializeResult[None]:
-        """Writes the day as far as every channel is reckoned."""
-        with attempting(context, context.partition_key):
-            facts = _written(table, context.partition_key, production, lake)
-        context.log.info(f"{context.partition_key}: {facts.rows} rows, {facts.path}")
-        return dg.MaterializeResult(metadata=partition_metadata(dataset, facts))
-
-    return heard
 
 
 def _written(table: Table, key: str, production: ProductionDatabase, folder: LakeFolder) -> PartitionFacts:
@@ -80,5 +49,15 @@ def _reckoned_until(production: ProductionDatabase, start: datetime, end: dateti
     return min([end, *(hour for _, not_yet in found for hour in not_yet)])
 
 
-COVERAGE_ASSETS = [_coverage_asset(table) for table in (COVERAGE_HOURS, UNCOVERED_INTERVALS)]
+COVERAGE_ASSETS = [
+    day_asset(
+        table,
+        COVERAGE[table.name],
+        f"{table.comment} One Parquet file a day; readers of the lake know by it what nobody can tell.",
+        _EVERY_HOUR,
+        _written,
+        after=[raw_key(ORDERBOOK_SNAPSHOTS)],
+    )
+    for table in (COVERAGE_HOURS, UNCOVERED_INTERVALS)
+]
 """Coverage of each day, and the intervals that nobody heard."""

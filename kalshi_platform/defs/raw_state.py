@@ -13,14 +13,11 @@ import dagster as dg
 
 from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.schema import Table
-from kalshi_platform.defs.lake import PRODUCTION_READS, raw_key
-from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, partition_metadata
-from kalshi_platform.defs.partitions import DAILY, window_of
+from kalshi_platform.defs.day_assets import day_asset
+from kalshi_platform.defs.partitions import window_of
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.defs.steps import attempting
-from kalshi_platform.defs.tables import SYNCED_TABLES, production_key
+from kalshi_platform.defs.tables import SYNCED_TABLES
 from kalshi_platform.lake.datasets import RAW
-from kalshi_platform.lake.schema import SCHEMA_VERSION
 from kalshi_platform.lake.writer import PartitionFacts, write_partition
 
 _GRACE = timedelta(hours=1)
@@ -36,34 +33,6 @@ _EVERY_HOUR_OF_TODAY = (
 )
 
 
-def _state_asset(table: Table) -> dg.AssetsDefinition:
-    dataset = RAW[table.name]
-
-    @dg.asset(
-        key=raw_key(table),
-        deps=[production_key(table)],
-        description=f"{table.comment} One Parquet file a day, with what was known at its end, or is by now.",
-        metadata={COLUMN_SCHEMA: lake_columns(dataset)},
-        group_name="raw",
-        owners=[OWNER],
-        kinds={"parquet"},
-        code_version=str(SCHEMA_VERSION),
-        partitions_def=DAILY,
-        automation_condition=_EVERY_HOUR_OF_TODAY,
-        pool=PRODUCTION_READS,
-    )
-    def state(
-        context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder
-    ) -> dg.MaterializeResult[None]:
-        """Writes the whole table as it is now."""
-        with attempting(context, context.partition_key):
-            facts = _written(table, context.partition_key, production, lake)
-        context.log.info(f"{context.partition_key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
-        return dg.MaterializeResult(metadata=partition_metadata(dataset, facts))
-
-    return state
-
-
 def _written(table: Table, key: str, production: ProductionDatabase, folder: LakeFolder) -> PartitionFacts:
     start, end = window_of(RAW[table.name], key)
     if not start <= datetime.now(UTC) < end + _GRACE:
@@ -73,5 +42,14 @@ def _written(table: Table, key: str, production: ProductionDatabase, folder: Lak
         return write_partition(folder.lake(), RAW[table.name], start, batches, min(max(seen, start), end))
 
 
-STATE_ASSETS = [_state_asset(table) for table in SYNCED_TABLES]
+STATE_ASSETS = [
+    day_asset(
+        table,
+        RAW[table.name],
+        f"{table.comment} One Parquet file a day, with what was known at its end, or is by now.",
+        _EVERY_HOUR_OF_TODAY,
+        _written,
+    )
+    for table in SYNCED_TABLES
+]
 """Series, events and markets as of each day."""
