@@ -37,6 +37,9 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Relative links and pictures exist."""
-    for target in re.findall(r"\]\(([^)#:]+)\)", _README):
-        assert (Path(__file__).parents[2] / target).exists(), target
+    """Relative links and pictures exist, in every page that people read."""
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md"), *root.glob("*/README.md")]
+    for page in [*pages, root / "kalshi_platform/simulator/README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
