@@ -15,7 +15,7 @@ from random import Random
 import structlog
 
 from kalshi_platform.core.errors import ConfigurationError, ExchangeUnavailable, FrameRejected
-from kalshi_platform.core.messages import Frame, LifecycleFrame, MultivariateLifecycleFrame, decode, envelope
+from kalshi_platform.core.messages import Frame, LifecycleFrame, decode, envelope
 from kalshi_platform.exchange.events import Event, Gap, Heard, Late, Unanswered
 from kalshi_platform.exchange.rest.client import RestClient
 from kalshi_platform.exchange.rest.filters import MarketFilters
@@ -53,7 +53,7 @@ class Recorder:
         channels: What to listen to.
         tickers: Markets whose books are followed.
         only: Whether frames of other markets are left out.
-        follows_new: Whether markets that open meanwhile are followed too.
+        follows_new: Whether markets that open meanwhile are followed too, combos excepted.
         options: When tapes are flushed and rotated.
         now_us: The clock, µs since 1970.
     """
@@ -167,7 +167,7 @@ class Recorder:
             await asyncio.sleep(CARE_SECONDS)
 
     def _follow(self, frame: Frame, session: Session) -> None:
-        if not self._follows_new or not isinstance(frame, LifecycleFrame | MultivariateLifecycleFrame):
+        if not self._follows_new or not isinstance(frame, LifecycleFrame):  # combos are not followed: `open_markets`
             return
         ticker = frame.msg.market_ticker
         if frame.msg.event_type in _OPENING and ticker not in self._tickers:

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from kalshi_platform.core.capture import Capture
+from kalshi_platform.core.messages import decode
 from kalshi_platform.core.schema import Table
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.database.writer import WriterRow
@@ -184,6 +185,17 @@ async def test_a_broken_connection_is_another_tape(tmp_path: Path) -> None:
     named = {one["msg"]["market_ticker"] for one in frames if "market_ticker" in one.get("msg", {})}
     assert named == {chosen}
     assert [one["type"] for one in frames].count("subscribed") == 2 * len(CHANNELS)
+
+
+def test_new_markets_are_followed_and_combos_are_not(tmp_path: Path) -> None:
+    """Combos come by the thousand an hour; the list that a recording begins with has none either."""
+    private, _ = keys(tmp_path)
+    recorder = Recorder("ws://127.0.0.1:1", _signer(private), tmp_path, CHANNELS, [], follows_new=True)
+    session = Session(CHANNELS, [])
+    for kind, ticker in (("market_lifecycle_v2", "KXNEW-1"), ("multivariate_market_lifecycle", "KXMVE-1")):
+        message = {"market_ticker": ticker, "event_type": "created"}
+        recorder._follow(decode(json.dumps({"type": kind, "sid": 1, "seq": 1, "msg": message}).encode()), session)
+    assert list(recorder._tickers) == ["KXNEW-1"]
 
 
 @pytest.mark.slow
