@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 
 test: check
 	$(BIN)/python -m pytest -n auto -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
