@@ -6,7 +6,6 @@
 - Dagster's word: schedules, https://docs.dagster.io/guides/automate/schedules
 """
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -15,7 +14,7 @@ from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.defs.checks.freshness import LAKE_FRESHNESS, PRODUCTION_FRESHNESS
 from kalshi_platform.defs.partitions import DAILY
 from kalshi_platform.defs.report import DAILY_REPORT
-from kalshi_platform.defs.resources import OwnersDatabase
+from kalshi_platform.defs.resources import OwnersDatabase, ProductionDatabase
 from kalshi_platform.defs.upkeep import event_log_purge, retention
 
 FRESHNESS = dg.define_asset_job(
@@ -33,6 +32,15 @@ REPORT = dg.define_asset_job(
 """The report of one day."""
 
 
+def _where_set(database: ProductionDatabase | OwnersDatabase, request: dg.RunRequest) -> dg.RunRequest | dg.SkipReason:
+    """The request, or in plain words why there is none: nobody has said where the database is."""
+    try:
+        database.address()
+    except ConfigurationError as error:
+        return dg.SkipReason(str(error))
+    return request
+
+
 @dg.schedule(
     name="retention",
     job=retention,
@@ -42,11 +50,7 @@ REPORT = dg.define_asset_job(
 )
 def retention_schedule(owner: OwnersDatabase) -> dg.RunRequest | dg.SkipReason:
     """Due every night; skipped in plain words where nobody may drop."""
-    try:
-        owner.address()
-    except ConfigurationError as error:
-        return dg.SkipReason(str(error))
-    return dg.RunRequest()
+    return _where_set(owner, dg.RunRequest())
 
 
 @dg.schedule(
@@ -56,20 +60,29 @@ def retention_schedule(owner: OwnersDatabase) -> dg.RunRequest | dg.SkipReason:
     description="The page about yesterday, once its last hour is exported.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def daily_report_schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+def daily_report_schedule(
+    context: dg.ScheduleEvaluationContext, production: ProductionDatabase
+) -> dg.RunRequest | dg.SkipReason:
     """Yesterday's partition."""
     yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
-    yield dg.RunRequest(partition_key=yesterday.strftime(DAILY.fmt))
+    return _where_set(production, dg.RunRequest(partition_key=yesterday.strftime(DAILY.fmt)))
 
 
 def _every(name: str, cron: str, description: str) -> dg.ScheduleDefinition:
-    return dg.ScheduleDefinition(
+    """A schedule of the job of that name, which is skipped in plain words while there is no production."""
+
+    @dg.schedule(
         name=name,
         job_name=name,
         cron_schedule=cron,
         description=description,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
+    def due(production: ProductionDatabase) -> dg.RunRequest | dg.SkipReason:
+        """Due at each tick."""
+        return _where_set(production, dg.RunRequest())
+
+    return due
 
 
 SCHEDULED_JOBS = [FRESHNESS, REPORT]

@@ -44,12 +44,12 @@ async def until_rows(database: str, rows: int) -> None:
 
 @pytest.mark.slow
 async def test_killed_and_stopped_it_goes_on(tmp_path: Path, production_database: str) -> None:
-    """SIGKILL three times and Ctrl-C once, then left alone: the tape's rows, each inserted once; nothing refused."""
+    """Ctrl-C once and SIGKILL three times, then left alone: the tape's rows, each inserted once; nothing refused."""
     rest = RestOptions(tier="prestige", historical_cutoff_ms=START_MS + 25 * DAY_MS)
     async with exchange_at_hand(tmp_path, rest, start_ms=START_MS, recent_trades=10**6) as hand:
         make_past(hand.simulator, TRADES, days=50)
         environment = settings(hand, tmp_path, production_database)
-        for number, kind in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT), start=1):
+        for number, kind in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGKILL, signal.SIGKILL), start=1):
             process = await start(environment)
             await until_rows(production_database, number * TRADES // 10)
             process.send_signal(kind)

@@ -10,7 +10,7 @@ import pytest
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS
 from kalshi_platform.database.export import read_window
 from kalshi_platform.defs.partitions import HOUR
-from kalshi_platform.defs.resources import OwnersDatabase
+from kalshi_platform.defs.resources import OwnersDatabase, ProductionDatabase
 from kalshi_platform.defs.schedules import SCHEDULES, daily_report_schedule, retention_schedule
 from kalshi_platform.defs.upkeep import event_log_purge, retention
 from kalshi_platform.lake.datasets import RAW
@@ -71,12 +71,17 @@ def test_finished_runs_that_are_old_are_deleted(instance: dg.DagsterInstance) ->
 
 
 def test_schedules_ask_for_what_they_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """The report is about yesterday; retention skips where nobody may drop."""
+    """The report is about yesterday; retention skips where nobody may drop, and all where there is no production."""
     monkeypatch.chdir(tmp_path)
     half_past_midnight = datetime(2026, 11, 21, 0, 25, tzinfo=UTC)
-    context = dg.build_schedule_context(scheduled_execution_time=half_past_midnight)
-    (request,) = daily_report_schedule(context)
+    production = ProductionDatabase(url="postgresql://reader@127.0.0.1/production")
+    at_night = {"scheduled_execution_time": half_past_midnight}
+    request = daily_report_schedule(dg.build_schedule_context(resources={"production": production}, **at_night))
     assert request.partition_key == "2026-11-20"
+    monkeypatch.delenv("KALSHI_PRODUCTION_DATABASE_URL", raising=False)
+    sync = next(one for one in SCHEDULES if one.name == "metadata_incremental")
+    nowhere = sync(dg.build_schedule_context(resources={"production": ProductionDatabase()}))
+    assert "KALSHI_PRODUCTION_DATABASE_URL is not set" in str(nowhere.skip_message)
     monkeypatch.delenv("KALSHI_OWNERS_DATABASE_URL", raising=False)
     skipped = retention_schedule(dg.build_schedule_context(resources={"owner": OwnersDatabase()}))
     assert "KALSHI_OWNERS_DATABASE_URL is not set" in str(skipped.skip_message)

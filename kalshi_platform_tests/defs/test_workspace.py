@@ -84,7 +84,7 @@ def test_dagster_dev_starts_clean_and_stops_whole(
         )
     try:
         _wait(lambda: _locations(port) == {"kalshi_platform": "RepositoryLocation"}, log)
-        _wait(lambda: "Sensor closed_hours skipped: a database address must look like" in log.read_text(), log)
+        _wait(lambda: "Sensor closed_hours skipped: KALSHI_PRODUCTION_DATABASE_URL is not set" in log.read_text(), log)
         process.terminate()
         _wait(lambda: process.poll() is not None and not _alive(process.pid), log)
     finally:
