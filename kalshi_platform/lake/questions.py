@@ -8,6 +8,8 @@ from datetime import datetime
 
 import duckdb
 
+from kalshi_platform.lake.holes import SLACK
+
 _OF_DAYS = "date BETWEEN CAST($start AS DATE) AND CAST($end AS DATE)"
 _OF_HOURS = f"""{_OF_DAYS} AND (date > CAST($start AS DATE) OR hour >= hour($start))
 AND (date < CAST($end AS DATE) OR hour <= hour($end))"""
@@ -21,9 +23,20 @@ SELECT * EXCLUDE (date) FROM candles_1m
 WHERE ticker = $ticker AND minute >= $start AND minute < $end AND {_OF_DAYS} ORDER BY minute
 """  # noqa: S608 - a constant
 _BEST_BID_OFFER = f"""
-SELECT * EXCLUDE (date, hour) FROM best_bid_offer
-WHERE ticker = $ticker AND exchange_ts >= $start AND exchange_ts < $end AND {_OF_HOURS} ORDER BY exchange_ts
-"""  # noqa: S608 - a constant
+WITH hole AS (
+    SELECT from_at - INTERVAL {SLACK.seconds} SECONDS AS low, until_at AS high FROM uncovered_intervals
+    WHERE channel = 'orderbook_delta' AND ticker IN ('', $ticker) AND {_OF_DAYS}
+), reckoned AS (
+    SELECT DISTINCT hour AS start FROM coverage_hours WHERE channel = 'orderbook_delta' AND {_OF_DAYS}
+), quote AS (
+    SELECT * EXCLUDE (date, hour), date_trunc('hour', exchange_ts) AS start FROM best_bid_offer
+    WHERE ticker = $ticker AND exchange_ts >= $start AND exchange_ts < $end AND {_OF_HOURS}
+)
+SELECT quote.* EXCLUDE (start),
+    CASE WHEN EXISTS (FROM hole WHERE low < start + INTERVAL 1 HOUR AND high > start) THEN false
+         WHEN start IN (SELECT start FROM reckoned) THEN true END AS is_whole
+FROM quote ORDER BY exchange_ts
+"""  # noqa: S608 - constants
 _COVERAGE = f"""
 SELECT channel, ticker, from_at, until_at FROM uncovered_intervals
 WHERE ticker IN ('', $ticker) AND from_at < $end AND until_at > $start AND {_OF_DAYS} ORDER BY from_at, channel
@@ -44,7 +57,11 @@ def candles(connection: Connection, ticker: str, start: datetime, end: datetime)
 
 
 def best_bid_offer(connection: Connection, ticker: str, start: datetime, end: datetime) -> Relation:
-    """Every change of one market's best prices and sizes in [start, end); each hour opens with what stood."""
+    """Every change of one market's best prices and sizes in [start, end); each hour opens with what stood.
+
+    `is_whole` is false where something of the market was missed in that hour, so that its quotes may be wrong, and
+    NULL where the lake does not know whether it was.
+    """
     return _asked(connection, _BEST_BID_OFFER, ticker, start, end)
 
 

@@ -36,14 +36,15 @@ def write_invented(lake: Lake, noon: datetime, rows: int = 3000) -> None:
     _write(lake, "orderbook_snapshots", day, opening + closing)
     _write(lake, "markets", day, [_market(noon, ticker, nth) for nth, ticker in enumerate(TICKERS)])
     _write(lake, "events", day, [_event(ticker, noon) for ticker in TICKERS if ticker.endswith("T1")])
-    _write_rows(lake, COVERAGE["uncovered_intervals"], day, [])
+    write_rows(lake, COVERAGE["uncovered_intervals"], day, [])
 
 
 def _write(lake: Lake, name: str, start: datetime, rows: list[Row]) -> None:
-    _write_rows(lake, RAW[name], start, rows)
+    write_rows(lake, RAW[name], start, rows)
 
 
-def _write_rows(lake: Lake, dataset: Dataset, start: datetime, rows: list[Row]) -> None:
+def write_rows(lake: Lake, dataset: Dataset, start: datetime, rows: list[Row]) -> None:
+    """One file of any dataset; columns that a row does not name are NULL."""
     filled = [{name: row.get(name) for name in dataset.schema.names} for row in rows]
     write_partition(lake, dataset, start, [pa.RecordBatch.from_pylist(filled, dataset.schema)])
 

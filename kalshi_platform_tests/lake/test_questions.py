@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.manifest import Coverage, Uncovered
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
+from kalshi_platform_tests.lake.invented import write_rows
 
 MakeBatch = Callable[..., pa.RecordBatch]
 SECOND = timedelta(seconds=1)
@@ -115,7 +117,24 @@ def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
         (best_bid_offer, AGGREGATES["best_bid_offer"]),
     ):
         found = question(connection, *span).to_arrow_table()
-        assert (found.column_names, found.num_rows) == (dataset.schema.names, 0)
+        more = ["is_whole"] if question is best_bid_offer else []
+        assert (found.column_names, found.num_rows) == ([*dataset.schema.names, *more], 0)
+
+
+def test_best_prices_say_where_something_was_missed(tmp_path: Path, noon: datetime) -> None:
+    """False in an hour with a hole, the hour before one that opens with its turn included; NULL where nobody knows."""
+    lake, day = Lake(tmp_path), Period.DAY.floor(noon)
+    hours = [noon + nth * HOUR for nth in range(4)]
+    for hour in hours:
+        quote = {"ticker": "KXA", "exchange_ts": hour, "yes_bid": Decimal("0.5"), "yes_bid_size": Decimal(1)}
+        write_rows(lake, AGGREGATES["best_bid_offer"], hour, [quote])
+    reckoned = {"channel": "orderbook_delta", "markets": 1, "uncovered_markets": 0, "uncovered_us": 0, "gatherers": "",
+                "behind": "{}", "is_stale": False, "computed_at": noon}  # fmt: skip
+    write_rows(lake, COVERAGE["coverage_hours"], day, [reckoned | {"hour": hour} for hour in hours[:3]])
+    hole = {"hour": hours[2], "channel": "orderbook_delta", "ticker": "KXA", "from_at": hours[2] + SECOND}
+    write_rows(lake, COVERAGE["uncovered_intervals"], day, [hole | {"until_at": hours[2] + 9 * SECOND}])
+    found = best_bid_offer(connect(lake), "KXA", noon, noon + 4 * HOUR).fetchall()
+    assert [row[-1] for row in found] == [True, False, False, None]
 
 
 @pytest.mark.slow
