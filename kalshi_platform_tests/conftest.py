@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -33,6 +34,14 @@ def _logs_as_they_were() -> Iterator[None]:
 def _buckets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that comes again belongs to another exchange: what the last one said of its limits is forgotten."""
     monkeypatch.setattr(bucket, "_buckets", {})
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children inherit an ignored SIGINT, as that of a job in the background is; a handled one they do not inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

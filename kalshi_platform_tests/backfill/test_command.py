@@ -43,7 +43,7 @@ async def until_rows(database: str, rows: int) -> None:
 
 
 @pytest.mark.slow
-async def test_killed_and_stopped_it_goes_on(tmp_path: Path, production_database: str) -> None:
+async def test_killed_and_stopped_it_goes_on(tmp_path: Path, production_database: str, interruptible: None) -> None:
     """Ctrl-C once and SIGKILL three times, then left alone: the tape's rows, each inserted once; nothing refused."""
     rest = RestOptions(tier="prestige", historical_cutoff_ms=START_MS + 25 * DAY_MS)
     async with exchange_at_hand(tmp_path, rest, start_ms=START_MS, recent_trades=10**6) as hand:

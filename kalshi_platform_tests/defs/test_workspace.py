@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,14 +58,6 @@ def test_definitions_are_valid(arguments: tuple[str, ...], environment: dict[str
     )
     assert result.returncode == 0, result.stderr
     assert "Validation successful for code location kalshi_platform" in result.stderr + result.stdout
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Children inherit an ignored SIGINT, and Dagster then cannot be stopped; a handled one they do not inherit."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow
