@@ -10,6 +10,9 @@ from datetime import datetime
 
 import asyncpg
 
+OPENING_SECONDS = 5
+"""A market that was first heard so soon after it opened was heard from its opening: its first book has what changed."""
+
 CHANNEL_TABLES: Mapping[str, str] = {
     "orderbook_delta": "orderbook_deltas",
     "trade": "trades",
@@ -37,8 +40,14 @@ _FORGET = "DELETE FROM uncovered_intervals WHERE hour = $1 AND channel = $2"
 _COMPUTE = f"""
 WITH found AS MATERIALIZED (
     SELECT * FROM kalshi_coverage($1, $3::timestamptz, $3::timestamptz + interval '1 hour')
+), firsts AS MATERIALIZED (
+    SELECT ticker, min(started_at) AS heard_at FROM capture_sessions WHERE channel = $1 GROUP BY ticker
 ), pieces AS MATERIALIZED (
-    SELECT ticker, lower(piece) AS from_at, upper(piece) AS until_at FROM found, unnest(uncovered) AS piece
+    SELECT found.ticker, lower(piece) AS from_at, upper(piece) AS until_at
+    FROM found CROSS JOIN unnest(uncovered) AS piece LEFT JOIN firsts AS own ON own.ticker = found.ticker,
+         LATERAL (SELECT least(own.heard_at, (SELECT heard_at FROM firsts WHERE ticker = '')) AS heard_at) AS one
+    WHERE NOT coalesce(one.heard_at >= upper(piece)
+                       AND one.heard_at - lower(piece) <= interval '{OPENING_SECONDS} seconds', false)
 ), kept AS (
     INSERT INTO uncovered_intervals (hour, channel, ticker, from_at, until_at)
     SELECT $3::timestamptz, $1, ticker, from_at, until_at FROM pieces

@@ -204,3 +204,24 @@ async def test_a_market_is_expected_while_it_is_open(production: Production) -> 
         await production.heard(name, 61)
     await production.cover(61)
     assert await production.uncovered() == [("KXCUT", 1, 60), ("KXOPEN", 2, 5), ("KXOPEN", 49, 50)]
+
+
+async def test_a_market_that_was_heard_soon_after_it_opened_was_heard_whole(production: Production) -> None:
+    """Its first book has what changed before; a later start, and any hole once it was heard, are told."""
+    second = 1 / 60
+    await production.connection.executemany(
+        "INSERT INTO markets (ticker, event_ticker, status, open_time, seen_at, object) "
+        "VALUES ($1, 'E', 'active', $2, $2, '{}')",
+        [(name, TEN + timedelta(minutes=10)) for name in ("KXSOON", "KXLATE", "KXHOLE")],
+    )
+    await production.merge(
+        session("g1", 0),
+        session("g1", 10 + 5 * second, ticker="KXSOON"),
+        session("g1", 10 + 6 * second, ticker="KXLATE"),
+        session("g1", 10 + second, ticker="KXHOLE"),
+        gap("g1", 20, 20 + second, ticker="KXHOLE"),
+    )
+    await production.heard("g1", 61)
+    await production.cover(61)
+    found = [(ticker, round((until - since) * 60)) for ticker, since, until in await production.uncovered()]
+    assert found == [("KXLATE", 6), ("KXHOLE", 1)]
