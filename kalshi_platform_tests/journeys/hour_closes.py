@@ -48,6 +48,8 @@ _SAID = """
   ... on Asset { assetObservations(limit: 20) { description } } } }
 """
 
+_BEGAN = "SELECT min(started_at) FROM capture_sessions WHERE channel = 'trade'"
+
 
 def main() -> int:
     """Run the journey; 0 where all is as it should be."""
@@ -184,11 +186,14 @@ class _Journey:
             _say(f"  {one['description']}")
         self._require(all(run["status"] == "SUCCESS" for run in runs), "repair runs succeed")
         lines = map(json.loads, (self._stack.folder / "ledger.ndjson").read_text().splitlines()[:-1])
-        until = int(turn.timestamp() * 1000)
-        sold = {one["trade_id"] for one in lines if one.get("kind") == "trade" and one["ts_ms"] < until}
+        ((began,),) = asyncio.run(fetch(self._stack.production_url(), _BEGAN))  # before it nobody could miss anything
+        since, until = (int(moment.timestamp() * 1000) for moment in (began, turn))
+        sold = {one["trade_id"] for one in lines if one.get("kind") == "trade" and since <= one["ts_ms"] < until}
         rows = asyncio.run(fetch(self._stack.production_url(), "SELECT trade_id::text AS id FROM trades"))
         missing = sold - {row["id"] for row in rows}
-        _say(f"trades of the exchange until the turn: {len(sold)}; missing in production: {len(missing)}")
+        _say(
+            f"trades from the first that could be heard to the turn: {len(sold)}; missing in production: {len(missing)}"
+        )
         self._require(not missing, "every trade is in production")
 
     def _require(self, is_so: bool, what: str) -> None:
