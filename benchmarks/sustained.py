@@ -30,10 +30,10 @@ from kalshi_platform.tools.verify import Judge
 STAGES: dict[str, tuple[str, ...]] = {
     "socket": ("_Listener.on_ws_frame", "_read_ready", "ws_connect"),
     "decode": ("decode (kalshi_platform/core/messages.py",),
-    "session": ("kalshi_platform/exchange/session.py", "takes_next", "kalshi_platform/core/sequence.py"),
-    "capture and book": ("kalshi_platform/core/capture.py", "kalshi_platform/core/book.py"),
+    "session": ("kalshi_platform/exchange/session.py", "next_changes", "kalshi_platform/core/sequence.py"),
+    "capture and book": ("core/capture.py", "core/usual_changes.py", "core/book.py", "core/occurrences.py"),
     "writer": ("kalshi_platform/database/writer.py", "kalshi_platform/database/commits.py"),
-    "metrics": ("kalshi_platform/service/tallies.py", "_note_lag", "_note_sending"),
+    "metrics": ("kalshi_platform/service/tallies.py", "_note_lag", "_note_changes"),
     "routing and queue": ("kalshi_platform/gatherer/router.py", "kalshi_platform/database/sink.py"),
 }
 """What marks a stage in a stack; the first that matches, in this order, takes the sample."""

@@ -6,11 +6,11 @@ code. Here belong occurrence, position, book keeping and checkpoints. Kept out: 
 """
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 from math import inf
 
 from kalshi_platform.core.book import NegativeLevel, OrderBook
 from kalshi_platform.core.errors import FrameRejected
+from kalshi_platform.core.market_book import CaptureCounts, MarketBook
 from kalshi_platform.core.messages import DeltaFrame, Envelope, Frame, SnapshotFrame, TickerFrame, TradeFrame
 from kalshi_platform.core.occurrences import Occurrences
 from kalshi_platform.core.records import (
@@ -29,55 +29,20 @@ from kalshi_platform.core.records import (
     trade_row,
 )
 from kalshi_platform.core.units import (
-    EARLIEST_TIME,
-    FUTURE_TOLERANCE,
     MILLISECOND,
     price_from_dollars,
     size_from_contracts,
 )
+from kalshi_platform.core.usual_changes import Change, usual_rows
 
 HOUR_MS = 3_600_000
 MOST_CHECKPOINTS = 500
 _TICKER_MEMORY_MS = 100
-_EARLIEST_MS = EARLIEST_TIME // MILLISECOND
-_SIDES = {"yes": True, "no": False}
 _BOOK_FRAMES = ("orderbook_delta", "orderbook_snapshot")
 
 
 _Change = tuple[str, int, bool, int, int]
 """Ticker, millisecond, side, price and size of a delta."""
-
-
-@dataclass(slots=True)
-class CaptureCounts:
-    """What went wrong or right in one capture, for metrics and verdicts."""
-
-    negative_levels: int = 0
-    crossed_books: int = 0
-    late_deltas: int = 0
-    clock_regressions: int = 0
-    checkpoints: int = 0
-
-
-class MarketBook:
-    """One market's book on one subscription, and when it last was certain.
-
-    Attributes:
-        valid_from: Millisecond from which the book is known; None while it cannot be trusted.
-        due: Boundary (ms) at which the next checkpoint stands out; None where nothing changed since the last.
-        emitted: Boundary of the last checkpoint.
-        is_leaving: Whether to forget the market once its last checkpoint stands.
-    """
-
-    __slots__ = ("book", "due", "emitted", "is_leaving", "occurrences", "valid_from")
-
-    def __init__(self) -> None:
-        self.is_leaving = False
-        self.book = OrderBook()
-        self.valid_from: int | None = None
-        self.due: int | None = None
-        self.emitted = 0
-        self.occurrences = Occurrences()
 
 
 class Capture:
@@ -175,31 +140,12 @@ class Capture:
             return (self._late_snapshot(frame, received_us),) if is_late else self._snapshot(frame, received_us)
         return ()
 
-    def usual_change(self, frame: DeltaFrame, received_us: int) -> DeltaRow | None:
-        """The row of a change in a market where all is as usual, as it nearly always is: `record` without detours.
+    def usual_changes(self, changes: Sequence[Change]) -> list[DeltaRow]:
+        """The rows of changes, from the first on, as long as all is as usual: `record` without detours.
 
-        None where anything is unusual, a value or the time; nothing has happened then, and `record` will tell.
+        Of the first that is not nothing has happened yet, nor of those behind it: `record` will tell.
         """
-        body, ms = frame.msg, frame.msg.ts_ms
-        market, side = self._markets.get(body.market_ticker), _SIDES.get(body.side)
-        if market is None or side is None or ms is None or market.valid_from is None or market.due is None:
-            return None
-        if not market.occurrences.ms <= ms < market.due or ms < market.emitted or ms < _EARLIEST_MS:
-            return None
-        if ms * MILLISECOND > received_us + FUTURE_TOLERANCE:
-            return None
-        try:
-            price, size_delta = price_from_dollars(body.price_dollars), size_from_contracts(body.delta_fp)
-            market.book.apply(side, price, size_delta)
-        except (FrameRejected, NegativeLevel):
-            return None
-        if market.book.is_crossed:
-            self.counts.crossed_books += 1
-        occurrence = market.occurrences.count(ms, (side, price, size_delta), self._remember_from)
-        return DeltaRow(
-            ms * MILLISECOND, body.market_ticker, side, price, size_delta, occurrence, market.occurrences.position,
-            frame.seq, frame.sid, received_us,
-        )  # fmt: skip
+        return usual_rows(self._markets, self.counts, self._remember_from, changes)
 
     def missed(self, envelope: Envelope) -> None:
         """A frame could not be decoded: a book that it may have changed is not certain any more."""

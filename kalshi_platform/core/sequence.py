@@ -63,17 +63,15 @@ class SequenceCounter:
         """Numbers that were passed over and may still come."""
         return sum(hole.last - hole.first + 1 for hole in self._holes)
 
-    def is_next(self, seq: int) -> bool:
-        """Take the number that is due; false, and nothing taken, where it is another."""
-        if seq != self._next:
-            return False
-        self._next = seq + 1
+    def advance(self, numbers: int = 1) -> None:
+        """So many numbers came, the due one first and none left out."""
+        self._next += numbers
         self._run = 0
-        return True
 
     def observe(self, seq: int) -> Place:
         """Take the next frame's number; counting goes on behind the highest number seen."""
-        if self.is_next(seq):
+        if seq == self._next:
+            self.advance()
             return Place.NEXT
         if seq > self._next:
             self._holes.append(_Hole(self._next, seq - 1))

@@ -88,9 +88,19 @@ class RowQueue:
         """Take one row; never refuses."""
         self._rows.append(row)
         waiting = len(self._rows)
-        if waiting == 1:
+        if waiting == 1 or waiting == self._batch_rows or waiting >= self._high_mark:
+            self._wake(waiting)
+
+    def add_all(self, rows: Sequence[WriterRow]) -> None:
+        """Take rows; never refuses."""
+        self._rows += rows
+        self._wake(len(self._rows))
+
+    def _wake(self, waiting: int) -> None:
+        """Tell whoever should know of so many rows."""
+        if waiting:
             self._has_rows.set()
-        if waiting == self._batch_rows:
+        if waiting >= self._batch_rows:
             self._is_full.set()
         if waiting >= self._high_mark and self._has_room.is_set():
             self._has_room.clear()

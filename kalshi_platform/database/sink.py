@@ -4,14 +4,14 @@ Live gatherers and replays write through this same sink. Kept out: where rows co
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.quarantine import Quarantine
-from kalshi_platform.core.records import TABLE_OF, Row, rejected_row
+from kalshi_platform.core.records import TABLE_OF, DeltaRow, Row, rejected_row
 from kalshi_platform.core.schema import Table
 from kalshi_platform.database.batching import POLICIES, FlushPolicy, RowQueue
 from kalshi_platform.database.spool import Spool
@@ -82,6 +82,8 @@ class Sink:
             )
             for kind, table in TABLE_OF.items()
         }
+        self._changes = self._writers[DeltaRow].queue
+        self._echo = echo
         self._add = {kind: _both(writer.add, echo) for kind, writer in self._writers.items()}
         self._blocked: set[RowQueue] = set()
         for writer in self._writers.values():
@@ -105,6 +107,13 @@ class Sink:
     def add(self, row: Row) -> None:
         """Take one row."""
         self._add[type(row)](row)
+
+    def add_changes(self, rows: Sequence[DeltaRow]) -> None:
+        """Take changes of books, many at once."""
+        self._changes.add_all(rows)
+        if self._echo is not None:
+            for row in rows:
+                self._echo(row)
 
     def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
         """Count a frame that cannot be used; true where it was kept whole as well."""

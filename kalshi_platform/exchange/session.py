@@ -54,7 +54,7 @@ class Session:
     def __init__(self, channels: Sequence[Channel], tickers: Iterable[str] = ()) -> None:
         self._channels = list(channels)
         self._subscriptions = Subscriptions()
-        self.takes_next = self._subscriptions.takes_next
+        self.next_changes, self.count_changes = self._subscriptions.next_changes, self._subscriptions.count
         self._outbox = Outbox()
         self._markets = Markets(tickers, self._outbox)
         self._failures: dict[Channel, int] = {}

@@ -78,9 +78,9 @@ class Rhythm:
         """Whether anything came at all."""
         return self._frames > 0
 
-    def note(self, now_us: int) -> None:
+    def note(self, now_us: int, frames: int = 1) -> None:
         """Data came."""
-        self._frames += 1
+        self._frames += frames
         passed_us = now_us - self._last_us
         if passed_us > 0:
             self._last_us = now_us

@@ -4,7 +4,7 @@ Kept out: what happens to them (session).
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -20,6 +20,7 @@ from kalshi_platform.core.messages import (
 )
 from kalshi_platform.core.sequence import SequenceCounter
 from kalshi_platform.core.units import SECOND
+from kalshi_platform.core.usual_changes import Change
 from kalshi_platform.exchange.staleness import Rhythm
 
 
@@ -90,18 +91,27 @@ class Subscriptions:
         """The subscription of this id, dead or alive."""
         return None if sid is None else self._by_sid.get(sid)
 
-    def takes_next(self, frame: DeltaFrame, now_us: int) -> bool:
-        """Count a change that is the next of a living subscription, as nearly every one is.
+    def next_changes(self, changes: Sequence[Change]) -> int:
+        """How many changes, from the first on, are the next of one living order book subscription.
 
-        False where anything about it is unusual: nothing has happened then, and `Session.receive` will tell.
+        Nothing is counted yet: `count` does, and for the others `Session.receive` will tell.
         """
-        one = self._by_sid.get(frame.sid)
+        sid = changes[0][0].sid
+        one = self._by_sid.get(sid)
         if one is None or not one.is_alive or one.channel is not Channel.ORDERBOOK:
-            return False
-        if not one.sequence.is_next(frame.seq):
-            return False
-        one.rhythm.note(now_us)
-        return True
+            return 0
+        due = one.sequence.expected
+        for number, (frame, _, _) in enumerate(changes):
+            if frame.seq != due + number or frame.sid != sid:
+                return number
+        return len(changes)
+
+    def count(self, changes: Sequence[Change]) -> None:
+        """These changes, which `next_changes` told to be the next, are taken."""
+        last, _, received_us = changes[-1]
+        one = self._by_sid[last.sid]
+        one.sequence.advance(len(changes))
+        one.rhythm.note(received_us, len(changes))
 
     def await_late(self, now_us: int) -> bool:
         """Whether frames that fill a hole may still come."""

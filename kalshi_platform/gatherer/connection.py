@@ -199,8 +199,7 @@ class Connection:
         await _send(socket, session)
         async for messages in socket:
             frames.inc(len(messages))
-            for raw, received_us in messages:
-                router.feed(raw, received_us)
+            router.feed(messages)
             await _send(socket, session)
             if not sink.has_room and self.channel not in _WITHOUT_ROWS:
                 self.is_blocked = True

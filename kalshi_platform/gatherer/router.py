@@ -3,14 +3,15 @@
 One router lives as long as its connection. Kept out: the socket, and what the rows say (core.capture).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import structlog
 
 from kalshi_platform.core.book import OrderBook
-from kalshi_platform.core.capture import MOST_CHECKPOINTS, Capture, CaptureCounts
+from kalshi_platform.core.capture import MOST_CHECKPOINTS, Capture
 from kalshi_platform.core.errors import ExchangeUnavailable, FrameRejected, Reason
+from kalshi_platform.core.market_book import CaptureCounts
 from kalshi_platform.core.messages import (
     DeltaFrame,
     Frame,
@@ -24,6 +25,7 @@ from kalshi_platform.core.messages import (
 )
 from kalshi_platform.core.records import GapRow, check_ticker
 from kalshi_platform.core.units import MILLISECOND, SECOND
+from kalshi_platform.core.usual_changes import Change
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.codes import MARKET_LIMIT
 from kalshi_platform.exchange.events import (
@@ -94,29 +96,67 @@ class Router:
         self.heard_data = False
         self.swept_ms = 0
 
-    def feed(self, raw: bytes, received_us: int) -> None:
-        """Take one frame as it came."""
-        is_data = is_numbered = False
-        try:
-            frame = decode(raw)
-        except FrameRejected as rejection:
-            self._reject(raw, rejection, received_us)
-            saved = envelope(raw)
-            self._capture.missed(saved)
-            events = self._session.receive_rejected(saved, received_us)
-            is_numbered = saved.seq is not None
-        else:
-            self._note_sending(frame, received_us)
-            if type(frame) is DeltaFrame and self._session.takes_next(frame, received_us):
-                self._record_change(frame, raw, received_us)
-                is_data, events = True, []
-            else:
-                events = self._session.receive(frame, received_us)
-                is_data = any(isinstance(event, Heard) for event in events)
-                is_numbered = getattr(frame, "seq", None) is not None or any(isinstance(e, Started) for e in events)
+    def feed(self, messages: Iterable[tuple[bytes, int]]) -> None:
+        """Take frames as they came, each with the time of its receipt; changes in a row are taken together."""
+        changes: list[Change] = []
+        for raw, received_us in messages:
+            try:
+                frame = decode(raw)
+            except FrameRejected as rejection:
+                self._take_changes(changes)
+                self._take_unreadable(raw, rejection, received_us)
+                continue
+            if type(frame) is DeltaFrame:
+                changes.append((frame, raw, received_us))
+                continue
+            if changes:
+                self._take_changes(changes)
+            self._take(frame, raw, received_us)
+        self._take_changes(changes)
+
+    def _take_changes(self, changes: list[Change]) -> None:
+        """Record changes, the most frequent of all frames by far; the first that is unusual ends the short way."""
+        if not changes:
+            return
+        rows = self._capture.usual_changes(changes[: self._session.next_changes(changes)])
+        if rows:
+            usual = changes[: len(rows)]
+            self._session.count_changes(usual)
+            self._sink.add_changes(rows)
+            self._note_changes(usual)
+        for frame, raw, received_us in changes[len(rows) :]:
+            self._take(frame, raw, received_us)
+        changes.clear()
+
+    def _note_changes(self, changes: Sequence[Change]) -> None:
+        self.heard_data = True
+        frame, _, received_us = changes[-1]
+        self._sending.observe_all([_lag(at, frame.sending_ts_ms) for frame, _, at in changes if frame.sending_ts_ms])
+        self._received.observe_all([_lag(at, frame.msg.ts_ms or 0) for frame, _, at in changes])
+        self._latest = (received_us // MILLISECOND, max(0, received_us // MILLISECOND - (frame.msg.ts_ms or 0)))
+        self._note_time(received_us, is_data=True)
+
+    def _take_unreadable(self, raw: bytes, rejection: FrameRejected, received_us: int) -> None:
+        self._reject(raw, rejection, received_us)
+        saved = envelope(raw)
+        self._capture.missed(saved)
+        for event in self._session.receive_rejected(saved, received_us):
+            self._handle(event, raw, received_us)
+        self._note_time(received_us, is_numbered=saved.seq is not None)
+
+    def _take(self, frame: Frame, raw: bytes, received_us: int) -> None:
+        sent_ms = getattr(frame, "sending_ts_ms", None)
+        if sent_ms is not None:
+            self._sending.observe(_lag(received_us, sent_ms))
+        events = self._session.receive(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
-        # what is missed after this frame is stamped later than it, and perhaps before it came
+        is_data = any(isinstance(event, Heard) for event in events)
+        is_numbered = getattr(frame, "seq", None) is not None or any(isinstance(event, Started) for event in events)
+        self._note_time(received_us, is_data=is_data, is_numbered=is_numbered)
+
+    def _note_time(self, received_us: int, *, is_data: bool = False, is_numbered: bool = False) -> None:
+        """What is missed after this frame is stamped later than it, and perhaps before it came."""
         self._coverage.last_us = received_us - self.lag_ms(received_us // MILLISECOND) * MILLISECOND
         if is_data:
             self._coverage.data_us = self._coverage.last_us
@@ -263,21 +303,6 @@ class Router:
                 _log.warning("silent subscription is started anew", connection=self._name, channel=channel, sid=sid)
                 self._silent.add(channel)
 
-    def _note_sending(self, frame: Frame, received_us: int) -> None:
-        sent_ms = getattr(frame, "sending_ts_ms", None)
-        if sent_ms is not None:
-            self._sending.observe(max(0, received_us / MILLISECOND - sent_ms) * MILLISECOND / SECOND)
-
-    def _record_change(self, frame: DeltaFrame, raw: bytes, received_us: int) -> None:
-        """A change in its place, the most frequent of all frames by far."""
-        self.heard_data = True
-        row = self._capture.usual_change(frame, received_us)
-        if row is None:
-            self._record(frame, raw, received_us)
-            return
-        self._sink.add(row)
-        self._note_lag(row.exchange_ts // MILLISECOND, received_us)
-
     def _record(self, frame: Frame, raw: bytes, received_us: int, *, is_late: bool = False) -> None:
         if isinstance(frame, LifecycleFrame | MultivariateLifecycleFrame):
             self._on_lifecycle(frame)
@@ -297,9 +322,8 @@ class Router:
 
     def _note_lag(self, exchange_ms: int, received_us: int) -> None:
         received_ms = received_us // MILLISECOND
-        lag_ms = max(0, received_ms - exchange_ms)
-        self._latest = (received_ms, lag_ms)
-        self._received.observe(lag_ms * MILLISECOND / SECOND)
+        self._latest = (received_ms, max(0, received_ms - exchange_ms))
+        self._received.observe(_lag(received_us, exchange_ms))
 
     def _note_book(self, ticker: str, now_us: int) -> None:
         """A whole book came: its market is heard from now on, unless it was given up meanwhile."""
@@ -324,6 +348,11 @@ class Router:
                 self._metrics.alarms.labels(kind).inc(grown)
                 setattr(self._reported, kind, getattr(now, kind))
                 _log.warning("book alarm", connection=self._name, kind=kind, count=grown)
+
+
+def _lag(received_us: int, stamp_ms: int) -> float:
+    """Seconds since a stamp of the exchange."""
+    return max(0, received_us - stamp_ms * MILLISECOND) / SECOND
 
 
 def _facts(row: GapRow) -> dict[str, object]:

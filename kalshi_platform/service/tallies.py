@@ -61,6 +61,13 @@ class Spread:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
 
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Each was seen once more."""
+        counts, bounds = self.counts, self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.total += sum(values)
+
 
 class SpreadHistogram(Collector):
     """A histogram with one label; use it like `prometheus_client.Histogram`."""

@@ -14,11 +14,13 @@ def test_counting_starts_at_one() -> None:
     assert places(SequenceCounter(), 3) == ["AHEAD"]
 
 
-def test_the_number_that_is_due_is_taken_and_no_other() -> None:
-    """The short question has the long one's answer, and leaves what is unusual to it."""
-    counter = SequenceCounter()
-    assert [counter.is_next(number) for number in (1, 2, 2, 5, 3)] == [True, True, False, False, True]
-    assert places(counter, 5, 4, 6) == ["AHEAD", "LATE", "NEXT"]
+def test_numbers_that_are_known_to_be_in_order_are_taken_at_once() -> None:
+    """As if each had been shown, and a run from a hole's bottom ends with them."""
+    one, many = SequenceCounter(), SequenceCounter()
+    assert places(one, 1, 9, 2, 3, 10, 11, 12) == places(many, 1, 9, 2, 3) + ["NEXT"] * 3
+    many.advance(3)
+    assert many.expected == one.expected == 13
+    assert places(one, 4, 5, 6, 7, 8, 13) == places(many, 4, 5, 6, 7, 8, 13)
 
 
 def test_counting_goes_on_behind_a_hole() -> None:

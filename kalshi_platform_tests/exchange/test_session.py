@@ -4,6 +4,7 @@ import json
 
 from kalshi_platform.core.messages import DeltaFrame, Envelope, decode
 from kalshi_platform.core.sequence import SequenceBreak
+from kalshi_platform.core.usual_changes import Change
 from kalshi_platform.exchange.commands import DEADLINE_US
 from kalshi_platform.exchange.events import (
     Gap,
@@ -205,22 +206,25 @@ def test_data_before_its_announcement_is_heard() -> None:
     assert [type(one) for one in snapshot(session, 2)] == [Heard]
 
 
-def test_the_next_change_is_counted_without_a_word_and_what_is_unusual_is_left() -> None:
+def test_the_next_changes_are_counted_without_a_word_and_what_is_unusual_is_left() -> None:
     """A wrong number, another channel's frame, an unknown or ended subscription: `receive` must tell."""
     session = started(["A"])
     snapshot(session, 1)
 
-    def change(seq: int, sid: int = 1) -> DeltaFrame:
+    def change(seq: int, sid: int = 1) -> Change:
         body = {"market_ticker": "A", "price_dollars": "0.10", "delta_fp": "1.00", "side": "yes"}
         frame = decode(json.dumps({"type": "orderbook_delta", "sid": sid, "seq": seq, "msg": body}))
         assert isinstance(frame, DeltaFrame)
-        return frame
+        return frame, b"", NOW
 
-    assert session.takes_next(change(2), NOW)
-    assert not session.takes_next(change(2), NOW)
-    assert not session.takes_next(change(5), NOW)
-    assert not session.takes_next(change(3, sid=9), NOW)
-    assert session.receive(change(3), NOW) == [Heard(change(3))]
-    assert session.takes_next(change(4), NOW)
+    first = [change(2), change(3)]
+    assert session.next_changes([*first, change(5)]) == 2
+    assert session.next_changes([*first, change(4, sid=9)]) == 2
+    session.count_changes(first)
+    assert session.next_changes([change(3)]) == 0
+    assert session.next_changes([change(6)]) == 0
+    assert session.next_changes([change(4, sid=9)]) == 0
+    assert session.receive(change(4)[0], NOW) == [Heard(change(4)[0])]
+    assert session.next_changes([change(5)]) == 1
     receive(session, type="error", sid=1, seq=5, msg={"code": 25})
-    assert not session.takes_next(change(6), NOW)
+    assert session.next_changes([change(6)]) == 0

@@ -6,6 +6,7 @@ Each frame is applied, ignored by a rule of the protocol, or quarantined, and wh
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from random import Random
 from typing import cast
@@ -15,7 +16,7 @@ import structlog
 
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.errors import ExchangeUnavailable, FrameRejected, Reason
-from kalshi_platform.core.records import TABLE_OF, Row, rejected_row
+from kalshi_platform.core.records import TABLE_OF, DeltaRow, Row, rejected_row
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.binary_copy import RowEncoder
 from kalshi_platform.database.sink import Sink
@@ -42,6 +43,11 @@ class Book:
         """One row."""
         self.rows[type(row).__name__] += 1
         self.waiting[type(row)].append(row)
+
+    def add_changes(self, rows: Sequence[DeltaRow]) -> None:
+        """Many rows."""
+        for row in rows:
+            self.add(row)
 
     def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
         """One frame for the quarantine; a frame of any content must fit into its table."""
@@ -71,7 +77,7 @@ def connected(sink: Book) -> tuple[Session, Router]:
     )
     for sid, channel in enumerate(channels, 1):
         answer = f'{{"id":{sid},"type":"subscribed","msg":{{"channel":"{channel}","sid":{sid}}}}}'
-        router.feed(answer.encode(), T0 * 1000)
+        router.feed([(answer.encode(), T0 * 1000)])
     return session, router
 
 
@@ -79,9 +85,13 @@ def fuzz(count: int, seed: int) -> Book:
     """Feed so many frames; every sixth is whole, so that something lives to be broken."""
     random, sink = Random(seed), Book()  # noqa: S311 - guards nothing
     session, router = connected(sink)
+    handful: list[tuple[bytes, int]] = []
     for number, frame in enumerate(islice(frames(random), count)):
         now_us = (T0 + number // 4) * 1000
-        router.feed(json.dumps(frame).encode() if number % 6 == 0 else mutated(random, frame), now_us)
+        handful.append((json.dumps(frame).encode() if number % 6 == 0 else mutated(random, frame), now_us))
+        if len(handful) > random.randrange(12):
+            router.feed(handful)
+            handful.clear()
         if number % BATCH == 0:
             session, router = sweep(session, router, sink, now_us)
     sink.encode()

@@ -6,6 +6,7 @@ over a wire that loses, repeats, reorders and cuts. It shares no code with the s
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, cast
 
 from hypothesis import HealthCheck, example, given, settings
@@ -146,6 +147,10 @@ class Notes:
         """One row."""
         self.rows.append(row)
 
+    def add_changes(self, rows: Sequence[DeltaRow]) -> None:
+        """Many rows."""
+        self.rows += rows
+
     def reject(self, _raw: bytes, rejection: FrameRejected, _connection: str, _received_us: int) -> bool:
         """One frame that was not used."""
         self.rejected[rejection.reason] += 1
@@ -181,13 +186,20 @@ class World:
         for command in self.session.take_commands():
             self.exchange.command(command)
 
-    def deliver(self, index: int = 0) -> None:
-        """One frame arrives."""
-        if self.exchange.wire:
-            self.feed(self.exchange.wire.pop(min(index, len(self.exchange.wire) - 1)))
+    def deliver(self, index: int = 0, count: int = 1) -> None:
+        """Some frames arrive together."""
+        wire = self.exchange.wire
+        self.feed([wire.pop(min(index, len(wire) - 1)) for _ in range(min(count, len(wire)))])
 
-    def feed(self, frame: Frame) -> None:
-        """The platform takes a frame, and its answers go out."""
+    def feed(self, frames: Sequence[Frame]) -> None:
+        """The platform takes frames, and its answers go out."""
+        for frame in frames:
+            self.expect(frame)
+        self.router.feed([(json.dumps(frame).encode(), self.exchange.ms * 1000) for frame in frames])
+        self.obey()
+
+    def expect(self, frame: Frame) -> None:
+        """Remember what must come of a frame."""
         place = (frame.get("sid", 0), frame.get("seq", 0))
         if place[1] and place in self.placed:
             self.repeated[frame["type"].startswith("orderbook")] += 1
@@ -196,8 +208,6 @@ class World:
             price, size = int(msg["price_dollars"][2:]) * 10_000, int(msg["delta_fp"][:-3]) * 100
             self.received[msg["ts_ms"], msg["market_ticker"], msg["side"] == "yes", price, size] += 1
         self.placed.add(place)
-        self.router.feed(json.dumps(frame).encode(), self.exchange.ms * 1000)
-        self.obey()
 
     def pass_time(self, seconds: int) -> None:
         """The clock runs; a hopeless connection is made anew."""
@@ -266,8 +276,7 @@ class World:
         if what == "reorder":
             self.deliver(choice % 6)
         elif what == "deliver":
-            for _ in range(choice % 8):
-                self.deliver()
+            self.deliver(count=choice % 8)
         elif wire and what == "lose":
             wire.pop(0)
         elif wire:

@@ -11,7 +11,7 @@ from kalshi_platform.core.book import OrderBook
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
-from kalshi_platform.core.records import GapRow, Row
+from kalshi_platform.core.records import DeltaRow, GapRow, Row
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.gatherer.coverage import Coverage
@@ -36,6 +36,10 @@ class Counted:
         self.rows += 1
         if isinstance(row, GapRow):
             self.gaps.append(row)
+
+    def add_changes(self, rows: Sequence[DeltaRow]) -> None:
+        """Many rows."""
+        self.rows += len(rows)
 
     def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
         """A frame that could not be used."""
@@ -121,8 +125,7 @@ class Line:
                 self.commands.append(json.loads(command)["cmd"])
                 self._there.handle(command.decode())
             frames = list(self.frames())
-            for frame in frames:
-                self.router.feed(frame, now_us)
+            self.router.feed([(frame, now_us) for frame in frames])
             if not frames and not self._inbox:
                 return
 

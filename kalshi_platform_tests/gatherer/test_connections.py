@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import repeat
 from pathlib import Path
@@ -33,6 +33,10 @@ class Rows:
     def add(self, row: Row) -> None:
         """One row."""
         self.kept.append(row)
+
+    def add_changes(self, rows: Sequence[DeltaRow]) -> None:
+        """Many rows."""
+        self.kept += rows
 
     def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
         """Healthy streams have no frames to reject."""

@@ -48,7 +48,7 @@ class Bench:
 
     def feed(self, **frame: Any) -> None:
         """Let a frame arrive."""
-        self.router.feed(json.dumps(frame).encode(), self.now)
+        self.router.feed([(json.dumps(frame).encode(), self.now)])
 
     def snapshot(self, ticker: str, skip: int = 0) -> None:
         """A book, with frames lost before it."""
@@ -151,10 +151,10 @@ async def test_bad_frames_go_to_the_quarantine_and_the_stream_goes_on(gatherer_d
     bench.delta("A", price_dollars="0.12345678")
     bench.delta("B", delta_fp="1.005")
     bench.delta("B", side=None)
-    bench.router.feed(b"[]", NOW)
-    bench.router.feed(b'{"type":"orderbook_delta","sid":1,"se', NOW)
+    bench.router.feed([(b"[]", NOW)])
+    bench.router.feed([(b'{"type":"orderbook_delta","sid":1,"se', NOW)])
     for _ in range(30):
-        bench.router.feed(b'{"type":"brand_new","sid":1}', NOW)
+        bench.router.feed([(b'{"type":"brand_new","sid":1}', NOW)])
     bench.seq -= 1
     bench.delta("A")
     assert bench.capture.untrusted == {"A", "B"}

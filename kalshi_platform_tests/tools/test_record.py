@@ -146,8 +146,8 @@ async def test_with_the_recorded_stamps_even_provenance_is_equal(
                 async for messages in socket:
                     for raw, received_us in messages:
                         tape.write(raw, received_us)
-                        router.feed(raw, received_us)
                         taken += 1
+                    router.feed(messages)
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(sink.run())

@@ -50,8 +50,8 @@ def _step(capture: Capture, kind: str, seq: int, body: dict[str, Any] | None, *,
         return capture.distrust("KXA")
     frame = decode(json.dumps({"type": kind, "sid": 1, "seq": seq, "sending_ts_ms": T0, "msg": body}))
     try:
-        row = capture.usual_change(frame, NOW) if is_short and isinstance(frame, DeltaFrame) else None
-        return list(capture.record(frame, NOW)) if row is None else [row]
+        rows = capture.usual_changes([(frame, b"", NOW)]) if is_short and isinstance(frame, DeltaFrame) else []
+        return rows or list(capture.record(frame, NOW))
     except FrameRejected as rejection:
         return str(rejection)
 
@@ -80,4 +80,4 @@ def test_an_ordinary_change_takes_the_short_way() -> None:
     body = {"market_ticker": "KXA", "price_dollars": "0.10", "delta_fp": "1.00", "side": "yes", "ts_ms": T0 + 1}
     frame = decode(json.dumps({"type": "orderbook_delta", "sid": 1, "seq": 2, "msg": body}))
     assert isinstance(frame, DeltaFrame)
-    assert capture.usual_change(frame, NOW) is not None
+    assert len(capture.usual_changes([(frame, b"", NOW)] * 3)) == 3
