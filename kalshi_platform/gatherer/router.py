@@ -131,8 +131,8 @@ class Router:
     def _note_changes(self, changes: Sequence[Change]) -> None:
         self.heard_data = True
         frame, _, received_us = changes[-1]
-        self._sending.observe_all([_lag(at, frame.sending_ts_ms) for frame, _, at in changes if frame.sending_ts_ms])
-        self._received.observe_all([_lag(at, frame.msg.ts_ms or 0) for frame, _, at in changes])
+        self._sending.observe_all(_lags([(at, one.sending_ts_ms) for one, _, at in changes if one.sending_ts_ms]))
+        self._received.observe_all(_lags([(at, one.msg.ts_ms or 0) for one, _, at in changes]))
         self._latest = (received_us // MILLISECOND, max(0, received_us // MILLISECOND - (frame.msg.ts_ms or 0)))
         self._note_time(received_us, is_data=True)
 
@@ -147,7 +147,7 @@ class Router:
     def _take(self, frame: Frame, raw: bytes, received_us: int) -> None:
         sent_ms = getattr(frame, "sending_ts_ms", None)
         if sent_ms is not None:
-            self._sending.observe(_lag(received_us, sent_ms))
+            self._sending.observe_all(_lags([(received_us, sent_ms)]))
         events = self._session.receive(frame, received_us)
         for event in events:
             self._handle(event, raw, received_us)
@@ -323,7 +323,7 @@ class Router:
     def _note_lag(self, exchange_ms: int, received_us: int) -> None:
         received_ms = received_us // MILLISECOND
         self._latest = (received_ms, max(0, received_ms - exchange_ms))
-        self._received.observe(_lag(received_us, exchange_ms))
+        self._received.observe_all(_lags([(received_us, exchange_ms)]))
 
     def _note_book(self, ticker: str, now_us: int) -> None:
         """A whole book came: its market is heard from now on, unless it was given up meanwhile."""
@@ -350,9 +350,9 @@ class Router:
                 _log.warning("book alarm", connection=self._name, kind=kind, count=grown)
 
 
-def _lag(received_us: int, stamp_ms: int) -> float:
-    """Seconds since a stamp of the exchange."""
-    return max(0, received_us - stamp_ms * MILLISECOND) / SECOND
+def _lags(stamps: Sequence[tuple[int, int]]) -> list[float]:
+    """Seconds to receipts (µs) from stamps of the exchange (ms); none is below nothing, whatever the clocks say."""
+    return [(at - ms * MILLISECOND) / SECOND if at > ms * MILLISECOND else 0.0 for at, ms in stamps]
 
 
 def _facts(row: GapRow) -> dict[str, object]:
