@@ -2,6 +2,7 @@
 
 Ours writes a row with its identity key into a partitioned table, idempotently, and keeps sequence, provenance and the
 book; cryptofeed writes JSON with a serial number. Both run in a process of their own, on the same server, in turn.
+So many that neither's start counts.
 Needs `pip install -e '.[benchmarks]'` and Linux. Run: python benchmarks/cryptofeed_comparison.py [DELTAS]
 """
 
@@ -96,4 +97,4 @@ def main(count: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000))
+    sys.exit(not main(int(sys.argv[1]) if len(sys.argv) > 1 else 600_000))

@@ -10,6 +10,10 @@ from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.units import DOLLAR, contracts_from_size, dollars_from_price
 
 
+_NOBODY = -1
+"""Best price of an empty side: below every other, so that comparing needs no case of its own."""
+
+
 class NegativeLevel(IntegrityError):  # noqa: N818 - reads as a sentence where it is caught
     """A delta took more from a level than it held: a change was missed before it."""
 
@@ -22,8 +26,8 @@ class OrderBook:
     def __init__(self, yes: Iterable[tuple[int, int]] = (), no: Iterable[tuple[int, int]] = ()) -> None:
         self._yes = {price: size for price, size in yes if size}
         self._no = {price: size for price, size in no if size}
-        self._best_yes: int | None = max(self._yes, default=None)
-        self._best_no: int | None = max(self._no, default=None)
+        self._best_yes = max(self._yes, default=_NOBODY)
+        self._best_no = max(self._no, default=_NOBODY)
 
     @property
     def yes(self) -> Mapping[int, int]:
@@ -38,17 +42,17 @@ class OrderBook:
     @property
     def best_yes_bid(self) -> int | None:
         """Highest yes bid in micro-dollars; None on an empty side."""
-        return self._best_yes
+        return None if self._best_yes == _NOBODY else self._best_yes
 
     @property
     def best_yes_ask(self) -> int | None:
         """Lowest price at which a yes can be bought, micro-dollars; None where nobody bids for no."""
-        return None if self._best_no is None else DOLLAR - self._best_no
+        return None if self._best_no == _NOBODY else DOLLAR - self._best_no
 
     @property
     def is_crossed(self) -> bool:
         """Whether a bid meets an ask, which the exchange would have matched."""
-        return self._best_yes is not None and self._best_no is not None and self._best_yes + self._best_no >= DOLLAR
+        return self._best_yes + self._best_no >= DOLLAR
 
     def apply(self, side: bool, price: int, size_delta: int) -> None:
         """Add a signed change to one level (`side` true is yes); a level that reaches zero is gone.
@@ -60,7 +64,11 @@ class OrderBook:
         size = levels.get(price, 0) + size_delta
         if size > 0:
             levels[price] = size
-            self._raise_best(side, price)
+            if side:
+                if price > self._best_yes:
+                    self._best_yes = price
+            elif price > self._best_no:
+                self._best_no = price
         elif size == 0:
             levels.pop(price, None)
             self._lower_best(side, price, levels)
@@ -69,16 +77,9 @@ class OrderBook:
                 f"{'yes' if side else 'no'} level {dollars_from_price(price)} would hold {contracts_from_size(size)}"
             )
 
-    def _raise_best(self, side: bool, price: int) -> None:
-        if side:
-            if self._best_yes is None or price > self._best_yes:
-                self._best_yes = price
-        elif self._best_no is None or price > self._best_no:
-            self._best_no = price
-
     def _lower_best(self, side: bool, price: int, levels: dict[int, int]) -> None:
         if side:
             if price == self._best_yes:
-                self._best_yes = max(levels, default=None)
+                self._best_yes = max(levels, default=_NOBODY)
         elif price == self._best_no:
-            self._best_no = max(levels, default=None)
+            self._best_no = max(levels, default=_NOBODY)

@@ -30,6 +30,9 @@ class Occurrences:
             remember_from: Milliseconds that are remembered; None for none before the newest.
         """
         if ms != self.ms:
+            if ms > self.ms and remember_from is None and self._older is None:
+                self._begin(ms, content)
+                return 0
             self._turn_to(ms, remember_from)
         self.position += 1
         if not self.position:
@@ -40,6 +43,14 @@ class Occurrences:
         self._counts[content] = seen
         return seen
 
+    def _begin(self, ms: int, content: tuple[object, ...]) -> None:
+        """A millisecond begins, and none before it is remembered."""
+        self.ms = ms
+        self.position = 0
+        self._only = content
+        if self._counts:
+            self._counts.clear()
+
     def _spread_out(self) -> None:
         """Move what was the only one to the counts."""
         if self._only is not None:
@@ -47,13 +58,6 @@ class Occurrences:
             self._only = None
 
     def _turn_to(self, ms: int, remember_from: int | None) -> None:
-        if remember_from is None and self._older is None and ms > self.ms:
-            self.ms = ms
-            self.position = -1
-            self._only = None
-            if self._counts:
-                self._counts.clear()
-            return
         self._spread_out()
         older = self._older or {}
         older[self.ms] = (self.position, self._counts)

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
-from typing import Protocol
+from typing import Protocol, cast
 
 import asyncpg
 import msgspec
@@ -114,7 +114,8 @@ class BatchCommitter:
         connection = await self._connected()
         span = None
         if batch and self._time_index is not None:
-            times = [_as_int(row[self._time_index]) for row in batch]
+            index = self._time_index
+            times = cast("list[int]", [row[index] for row in batch])  # rows follow the schema: this column is a time
             span = min(times), max(times)
             await self._partitions.ensure(connection, self._table, _days(*span, times))
         if span is not None and time.monotonic() >= self._staged_until:
@@ -168,11 +169,6 @@ def _days(first: int, last: int, times: Sequence[int]) -> set[date]:
     """The UTC days of times in µs; most batches lie within one."""
     days = {datetime_from_us(first).date(), datetime_from_us(last).date()}
     return days if len(days) == 1 else {datetime_from_us(time_us).date() for time_us in times}
-
-
-def _as_int(value: object) -> int:
-    assert isinstance(value, int)  # noqa: S101 - rows follow the schema, where this column is a time
-    return value
 
 
 def _moment(time_us: int | None) -> object:
