@@ -2,7 +2,7 @@
 
 Ours writes a row with its identity key into a partitioned table, idempotently, and keeps sequence, provenance and the
 book; cryptofeed writes JSON with a serial number. Both run in a process of their own, on the same server, in turn.
-So many that neither's start counts.
+So many rows that neither's start counts.
 Needs `pip install -e '.[benchmarks]'` and Linux. Run: python benchmarks/cryptofeed_comparison.py [DELTAS]
 """
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.units import DOLLAR, contracts_from_size, dollars_from_price
 
-
 _NOBODY = -1
 """Best price of an empty side: below every other, so that comparing needs no case of its own."""
 

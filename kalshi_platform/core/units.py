@@ -11,7 +11,7 @@ from kalshi_platform.core.errors import FrameRejected, Reason
 
 PRICE_DIGITS = 6
 SIZE_DIGITS = 2
-DOLLAR = 10**PRICE_DIGITS
+DOLLAR: int = 10**PRICE_DIGITS
 """One dollar in micro-dollars: the price of a certain yes."""
 
 MAX_SIZE = 10**18 - 1
