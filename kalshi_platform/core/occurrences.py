@@ -3,6 +3,11 @@
 Kept out: what is counted.
 """
 
+from collections import OrderedDict
+
+_Older = OrderedDict[int, tuple[int, dict[tuple[object, ...], int]]]
+"""Position and counts of milliseconds before the newest."""
+
 
 class Occurrences:
     """How many equal things one stream has shown in a millisecond of one market.
@@ -19,7 +24,7 @@ class Occurrences:
         self.position = -1
         self._only: tuple[object, ...] | None = None  # while a millisecond has shown one thing once, as most do
         self._counts: dict[tuple[object, ...], int] = {}
-        self._older: dict[int, tuple[int, dict[tuple[object, ...], int]]] | None = None
+        self._older: _Older | None = None
 
     def count(self, ms: int, content: tuple[object, ...], remember_from: int | None = None) -> int:
         """The occurrence of `content` at `ms`, from 0; moves `position`, its index within the millisecond.
@@ -59,9 +64,18 @@ class Occurrences:
 
     def _turn_to(self, ms: int, remember_from: int | None) -> None:
         self._spread_out()
-        older = self._older or {}
+        older = OrderedDict() if self._older is None else self._older
         older[self.ms] = (self.position, self._counts)
         self.position, self._counts = older.pop(ms, (-1, {}))
         self.ms = ms
-        oldest = max([ms, *older]) if remember_from is None else remember_from
-        self._older = {at: kept for at, kept in older.items() if at >= oldest} or None
+        self._older = _remembered(older, ms, remember_from)
+
+
+def _remembered(older: _Older, ms: int, remember_from: int | None) -> _Older | None:
+    """What is still wanted; they stand nearly in order, and one that stands too late is kept a little longer."""
+    if remember_from is None:
+        newest = max(ms, *older)
+        return None if newest == ms else OrderedDict({newest: older[newest]})
+    while older and next(iter(older)) < remember_from:
+        older.popitem(last=False)
+    return older or None
