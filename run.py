@@ -27,7 +27,16 @@ STAMP = VENV / ".installed"
 BIN = VENV / "bin"
 EXTRAS = "simulator,local,dagster,notebooks,questdb,dev"
 OLDEST = (3, 11)
-PIP = ("-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", "--editable")
+PIP = (
+    "-m",
+    "pip",
+    "install",
+    "--quiet",
+    "--disable-pip-version-check",
+    "--constraint",
+    "constraints.txt",
+    "--editable",
+)
 
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
 TESTS = (
