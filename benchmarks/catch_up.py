@@ -2,9 +2,10 @@
 
 Three gatherers hold a backlog of 2,000 messages a second each (90 % changes of books, 8 % tickers, 2 % trades, in the
 batches in which gatherers write), and go on writing at that rate. The deduplicator is a process of its own; its figures
-are its own metrics. Per table: when it had caught up, and the lag of what it merged from then on, first while others
-still caught up, then with everything at rest. With `--lagging one` only one gatherer has a backlog; how far the merge
-of the others lay behind meanwhile is told as well. Exits 1 where production does not hold each message once.
+are its own metrics. A table has caught up when its backlog is merged, and what came meanwhile as well. Per table: when
+that was, and the lag of what it merged from then on, first while others still caught up, then with everything at rest.
+With `--lagging one` only one gatherer has a backlog; how far the merge of the others lay behind meanwhile is told as
+well. Progress goes to stderr. Exits 1 where production does not hold each message once.
 
 Run: python benchmarks/catch_up.py [--minutes 5] [--rate 2000] [--lagging all|one] [--folder FOLDER]
 """
@@ -44,7 +45,12 @@ SHARES = {ORDERBOOK_DELTAS: 0.9, TICKERS: 0.08, TRADES: 0.02}
 FLUSHES_A_SECOND = {ORDERBOOK_DELTAS: 20, TICKERS: 10, TRADES: 10}
 READ, LAG = "kalshi_deduplicator_rows_read_total", "kalshi_deduplicator_gatherer_lag_seconds"
 MESSAGE_BYTES = 1_300  # three gatherers' copies and production's, with keys, indexes and WAL
-REST_SECONDS, MOST_SECONDS = 20, 1800
+REST_SECONDS, PROGRESS_SECONDS = 20, 5
+LIVE_SECONDS = 2.0
+"""A gatherer that lies behind by less is merged as it writes; half a second is the writers' own."""
+SLOWEST = 4
+"""Times the backlog's length after which it is given up."""
+
 SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 
 BURN = """
@@ -154,6 +160,7 @@ async def fill(url: str, start: datetime, seconds: int, rate: int) -> None:
         await connection.execute(FILL[table] + WHERE, rows, start, step, first, -(-rows // flushes))
         await connection.execute(LOG.format(table=table.name))
         await connection.execute(f"ANALYZE {table.name}")
+        note(f"{url.rpartition('/')[2]}: {rows:,} rows of {table.name} are there")
     await connection.execute("ANALYZE ingest_batches")
     await connection.close()
 
@@ -164,36 +171,49 @@ class CatchUp:
     Args:
         port: Of its metrics.
         backlog: Rows of each gatherer and table that waited for it.
+        most_seconds: When to give up.
     """
 
-    def __init__(self, port: int, backlog: dict[tuple[str, str], int]) -> None:
-        self._port, self._backlog = port, backlog
+    def __init__(self, port: int, backlog: dict[tuple[str, str], int], most_seconds: float) -> None:
+        self._port, self._backlog, self._most_seconds = port, backlog, most_seconds
         self._client = httpx.Client()
         self._started = time.monotonic()
         self.caught: dict[str, tuple[float, Reading]] = {}
-        self.lags: list[float] = []
+        self.lags: dict[str, list[float]] = {table.name: [] for table in SHARES}
 
     async def until_caught_up(self) -> Reading:
-        """Wait until all that had waited is merged, which comes before what is new; each table's moment is noted."""
-        reading = Reading()
+        """Wait until all that had waited, and what came meanwhile, is merged; each table's moment is noted."""
+        reading, told = Reading(), self._started
         while len(self.caught) < len(SHARES):
             await asyncio.sleep(0.25)
-            reading = await self.scrape()
-            self.lags += [
-                reading.total(LAG, gatherer=name, table=ORDERBOOK_DELTAS.name)
-                for name in GATHERERS
-                if (name, ORDERBOOK_DELTAS.name) not in self._backlog
-            ]
+            reading, now = await self.scrape(), time.monotonic()
             for table in SHARES:
-                if table.name not in self.caught and all(
-                    reading.total(READ, gatherer=name, table=of) >= rows
-                    for (name, of), rows in self._backlog.items()
-                    if of == table.name
-                ):
-                    self.caught[table.name] = (time.monotonic() - self._started, reading)
-            if time.monotonic() - self._started > MOST_SECONDS:
-                raise SystemExit(f"not caught up after {MOST_SECONDS} s")
+                self._look(reading, table.name, now - self._started)
+            if now - told > PROGRESS_SECONDS:
+                told = now
+                self._tell(reading, now - self._started)
+            if now - self._started > self._most_seconds:
+                raise SystemExit(f"not caught up after {self._most_seconds:.0f} s")
         return reading
+
+    def _look(self, reading: Reading, table: str, seconds: float) -> None:
+        """Note how far the gatherers without a backlog lie behind, and whether those with one have caught up."""
+        lags = {name: reading.total(LAG, gatherer=name, table=table) for name in GATHERERS}
+        self.lags[table] += [lag for name, lag in lags.items() if (name, table) not in self._backlog]
+        if table not in self.caught and all(
+            reading.total(READ, gatherer=name, table=table) >= rows and lags[name] < LIVE_SECONDS
+            for (name, of), rows in self._backlog.items()
+            if of == table
+        ):
+            self.caught[table] = (seconds, reading)
+
+    def _tell(self, reading: Reading, seconds: float) -> None:
+        lags = [reading.total(LAG, gatherer=name, table=table) for name, table in self._backlog]
+        names = ", ".join(self.caught) or "nothing"
+        note(
+            f"{seconds:4.0f} s: {reading.total(READ):,.0f} rows read of {sum(self._backlog.values()):,} and the live "
+            f"ones; furthest behind {max(lags):,.0f} s; caught up: {names}"
+        )
 
     async def scrape(self) -> Reading:
         """Its metrics now."""
@@ -227,7 +247,8 @@ async def measure(server: EmbeddedPostgres, folder: Path, minutes: float, rate: 
     writing = asyncio.create_task(writers.run(stop))
     try:
         child.start()
-        await report(CatchUp(port, backlog), server, child, sum(backlog.values()))
+        watch = CatchUp(port, backlog, max(300.0, SLOWEST * seconds))
+        await report(watch, server, child, sum(backlog.values()))
         stop.set()
         await writing
         return await is_whole(server.url("production"), seconds, rate, writers)
@@ -248,9 +269,10 @@ async def report(watch: CatchUp, server: EmbeddedPostgres, child: Child, rows: i
         f"live ones; CPU {python / read * 1e6:.2f} µs a row in Python, {database / read * 1e6:.2f} in the databases; "
         f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
-    if watch.lags:
-        worst = f"median {median(watch.lags):.1f} s, worst {max(watch.lags):.1f} s (half a second is the writers' own)"
-        say(f"changes of the gatherers without a backlog lay behind by: {worst}")
+    for table, lags in watch.lags.items():
+        if lags:
+            worst = f"median {median(lags):.1f} s, worst {max(lags):.1f} s (half a second is the writers' own)"
+            say(f"{table} of the gatherers without a backlog lay behind by: {worst}")
     await asyncio.sleep(REST_SECONDS)
     rested = await watch.scrape()
     for table, (moment, reading) in sorted(watch.caught.items(), key=lambda one: one[1][0]):
@@ -276,8 +298,13 @@ async def is_whole(production: str, seconds: int, rate: int, writers: Writers) -
     return good
 
 
+def note(text: str) -> None:
+    """One line of progress."""
+    sys.stderr.write(text + "\n")
+
+
 def say(text: str) -> None:
-    """One line."""
+    """One line of the result."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
