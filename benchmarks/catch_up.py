@@ -199,7 +199,7 @@ class CatchUp:
     def _look(self, reading: Reading, table: str, seconds: float) -> None:
         """Note how far the gatherers without a backlog lie behind, and whether those with one have caught up."""
         lags = {name: reading.total(LAG, gatherer=name, table=table) for name in GATHERERS}
-        self.lags[table] += [lag for name, lag in lags.items() if (name, table) not in self._backlog]
+        self.lags[table] += [lag for name, lag in lags.items() if lag and (name, table) not in self._backlog]
         if table not in self.caught and all(
             reading.total(READ, gatherer=name, table=table) >= rows and lags[name] < LIVE_SECONDS
             for (name, of), rows in self._backlog.items()

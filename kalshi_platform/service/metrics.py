@@ -278,6 +278,7 @@ class DeduplicatorMetrics:
         self.active = Gauge(
             "kalshi_deduplicator_active",
             "1 while this process merges, 0 while it stands by for another.",
+            ["shard"],
             registry=self.registry,
         )
         self.watermark = Gauge(

@@ -27,7 +27,7 @@ from kalshi_platform.database.urls import sqlalchemy_url
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 
 HOMES = pytest.mark.parametrize("home", [Home.GATHERER, Home.PRODUCTION])
-HEADS = {Home.GATHERER: "gatherer_0004", Home.PRODUCTION: "production_0006"}
+HEADS = {Home.GATHERER: "gatherer_0004", Home.PRODUCTION: "production_0007"}
 ROOT = Path(__file__).parents[2]
 
 
