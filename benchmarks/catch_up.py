@@ -4,8 +4,9 @@ Three gatherers hold a backlog of 2,000 messages a second each (90 % changes of 
 batches in which gatherers write), and go on writing at that rate. The deduplicator is a process of its own; its figures
 are its own metrics. A table has caught up when its backlog is merged, and what came meanwhile as well. Per table: when
 that was, and the lag of what it merged from then on, first while others still caught up, then with everything at rest.
-With `--lagging one` only one gatherer has a backlog; how far the merge of the others lay behind meanwhile is told as
-well. Progress goes to stderr. Exits 1 where production does not hold each message once.
+Every database is a server of its own, as in production: on a shared one each merge would hold back what gatherers have
+just written. With `--lagging one` only one gatherer has a backlog; how far the merge of the others lay behind meanwhile
+is told as well. Progress goes to stderr. Exits 1 where production does not hold each message once.
 
 Run: python benchmarks/catch_up.py [--minutes 5] [--rate 2000] [--lagging all|one] [--folder FOLDER]
 """
@@ -17,7 +18,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from socket import socket
@@ -51,7 +53,12 @@ LIVE_SECONDS = 2.0
 SLOWEST = 4
 """Times the backlog's length after which it is given up."""
 
-SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
+PRODUCTION, DATABASE = "production", "kalshi"
+SETTINGS = {
+    **{name: {"shared_buffers": "256MB", "max_wal_size": "4GB"} for name in GATHERERS},
+    PRODUCTION: {"shared_buffers": "1GB", "max_wal_size": "4GB"},
+}
+Servers = Mapping[str, EmbeddedPostgres]
 
 BURN = """
 CREATE PROCEDURE burn(transactions int) LANGUAGE plpgsql AS $$
@@ -145,7 +152,7 @@ def _no_waits() -> Iterator[float]:
         yield 0.1
 
 
-async def fill(url: str, start: datetime, seconds: int, rate: int) -> None:
+async def fill(gatherer: str, url: str, start: datetime, seconds: int, rate: int) -> None:
     """A gatherer's backlog: the same for all, as it had been written in so many seconds from `start` on."""
     connection = await asyncpg.connect(url)
     await connection.execute("SET synchronous_commit = off")
@@ -160,7 +167,7 @@ async def fill(url: str, start: datetime, seconds: int, rate: int) -> None:
         await connection.execute(FILL[table] + WHERE, rows, start, step, first, -(-rows // flushes))
         await connection.execute(LOG.format(table=table.name))
         await connection.execute(f"ANALYZE {table.name}")
-        note(f"{url.rpartition('/')[2]}: {rows:,} rows of {table.name} are there")
+        note(f"{gatherer}: {rows:,} rows of {table.name} are there")
     await connection.execute("ANALYZE ingest_batches")
     await connection.close()
 
@@ -228,19 +235,20 @@ def tell(what: str, before: Reading, after: Reading, table: str) -> None:
     say(f"    {what}: {figures or 'nothing'}")
 
 
-async def measure(server: EmbeddedPostgres, folder: Path, minutes: float, rate: int, lagging: str) -> bool:
+async def measure(servers: Servers, folder: Path, minutes: float, rate: int, lagging: str) -> bool:
     """Fill, catch up, judge."""
-    urls, seconds = {name: server.url(name) for name in GATHERERS}, round(minutes * 60)
+    urls, seconds = {name: servers[name].url(DATABASE) for name in GATHERERS}, round(minutes * 60)
+    production = servers[PRODUCTION].url(DATABASE)
     behind = GATHERERS if lagging == "all" else GATHERERS[:1]
     started = time.monotonic()
     start = datetime_from_us(time.time_ns() // 1000 - seconds * 1_000_000)
-    await asyncio.gather(*(fill(urls[name], start, seconds, rate) for name in behind))
+    await asyncio.gather(*(fill(name, urls[name], start, seconds, rate) for name in behind))
     backlog = {(name, table.name): int(seconds * rate * share) for name in behind for table, share in SHARES.items()}
     say(f"{sum(backlog.values()):,} rows wait, filled in {time.monotonic() - started:.0f} s")
     port = _free_port()
     environment = plain_environment(
         KALSHI_GATHERERS=",".join(f"{name}={url}" for name, url in urls.items()),
-        KALSHI_PRODUCTION_DATABASE_URL=server.url("production"), KALSHI_METRICS_PORT=str(port),
+        KALSHI_PRODUCTION_DATABASE_URL=production, KALSHI_METRICS_PORT=str(port),
     )  # fmt: skip
     stop, writers = asyncio.Event(), Writers(urls, rate)
     child = Child("deduplicator", platform_command("deduplicate"), environment, folder)
@@ -248,21 +256,21 @@ async def measure(server: EmbeddedPostgres, folder: Path, minutes: float, rate: 
     try:
         child.start()
         watch = CatchUp(port, backlog, max(300.0, SLOWEST * seconds))
-        await report(watch, server, child, sum(backlog.values()))
+        await report(watch, servers, child, sum(backlog.values()))
         stop.set()
         await writing
-        return await is_whole(server.url("production"), seconds, rate, writers)
+        return await is_whole(production, seconds, rate, writers)
     finally:
         stop.set()
         child.stop(30)
 
 
-async def report(watch: CatchUp, server: EmbeddedPostgres, child: Child, rows: int) -> None:
+async def report(watch: CatchUp, servers: Servers, child: Child, rows: int) -> None:
     """Tell how long it took and what was felt."""
-    cpu = _cpu(server, child)
+    cpu = _cpu(servers, child)
     up = await watch.until_caught_up()
     seconds = max(moment for moment, _ in watch.caught.values())
-    python, database = (now - then for now, then in zip(_cpu(server, child), cpu, strict=True))
+    python, database = (now - then for now, then in zip(_cpu(servers, child), cpu, strict=True))
     read = up.total(READ)
     say(
         f"caught up in {seconds:.0f} s: {rows / seconds:,.0f} rows/s of the backlog, {read / seconds:,.0f} rows/s with "
@@ -309,8 +317,8 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _cpu(server: EmbeddedPostgres, child: Child) -> tuple[float, float]:
-    return process_cpu(child.pid or 0), server_cpu(server.pid or 0)
+def _cpu(servers: Servers, child: Child) -> tuple[float, float]:
+    return process_cpu(child.pid or 0), sum(server_cpu(server.pid or 0) for server in servers.values())
 
 
 def _free_port() -> int:
@@ -320,28 +328,32 @@ def _free_port() -> int:
 
 
 def main() -> bool:
-    """Measure once on one embedded server."""
+    """Measure once on embedded servers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="how long the deduplicator was away")
     parser.add_argument("--rate", type=int, default=2000, help="messages a second")
     parser.add_argument("--lagging", choices=("all", "one"), default="all", help="who has a backlog")
     parser.add_argument("--folder", type=Path, default=None, help="where the server lies; a temporary folder else")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kalshi-bench-", dir=options.folder) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="kalshi-bench-", dir=options.folder) as place:
+        folder = Path(place)
         folder.chmod(0o711)
         needed = options.minutes * 60 * options.rate * MESSAGE_BYTES + 4 * 2**30
         if shutil.disk_usage(folder).free < needed:
             raise SystemExit(f"{needed / 2**30:.0f} GiB are needed in {folder}; ask for fewer --minutes")
-        server = EmbeddedPostgres(folder / "postgres", settings=SETTINGS)
-        try:
-            server.start()
-            for database in (*GATHERERS, "production"):
-                server.create_database(database)
-                migrate(server.url(database), Home.PRODUCTION if database == "production" else Home.GATHERER)
-            return asyncio.run(measure(server, folder, options.minutes, options.rate, options.lagging))
-        finally:
-            server.delete()
+        with ExitStack() as stack:
+            servers = {name: _started(stack, folder / name, settings) for name, settings in SETTINGS.items()}
+            for name, server in servers.items():
+                migrate(server.url(DATABASE), Home.PRODUCTION if name == PRODUCTION else Home.GATHERER)
+            return asyncio.run(measure(servers, folder, options.minutes, options.rate, options.lagging))
+
+
+def _started(stack: ExitStack, folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgres:
+    server = EmbeddedPostgres(folder, settings=settings)
+    stack.callback(server.delete)
+    server.start()
+    server.create_database(DATABASE)
+    return server
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kalshi_platform.core.records import SessionRow
-from kalshi_platform.core.schema import CAPTURE_SESSIONS, Home
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, CAPTURE_TABLES, Home
 from kalshi_platform.database.migrations import migrate_async
 from kalshi_platform.deduplicator.daemon import Deduplicator
 from kalshi_platform.service.settings import Settings
@@ -38,7 +39,7 @@ def own_server(roomy_place: Path | None) -> Iterator[EmbeddedPostgres]:
 
 
 @asynccontextmanager
-async def deduplicating(sources: dict[str, str], production: str, **settings: float) -> AsyncIterator[Deduplicator]:
+async def deduplicating(sources: dict[str, str], production: str, **settings: Any) -> AsyncIterator[Deduplicator]:
     """The daemon at work while the block runs."""
     one = Deduplicator(
         Settings(
@@ -115,6 +116,23 @@ async def _write_for(seconds: float, sources: dict[str, str]) -> int:
         written += 200
         await asyncio.sleep(0.2)  # the pace of traffic, not a wait for anything
     return written
+
+
+@pytest.mark.slow
+async def test_two_daemons_share_the_work(gatherer_database: str, production_database: str) -> None:
+    """Each says which part is its own, and that nobody merges the other while it is alone."""
+    sources = {"gatherer-1": gatherer_database}
+    rows = [row._replace(ticker=f"KX-{n % 50}") for n, row in enumerate(deltas(0, 1000))]
+    await write(gatherer_database, rows, heard=T0 + 1_000_000)
+    async with deduplicating(sources, production_database, deduplicator_shard="1/2") as one:
+        await until(lambda: "shard 2/2 is merged by nobody: start its deduplicator" in one.health()["problems"])
+        assert one.health()["shard"] == "1/2"
+        async with deduplicating(sources, production_database, deduplicator_shard="2/2") as two:
+            await until_read(sources, production_database)
+            await until(lambda: bool(one.health()["healthy"] and two.health()["healthy"]))
+            merged = [{loop.table.name for loop in daemon.loops} for daemon in (one, two)]
+    assert merged[0] - merged[1] == {table.name for table in CAPTURE_TABLES}
+    assert await value(production_database, "SELECT count(*) FROM orderbook_deltas") == 1000
 
 
 @pytest.mark.slow
