@@ -4,7 +4,8 @@ A crash at any point leaves either both or neither. Production may commit asynch
 together, and are read again. Kept out: when to merge, and from whom.
 """
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from io import BytesIO
@@ -29,10 +30,12 @@ class Merged:
     Attributes:
         new: Rows that production did not have.
         conflicts: Rows that it had with another content, and that were not noted before.
+        turn_seconds: For how long nobody else could insert into the table.
     """
 
     new: int
     conflicts: int = 0
+    turn_seconds: float = field(default=0.0, compare=False)
 
 
 class Merger:
@@ -72,15 +75,18 @@ class Merger:
         """
         if window.min_ts is not None and window.max_ts is not None:
             await self._partitions.ensure(self._production, self._table, _days(window.min_ts, window.max_ts))
+        merged, began = Merged(0), time.monotonic()
         async with self._production.transaction():
             await self._cursor.lock(expected)
-            merged = Merged(0) if rows is None else await self._insert(window, rows)
+            if rows is not None:
+                await self._stage.load(self._production, rows)
+                await self._stage.take_turn(self._production)
+                began = time.monotonic()
+                merged = await self._insert(window)
             await self._cursor.move(source, window, count, merged.new)
-        return merged
+        return replace(merged, turn_seconds=time.monotonic() - began)
 
-    async def _insert(self, window: Window, rows: BytesIO) -> Merged:
-        await self._stage.load(self._production, rows)
-        await self._stage.take_turn(self._production)
+    async def _insert(self, window: Window) -> Merged:
         await mark_stale_hours(self._production, self._table, self._stage.staged)
         new = await self._stage.insert_loaded(self._production)
         conflicts = await note_conflicts(self._production, self._table, self._stage.staged, self._gatherer_id, window)
