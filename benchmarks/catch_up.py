@@ -2,9 +2,11 @@
 
 Three gatherers hold a backlog of 2,000 messages a second each (90 % changes of books, 8 % tickers, 2 % trades, in the
 batches in which gatherers write), and go on writing at that rate. The deduplicator is a process of its own; its figures
-are its own metrics. Per table: when it had caught up, and the lag of what it merged from then on, first while others
-still caught up, then with everything at rest. With `--lagging one` only one gatherer has a backlog; how far the merge
-of the others lay behind meanwhile is told as well. Exits 1 where production does not hold each message once.
+are its own metrics. A table has caught up when its backlog is merged, and what came meanwhile as well. Per table: when
+that was, and the lag of what it merged from then on, first while others still caught up, then with everything at rest.
+Every database is a server of its own, as in production: on a shared one each merge would hold back what gatherers have
+just written. With `--lagging one` only one gatherer has a backlog; how far the merge of the others lay behind meanwhile
+is told as well. Progress goes to stderr. Exits 1 where production does not hold each message once.
 
 Run: python benchmarks/catch_up.py [--minutes 5] [--rate 2000] [--lagging all|one] [--folder FOLDER]
 """
@@ -16,7 +18,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from socket import socket
@@ -44,8 +47,18 @@ SHARES = {ORDERBOOK_DELTAS: 0.9, TICKERS: 0.08, TRADES: 0.02}
 FLUSHES_A_SECOND = {ORDERBOOK_DELTAS: 20, TICKERS: 10, TRADES: 10}
 READ, LAG = "kalshi_deduplicator_rows_read_total", "kalshi_deduplicator_gatherer_lag_seconds"
 MESSAGE_BYTES = 1_300  # three gatherers' copies and production's, with keys, indexes and WAL
-REST_SECONDS, MOST_SECONDS = 20, 1800
-SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
+REST_SECONDS, PROGRESS_SECONDS = 20, 5
+LIVE_SECONDS = 2.0
+"""A gatherer that lies behind by less is merged as it writes; half a second is the writers' own."""
+SLOWEST = 4
+"""Times the backlog's length after which it is given up."""
+
+PRODUCTION, DATABASE = "production", "kalshi"
+SETTINGS = {
+    **{name: {"shared_buffers": "256MB", "max_wal_size": "4GB"} for name in GATHERERS},
+    PRODUCTION: {"shared_buffers": "1GB", "max_wal_size": "4GB"},
+}
+Servers = Mapping[str, EmbeddedPostgres]
 
 BURN = """
 CREATE PROCEDURE burn(transactions int) LANGUAGE plpgsql AS $$
@@ -139,7 +152,7 @@ def _no_waits() -> Iterator[float]:
         yield 0.1
 
 
-async def fill(url: str, start: datetime, seconds: int, rate: int) -> None:
+async def fill(gatherer: str, url: str, start: datetime, seconds: int, rate: int) -> None:
     """A gatherer's backlog: the same for all, as it had been written in so many seconds from `start` on."""
     connection = await asyncpg.connect(url)
     await connection.execute("SET synchronous_commit = off")
@@ -154,6 +167,7 @@ async def fill(url: str, start: datetime, seconds: int, rate: int) -> None:
         await connection.execute(FILL[table] + WHERE, rows, start, step, first, -(-rows // flushes))
         await connection.execute(LOG.format(table=table.name))
         await connection.execute(f"ANALYZE {table.name}")
+        note(f"{gatherer}: {rows:,} rows of {table.name} are there")
     await connection.execute("ANALYZE ingest_batches")
     await connection.close()
 
@@ -164,36 +178,49 @@ class CatchUp:
     Args:
         port: Of its metrics.
         backlog: Rows of each gatherer and table that waited for it.
+        most_seconds: When to give up.
     """
 
-    def __init__(self, port: int, backlog: dict[tuple[str, str], int]) -> None:
-        self._port, self._backlog = port, backlog
+    def __init__(self, port: int, backlog: dict[tuple[str, str], int], most_seconds: float) -> None:
+        self._port, self._backlog, self._most_seconds = port, backlog, most_seconds
         self._client = httpx.Client()
         self._started = time.monotonic()
         self.caught: dict[str, tuple[float, Reading]] = {}
-        self.lags: list[float] = []
+        self.lags: dict[str, list[float]] = {table.name: [] for table in SHARES}
 
     async def until_caught_up(self) -> Reading:
-        """Wait until all that had waited is merged, which comes before what is new; each table's moment is noted."""
-        reading = Reading()
+        """Wait until all that had waited, and what came meanwhile, is merged; each table's moment is noted."""
+        reading, told = Reading(), self._started
         while len(self.caught) < len(SHARES):
             await asyncio.sleep(0.25)
-            reading = await self.scrape()
-            self.lags += [
-                reading.total(LAG, gatherer=name, table=ORDERBOOK_DELTAS.name)
-                for name in GATHERERS
-                if (name, ORDERBOOK_DELTAS.name) not in self._backlog
-            ]
+            reading, now = await self.scrape(), time.monotonic()
             for table in SHARES:
-                if table.name not in self.caught and all(
-                    reading.total(READ, gatherer=name, table=of) >= rows
-                    for (name, of), rows in self._backlog.items()
-                    if of == table.name
-                ):
-                    self.caught[table.name] = (time.monotonic() - self._started, reading)
-            if time.monotonic() - self._started > MOST_SECONDS:
-                raise SystemExit(f"not caught up after {MOST_SECONDS} s")
+                self._look(reading, table.name, now - self._started)
+            if now - told > PROGRESS_SECONDS:
+                told = now
+                self._tell(reading, now - self._started)
+            if now - self._started > self._most_seconds:
+                raise SystemExit(f"not caught up after {self._most_seconds:.0f} s")
         return reading
+
+    def _look(self, reading: Reading, table: str, seconds: float) -> None:
+        """Note how far the gatherers without a backlog lie behind, and whether those with one have caught up."""
+        lags = {name: reading.total(LAG, gatherer=name, table=table) for name in GATHERERS}
+        self.lags[table] += [lag for name, lag in lags.items() if lag and (name, table) not in self._backlog]
+        if table not in self.caught and all(
+            reading.total(READ, gatherer=name, table=table) >= rows and lags[name] < LIVE_SECONDS
+            for (name, of), rows in self._backlog.items()
+            if of == table
+        ):
+            self.caught[table] = (seconds, reading)
+
+    def _tell(self, reading: Reading, seconds: float) -> None:
+        lags = [reading.total(LAG, gatherer=name, table=table) for name, table in self._backlog]
+        names = ", ".join(self.caught) or "nothing"
+        note(
+            f"{seconds:4.0f} s: {reading.total(READ):,.0f} rows read of {sum(self._backlog.values()):,} and the live "
+            f"ones; furthest behind {max(lags):,.0f} s; caught up: {names}"
+        )
 
     async def scrape(self) -> Reading:
         """Its metrics now."""
@@ -208,49 +235,52 @@ def tell(what: str, before: Reading, after: Reading, table: str) -> None:
     say(f"    {what}: {figures or 'nothing'}")
 
 
-async def measure(server: EmbeddedPostgres, folder: Path, minutes: float, rate: int, lagging: str) -> bool:
+async def measure(servers: Servers, folder: Path, minutes: float, rate: int, lagging: str) -> bool:
     """Fill, catch up, judge."""
-    urls, seconds = {name: server.url(name) for name in GATHERERS}, round(minutes * 60)
+    urls, seconds = {name: servers[name].url(DATABASE) for name in GATHERERS}, round(minutes * 60)
+    production = servers[PRODUCTION].url(DATABASE)
     behind = GATHERERS if lagging == "all" else GATHERERS[:1]
     started = time.monotonic()
     start = datetime_from_us(time.time_ns() // 1000 - seconds * 1_000_000)
-    await asyncio.gather(*(fill(urls[name], start, seconds, rate) for name in behind))
+    await asyncio.gather(*(fill(name, urls[name], start, seconds, rate) for name in behind))
     backlog = {(name, table.name): int(seconds * rate * share) for name in behind for table, share in SHARES.items()}
     say(f"{sum(backlog.values()):,} rows wait, filled in {time.monotonic() - started:.0f} s")
     port = _free_port()
     environment = plain_environment(
         KALSHI_GATHERERS=",".join(f"{name}={url}" for name, url in urls.items()),
-        KALSHI_PRODUCTION_DATABASE_URL=server.url("production"), KALSHI_METRICS_PORT=str(port),
+        KALSHI_PRODUCTION_DATABASE_URL=production, KALSHI_METRICS_PORT=str(port),
     )  # fmt: skip
     stop, writers = asyncio.Event(), Writers(urls, rate)
     child = Child("deduplicator", platform_command("deduplicate"), environment, folder)
     writing = asyncio.create_task(writers.run(stop))
     try:
         child.start()
-        await report(CatchUp(port, backlog), server, child, sum(backlog.values()))
+        watch = CatchUp(port, backlog, max(300.0, SLOWEST * seconds))
+        await report(watch, servers, child, sum(backlog.values()))
         stop.set()
         await writing
-        return await is_whole(server.url("production"), seconds, rate, writers)
+        return await is_whole(production, seconds, rate, writers)
     finally:
         stop.set()
         child.stop(30)
 
 
-async def report(watch: CatchUp, server: EmbeddedPostgres, child: Child, rows: int) -> None:
+async def report(watch: CatchUp, servers: Servers, child: Child, rows: int) -> None:
     """Tell how long it took and what was felt."""
-    cpu = _cpu(server, child)
+    cpu = _cpu(servers, child)
     up = await watch.until_caught_up()
     seconds = max(moment for moment, _ in watch.caught.values())
-    python, database = (now - then for now, then in zip(_cpu(server, child), cpu, strict=True))
+    python, database = (now - then for now, then in zip(_cpu(servers, child), cpu, strict=True))
     read = up.total(READ)
     say(
         f"caught up in {seconds:.0f} s: {rows / seconds:,.0f} rows/s of the backlog, {read / seconds:,.0f} rows/s with "
         f"live ones; CPU {python / read * 1e6:.2f} µs a row in Python, {database / read * 1e6:.2f} in the databases; "
         f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
-    if watch.lags:
-        worst = f"median {median(watch.lags):.1f} s, worst {max(watch.lags):.1f} s (half a second is the writers' own)"
-        say(f"changes of the gatherers without a backlog lay behind by: {worst}")
+    for table, lags in watch.lags.items():
+        if lags:
+            worst = f"median {median(lags):.1f} s, worst {max(lags):.1f} s (half a second is the writers' own)"
+            say(f"{table} of the gatherers without a backlog lay behind by: {worst}")
     await asyncio.sleep(REST_SECONDS)
     rested = await watch.scrape()
     for table, (moment, reading) in sorted(watch.caught.items(), key=lambda one: one[1][0]):
@@ -276,14 +306,19 @@ async def is_whole(production: str, seconds: int, rate: int, writers: Writers) -
     return good
 
 
+def note(text: str) -> None:
+    """One line of progress."""
+    sys.stderr.write(text + "\n")
+
+
 def say(text: str) -> None:
-    """One line."""
+    """One line of the result."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
-def _cpu(server: EmbeddedPostgres, child: Child) -> tuple[float, float]:
-    return process_cpu(child.pid or 0), server_cpu(server.pid or 0)
+def _cpu(servers: Servers, child: Child) -> tuple[float, float]:
+    return process_cpu(child.pid or 0), sum(server_cpu(server.pid or 0) for server in servers.values())
 
 
 def _free_port() -> int:
@@ -293,28 +328,32 @@ def _free_port() -> int:
 
 
 def main() -> bool:
-    """Measure once on one embedded server."""
+    """Measure once on embedded servers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="how long the deduplicator was away")
     parser.add_argument("--rate", type=int, default=2000, help="messages a second")
     parser.add_argument("--lagging", choices=("all", "one"), default="all", help="who has a backlog")
     parser.add_argument("--folder", type=Path, default=None, help="where the server lies; a temporary folder else")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kalshi-bench-", dir=options.folder) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="kalshi-bench-", dir=options.folder) as place:
+        folder = Path(place)
         folder.chmod(0o711)
         needed = options.minutes * 60 * options.rate * MESSAGE_BYTES + 4 * 2**30
         if shutil.disk_usage(folder).free < needed:
             raise SystemExit(f"{needed / 2**30:.0f} GiB are needed in {folder}; ask for fewer --minutes")
-        server = EmbeddedPostgres(folder / "postgres", settings=SETTINGS)
-        try:
-            server.start()
-            for database in (*GATHERERS, "production"):
-                server.create_database(database)
-                migrate(server.url(database), Home.PRODUCTION if database == "production" else Home.GATHERER)
-            return asyncio.run(measure(server, folder, options.minutes, options.rate, options.lagging))
-        finally:
-            server.delete()
+        with ExitStack() as stack:
+            servers = {name: _started(stack, folder / name, settings) for name, settings in SETTINGS.items()}
+            for name, server in servers.items():
+                migrate(server.url(DATABASE), Home.PRODUCTION if name == PRODUCTION else Home.GATHERER)
+            return asyncio.run(measure(servers, folder, options.minutes, options.rate, options.lagging))
+
+
+def _started(stack: ExitStack, folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgres:
+    server = EmbeddedPostgres(folder, settings=settings)
+    stack.callback(server.delete)
+    server.start()
+    server.create_database(DATABASE)
+    return server
 
 
 if __name__ == "__main__":

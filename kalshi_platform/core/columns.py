@@ -48,6 +48,7 @@ class Default(StrEnum):
 
     TRANSACTION = "current transaction id"
     NOW = "now"
+    ONE = "one"
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,8 +301,20 @@ SYNC_CURSORS = Table(
             "restored, and starts from 0.",
             nullable=True,
         ),
+        Column(
+            "shard",
+            ColumnType.INT32,
+            "Part of the tickers, by a hash; 1 where one deduplicator merges all.",
+            default=Default.ONE,
+        ),
+        Column(
+            "shards",
+            ColumnType.INT32,
+            "How many parts there are; a part beyond is merged no more.",
+            default=Default.ONE,
+        ),
     ),
-    ("gatherer_id", "table_name"),
+    ("gatherer_id", "table_name", "shard"),
 )
 
 STREAM_TABLES: tuple[Table, ...] = (TRADES, ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, TICKERS)

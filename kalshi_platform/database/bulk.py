@@ -17,6 +17,7 @@ from kalshi_platform.database.binary_copy import RowEncoder
 _PIECE_BYTES = 2**19
 _THIS_TRANSACTION = "SELECT pg_current_xact_id()::text"
 _ONE_MERGE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('kalshi_merge'), hashtext($1))"
+_BESIDE_OTHER_PARTS = "SELECT pg_advisory_xact_lock_shared(hashtext('kalshi_merge'), hashtext($1))"
 
 
 class Stage:
@@ -24,18 +25,20 @@ class Stage:
 
     It is made once per session and empties itself at every commit. In production, inserts into one table take turns
     until their commit: two transactions that bring the same rows in another order would otherwise end in a deadlock.
+    Whoever brings only a `part` of the rows, which is nobody else's, goes beside the other parts.
 
     Where a table has revised columns, a row whose key is there fills them in: what it leaves empty stays as it is, so
     that an old version that comes again erases nothing. Of several versions in one batch the last counts.
     """
 
-    def __init__(self, table: Table, home: Home) -> None:
+    def __init__(self, table: Table, home: Home, part: str = "") -> None:
         self._encoder = RowEncoder(table, home)
         self._table = table.name
         self._name = f"stage_{table.name}"
         self._columns = [column.name for column in self._encoder.columns]
         self.staged = f"pg_temp.{self._name}"
         self._takes_turns = home is Home.PRODUCTION
+        self._part = part
         self._key_indexes = [self._columns.index(name) for name in table.key] if table.revised else []
         columns = ", ".join(self._columns)
         self._create = (
@@ -96,7 +99,10 @@ class Stage:
 
     async def take_turn(self, connection: asyncpg.Connection) -> None:
         """Wait until nobody else inserts into the table, and hold the others off until the transaction ends."""
-        if self._takes_turns:
+        if self._takes_turns and self._part:
+            await connection.execute(_BESIDE_OTHER_PARTS, self._table)
+            await connection.execute(_ONE_MERGE_AT_A_TIME, f"{self._table} {self._part}")
+        elif self._takes_turns:
             await connection.execute(_ONE_MERGE_AT_A_TIME, self._table)
 
     async def insert_loaded(self, connection: asyncpg.Connection) -> int:

@@ -12,28 +12,14 @@ from adbc_driver_postgresql import dbapi
 
 from kalshi_platform.core.errors import IntegrityError, PlatformError
 from kalshi_platform.core.masking import masked
-from kalshi_platform.core.schema import LAKE_PROOFS, SYNC_CURSORS, Column, ColumnType, Home, Table
+from kalshi_platform.core.schema import LAKE_PROOFS, Column, ColumnType, Home, Table
 from kalshi_platform.core.units import datetime_from_us
+from kalshi_platform.database.progress import watermarks_query
 from kalshi_platform.database.urls import sqlalchemy_url
 
 # COPY takes no parameters: given some, the driver falls back to one result in memory (511 MiB instead of 145 for a
 # million rows). So the window stands in the query, where the planner sees it: it reads one partition from end to end.
 _WINDOW = "{time} >= '{start}'::timestamptz AND {time} < '{end}'::timestamptz"
-_WATERMARKS = f"""
-WITH known AS (
-    SELECT table_name, watermark, updated_at > now() - make_interval(secs => {{silence}}) AS is_live
-    FROM {SYNC_CURSORS.name}
-), waited_for AS (
-    SELECT * FROM known WHERE is_live
-    UNION ALL
-    SELECT * FROM known WHERE table_name NOT IN (SELECT table_name FROM known WHERE is_live)
-)
-SELECT table_name, CASE WHEN bool_and(watermark IS NOT NULL)
-                        THEN (extract(epoch FROM min(watermark)) * 1000000)::bigint END
-FROM waited_for GROUP BY table_name
-"""  # noqa: S608 - a name of the schema
-
-
 _AS_TEXT = (ColumnType.UUID, ColumnType.DECIMAL, ColumnType.JSON)
 
 _FAMILIES = """
@@ -125,7 +111,7 @@ def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[
     which nothing was merged for `silence` seconds is not waited for, unless all are silent: it may be gone for good.
     """
     with reading(url) as cursor:
-        cursor.execute(_WATERMARKS.format(silence=float(silence)))
+        cursor.execute(watermarks_query(silence))
         marks: dict[str, int | None] = dict(cursor.fetchall())
     return {table.name: _moment(marks.get(table.name)) for table in tables}
 

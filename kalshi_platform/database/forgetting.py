@@ -35,7 +35,7 @@ _LONGEST = """
 SELECT CASE WHEN bool_and(keep_days IS NOT NULL) THEN max(keep_days) END FROM table_policies
 """
 _CURSOR = """
-SELECT next_xid::text::bigint FROM sync_cursors WHERE gatherer_id = $1 AND table_name = $2 AND source = $3
+SELECT next_xid::text::bigint FROM sync_progress WHERE gatherer_id = $1 AND table_name = $2 AND source = $3
 """
 _FLOOR = """
 SELECT min(split_part(witness, ' ', 2)::bigint) FROM sync_cursors

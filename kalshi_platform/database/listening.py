@@ -21,7 +21,7 @@ WITH session AS (
     SELECT s.gatherer_id, tstzrange(greatest(s.started_at, $2::timestamptz),
            least(greatest(s.started_at, coalesce(s.ended_at, m.watermark, s.started_at)), $3::timestamptz)) AS span
     FROM capture_sessions AS s
-    LEFT JOIN sync_cursors AS m ON m.gatherer_id = s.gatherer_id AND m.table_name = {_MERGED}
+    LEFT JOIN sync_progress AS m ON m.gatherer_id = s.gatherer_id AND m.table_name = {_MERGED}
     WHERE s.channel = $1 AND s.started_at < $3::timestamptz
       AND coalesce(s.ended_at, m.watermark, s.started_at) > $2::timestamptz
 ), merged AS (SELECT gatherer_id, unnest(range_agg(span)) AS span FROM session GROUP BY gatherer_id)

@@ -83,7 +83,7 @@ WHERE computed_at > $1::timestamptz GROUP BY 1, 2, 3 ORDER BY 3, 1, 2 LIMIT $2::
 """
 
 _MERGED = """
-SELECT table_name, gatherer_id, rows_read, rows_merged FROM sync_cursors
+SELECT table_name, gatherer_id, rows_read, rows_merged FROM sync_progress
 WHERE rows_read > 0 ORDER BY table_name, gatherer_id
 """
 

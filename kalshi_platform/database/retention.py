@@ -22,7 +22,7 @@ FaultOf = Callable[[Proof], str]
 _KEEP_DAYS = "SELECT table_name, keep_days FROM table_policies WHERE keep_days IS NOT NULL"
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '500ms'"
 _CURSOR = """
-SELECT next_xid::text::bigint AS next_xid FROM sync_cursors
+SELECT next_xid::text::bigint AS next_xid FROM sync_progress
 WHERE gatherer_id = $1 AND table_name = $2 AND source = $3
 """
 _DROP_CHUNK = "SELECT drop_chunks($1::text::regclass, newer_than => $2::timestamptz, older_than => $3::timestamptz)"

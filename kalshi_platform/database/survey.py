@@ -37,7 +37,7 @@ SELECT extract(epoch FROM now() - max(newest.written_at))::float8 FROM unnest($1
 _CURSORS = """
 SELECT gatherer_id, table_name, watermark, extract(epoch FROM now() - watermark)::float8 AS lag_seconds,
        extract(epoch FROM now() - updated_at)::float8 AS quiet_seconds, rows_read, rows_merged
-FROM sync_cursors ORDER BY gatherer_id, table_name
+FROM sync_progress ORDER BY gatherer_id, table_name
 """
 _COVERAGE = """
 SELECT channel, count(*) AS hours, sum(uncovered_markets) AS uncovered_markets,

@@ -43,7 +43,11 @@ _TYPES: Mapping[ColumnType, Callable[[], TypeEngine[Any]]] = {
     ColumnType.XID: XID8,
 }
 
-_DEFAULTS: Mapping[Default, str] = {Default.TRANSACTION: "pg_current_xact_id()", Default.NOW: "now()"}
+_DEFAULTS: Mapping[Default, str] = {
+    Default.TRANSACTION: "pg_current_xact_id()",
+    Default.NOW: "now()",
+    Default.ONE: "1",
+}
 
 
 @cache

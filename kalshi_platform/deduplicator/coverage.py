@@ -21,7 +21,7 @@ CHANNEL_TABLES: Mapping[str, str] = {
 """Channels whose coverage is computed, and the table that tells how far a gatherer has heard."""
 
 _BEHIND = """
-coalesce((SELECT jsonb_object_agg(gatherer_id, watermark) FROM sync_cursors
+coalesce((SELECT jsonb_object_agg(gatherer_id, watermark) FROM sync_progress
           WHERE table_name = $2 AND (watermark IS NULL OR watermark < {hour} + interval '1 hour')), '{{}}')
 """
 _NEXT = f"""

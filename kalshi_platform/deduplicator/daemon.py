@@ -16,9 +16,11 @@ import structlog
 from kalshi_platform.core.schema import CAPTURE_TABLES, STREAM_TABLES, Home, Table
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.passing import DATABASE_FAILURES
+from kalshi_platform.database.progress import merged_until
 from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.deduplicator.coverage import CHANNEL_TABLES, cover_hour, next_hour, uncovered_markets
-from kalshi_platform.deduplicator.merge import expect_gatherers
+from kalshi_platform.deduplicator.cursors import expect
+from kalshi_platform.deduplicator.shards import Shard
 from kalshi_platform.deduplicator.standby import Lead
 from kalshi_platform.deduplicator.status import Status
 from kalshi_platform.deduplicator.sync import Pace, SyncLoop
@@ -49,6 +51,7 @@ class Deduplicator:
         self.metrics = DeduplicatorMetrics()
         self._production_url = settings.required("production_database_url")
         self._gatherers = settings.gatherer_urls()
+        self._shard = Shard.named(settings.deduplicator_shard)
         self.loops = [
             SyncLoop(
                 gatherer_id,
@@ -59,12 +62,14 @@ class Deduplicator:
                 self.metrics,
                 _retry_waits,
                 time.time,
+                part,
             )
             for gatherer_id, url in self._gatherers.items()
             for table in (*STREAM_TABLES, *CAPTURE_TABLES)
+            if (part := self._shard.of_table(table)) is not None
         ]
-        self.status = Status(self.loops, self.metrics, settings.silence_seconds, settings.horizon_seconds)
-        self._lead = Lead(self._production_url)
+        self._lead = Lead(self._production_url, self._shard)
+        self.status = Status(self.loops, self.metrics, self._shard, settings.silence_seconds, settings.horizon_seconds)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Merge while no other deduplicator does, until `stop` is set."""
@@ -72,7 +77,7 @@ class Deduplicator:
         with serve_status(
             self._settings.metrics_host, self._settings.metrics_port, self.metrics.registry, self.health
         ) as port:
-            _log.info("deduplicating", gatherers=sorted(self._gatherers), metrics_port=port)
+            _log.info("deduplicating", gatherers=sorted(self._gatherers), shard=str(self._shard), metrics_port=port)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lead.run(stop, self._merge))
                 tasks.create_task(self._publish(stop))
@@ -80,22 +85,23 @@ class Deduplicator:
 
     def health(self) -> Mapping[str, Any]:
         """Each part's state."""
-        return self.status.health(self._lead.role, time.time())
+        return self.status.health(self._lead.role, time.time(), self._lead.problems())
 
     async def _merge(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             for loop in self.loops:
                 loop.state.last_heard = time.time()  # whoever stood by has heard of nobody, and waits anew
                 tasks.create_task(loop.run(stop))
-            tasks.create_task(self._cover(stop))
-            tasks.create_task(keep_up(self._production_url, Home.PRODUCTION, stop))
+            tasks.create_task(self._attend(stop))
+            if self._shard.is_first:
+                tasks.create_task(keep_up(self._production_url, Home.PRODUCTION, stop))
 
     async def _publish(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self.status.publish(self._lead.role, time.time())
             await pause(stop, _PUBLISH_SECONDS)
 
-    async def _cover(self, stop: asyncio.Event) -> None:
+    async def _attend(self, stop: asyncio.Event) -> None:
         """Announce the gatherers that are waited for, then compute coverage behind the watermark, until `stop`."""
         while not stop.is_set():
             try:
@@ -103,8 +109,10 @@ class Deduplicator:
                     self._production_url, server_settings={"application_name": "coverage"}, command_timeout=600
                 )
                 try:
-                    tables = [loop.table.name for loop in self.loops]
-                    await expect_gatherers(production, [loop.gatherer_id for loop in self.loops], tables)
+                    for loop in self.loops:
+                        await expect(production, loop.gatherer_id, loop.table, loop.shard)
+                    if not self._shard.is_first:
+                        return
                     await self._cover_rounds(production, stop)
                 finally:
                     production.terminate()
@@ -114,8 +122,9 @@ class Deduplicator:
 
     async def _cover_rounds(self, production: asyncpg.Connection, stop: asyncio.Event) -> None:
         while not stop.is_set():
+            marks = await merged_until(production, self._settings.silence_seconds)
             for channel, table in CHANNEL_TABLES.items():
-                mark = self.status.watermarks(time.time())[table]
+                mark = marks.get(table)
                 if mark is not None:
                     await _cover_channel(production, channel, mark)
                 self.metrics.uncovered.labels(channel).set(await uncovered_markets(production, channel))

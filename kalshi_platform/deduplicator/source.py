@@ -19,21 +19,24 @@ import asyncpg
 from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.schema import STREAM_TABLES, Home, Table
 from kalshi_platform.database.partition_list import partitions_of
+from kalshi_platform.deduplicator.shards import WHOLE, Shard
 from kalshi_platform.deduplicator.window import Batch, Gate, Window, Witness, choose
 
 _MOST_BATCHES = 2000
 
 _WRITTEN_US = "(extract(epoch FROM written_at) * 1000000)::bigint"
+_KNOWN = f"""
+    EXISTS (SELECT FROM ingest_batches
+            WHERE table_name = $1 AND ingest_xid = $2::text::xid8 AND {_WRITTEN_US} = $3::bigint)
+"""
+_KNOWS = f"SELECT {_KNOWN}"
 _GATE = f"""
 WITH gate AS MATERIALIZED (
     SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin, pg_snapshot_xmax(pg_current_snapshot()) AS xmax,
-           $1::text IS NULL OR EXISTS (
-               SELECT FROM ingest_batches
-               WHERE table_name = $1 AND ingest_xid = $2::text::xid8 AND {_WRITTEN_US} = $3::bigint
-           ) AS has_witness
+           $1::text IS NULL OR {_KNOWN} AS has_witness
 )
 SELECT gate.xmin::text::bigint AS xmin, gate.xmax::text::bigint AS xmax, gate.has_witness,
-"""  # noqa: S608 - ours
+"""
 _FINISHED = f"""{_GATE}
        batch.ingest_xid::text::bigint AS ingest_xid, batch.row_count, batch.min_ts, batch.max_ts, batch.heard_until,
        {_WRITTEN_US} AS written_us
@@ -117,31 +120,61 @@ async def _next_unlogged(
     return Window(first_xid, next_xid, None, None, None, None, newest, is_full=is_full, held_by=gate.held_by)
 
 
-async def copy_out(source: asyncpg.Connection, table: Table, window: Window) -> tuple[BytesIO, int]:
+async def copy_out(
+    source: asyncpg.Connection, table: Table, window: Window, shard: Shard = WHOLE
+) -> tuple[BytesIO, int]:
     """The window's rows in binary COPY format, with production's columns, and how many; Python looks at none.
 
+    Of a shard, its rows only; the window's others are counted.
+
     Raises:
-        IntegrityError: Where the rows are not as many as the gatherer's own record of its batches says.
+        IntegrityError: Where the window's rows are not as many as the gatherer's own record of its batches says.
     """
     columns = ", ".join(column.name for column in table.written_columns(Home.PRODUCTION))
-    # all values are ours, none is text from outside
-    query = (
-        f"SELECT {columns} FROM {table.name} "  # noqa: S608
-        f"WHERE ingest_xid >= '{window.first_xid}'::xid8 AND ingest_xid < '{window.next_xid}'::xid8"
-    )
-    times: tuple[datetime | None, ...] = ()
-    if table.time_column is not None:  # the bound lets the gatherer skip partitions
-        query, times = f"{query} AND {table.time_column} BETWEEN $1 AND $2", (window.min_ts, window.max_ts)
+    within, times = _within(table, window)
     rows = BytesIO()
-    status = await source.copy_from_query(query, *times, output=rows, format="binary")
-    found = int(status.split()[-1])
+
+    async def keep(piece: bytes) -> None:  # asyncpg would write to a file in another thread
+        rows.write(piece)
+
+    query = f"SELECT {columns} FROM {within}"  # noqa: S608 - all values are ours, none is text from outside
+    if shard.condition:
+        query = f"{query} AND {shard.condition}"
+    status = await source.copy_from_query(query, *times, output=keep, format="binary")
+    copied = int(status.split()[-1])
+    found = await _count(source, within, times, shard, copied) if shard.condition else copied
     if window.rows not in (None, found) and not await _was_dropped(source, table, window, found):
         raise IntegrityError(
             f"{table.name}: transactions [{window.first_xid}, {window.next_xid}) hold {found} rows, "
             f"but the gatherer recorded {window.rows}; the cursor stays where it is"
         )
     rows.seek(0)
-    return rows, found
+    return rows, copied
+
+
+async def knows(source: asyncpg.Connection, witness: Witness) -> bool:
+    """Whether a gatherer has a batch that was merged; else it was restored to an earlier moment."""
+    return bool(await source.fetchval(_KNOWS, *_parts(witness)))
+
+
+def _within(table: Table, window: Window) -> tuple[str, tuple[datetime | None, ...]]:
+    """A window's rows, as what stands behind FROM, and its parameters."""
+    rows = f"{table.name} WHERE ingest_xid >= '{window.first_xid}'::xid8 AND ingest_xid < '{window.next_xid}'::xid8"
+    if table.time_column is None:
+        return rows, ()
+    return f"{rows} AND {table.time_column} BETWEEN $1 AND $2", (window.min_ts, window.max_ts)  # skips partitions
+
+
+async def _count(
+    source: asyncpg.Connection, within: str, times: tuple[datetime | None, ...], shard: Shard, copied: int
+) -> int:
+    """How many rows a window has, of all shards; what is finished does not change between two statements."""
+    query = f"SELECT count(*) AS every, count(*) FILTER (WHERE {shard.condition}) AS own FROM {within}"  # noqa: S608
+    counts = await source.fetchrow(query, *times)
+    assert counts is not None  # noqa: S101 - an aggregate has one row
+    if counts["own"] != copied:
+        raise IntegrityError(f"{copied} rows of shard {shard} were copied, but it has {counts['own']}; trying again")
+    return int(counts["every"])
 
 
 async def _was_dropped(source: asyncpg.Connection, table: Table, window: Window, found: int) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from kalshi_platform.core.schema import STREAM_TABLES, Table
+from kalshi_platform.deduplicator.shards import Shard
 from kalshi_platform.deduplicator.standby import Role
 from kalshi_platform.deduplicator.sync import SyncLoop
 from kalshi_platform.deduplicator.watermark import watermark
@@ -23,15 +24,17 @@ class Status:
     Args:
         loops: They.
         metrics: Where gauges are set.
+        shard: Which part of the record they merge.
         silence: Seconds after which nobody waits for a silent gatherer.
         patience: Seconds for which a transaction may hold back a gatherer's rows.
     """
 
     def __init__(
-        self, loops: Sequence[SyncLoop], metrics: DeduplicatorMetrics, silence: float, patience: float
+        self, loops: Sequence[SyncLoop], metrics: DeduplicatorMetrics, shard: Shard, silence: float, patience: float
     ) -> None:
         self._loops = loops
         self._metrics = metrics
+        self._shard = shard
         self._silence = silence
         self._patience = patience
         self._tables = list(dict.fromkeys(loop.table.name for loop in loops))
@@ -39,15 +42,22 @@ class Status:
         self._counts: deque[tuple[float, dict[str, int]]] = deque()
 
     def watermarks(self, now: float) -> dict[str, datetime | None]:
-        """Per stream table, the exchange time up to which every gatherer that is waited for has been merged."""
+        """Per stream table, the exchange time up to which all gatherers that are waited for were merged by us."""
         return {table.name: self._watermark(table, now) for table in STREAM_TABLES}
 
-    def health(self, role: Role, now: float) -> Mapping[str, Any]:
-        """Each part's state; healthy while each table is merged from somebody and nothing is held back for long."""
-        problems = [] if role is Role.STANDBY else self._problems(now)
+    def health(self, role: Role, now: float, more: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Each part's state; healthy while each table is merged from somebody and nothing is held back for long.
+
+        Args:
+            role: What this process does.
+            now: The time, seconds since 1970.
+            more: Problems that others know of.
+        """
+        problems = [*more, *(self._problems(now) if role not in (Role.STANDBY, Role.REFUSED) else ())]
         return {
             "healthy": role in (Role.ACTIVE, Role.STANDBY) and not problems,
             "role": role.value,
+            "shard": str(self._shard),
             "problems": problems,
             "watermarks": self.watermarks(now),
             "gatherers": {f"{loop.gatherer_id}/{loop.table.name}": self._part(loop, now) for loop in self._loops},
@@ -55,7 +65,7 @@ class Status:
 
     def publish(self, role: Role, now: float) -> None:
         """Set the gauges."""
-        self._metrics.active.set(int(role is Role.ACTIVE))
+        self._metrics.active.labels(str(self._shard)).set(int(role is Role.ACTIVE))
         self._metrics.gatherers_connected.set(sum(self._is_connected(name) for name in self._gatherers))
         for table, mark in self.watermarks(now).items():
             if mark is not None:

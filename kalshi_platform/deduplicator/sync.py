@@ -1,8 +1,8 @@
 """The loops: one for each gatherer and table, so that a slow or dead gatherer delays nobody.
 
 Each loop owns two connections, reads what is finished, merges it, and pauses only when there was little to do. Loops
-of one table take turns at its insert in the order in which they ask; tables do not wait for each other. Kept out: how
-a merge is made exact.
+of one table take turns at its insert in the order in which they ask, and a turn is short (`portion`); tables do not
+wait for each other. Kept out: how a merge is made exact.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ import asyncpg
 import structlog
 
 from kalshi_platform.core.errors import IntegrityError
-from kalshi_platform.core.schema import Home, Table
-from kalshi_platform.database.bulk import Stage
+from kalshi_platform.core.schema import Table
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.passing import DATABASE_FAILURES
-from kalshi_platform.deduplicator.merge import Cursor, Merged, Merger
+from kalshi_platform.deduplicator.cursors import Cursor
+from kalshi_platform.deduplicator.merge import Merged, Merger
+from kalshi_platform.deduplicator.portion import Portion
+from kalshi_platform.deduplicator.shards import WHOLE, Shard
 from kalshi_platform.deduplicator.source import copy_out, next_window
 from kalshi_platform.deduplicator.standby import NOTICES_DEAD_CLIENTS
 from kalshi_platform.deduplicator.state import SyncState
@@ -38,7 +40,7 @@ class Pace:
 
     Attributes:
         pause: Seconds to wait when everything is merged.
-        most_rows: Rows of one merge, which also bounds its memory.
+        most_rows: Rows of one merge at the most, which also bounds its memory.
     """
 
     pause: float
@@ -57,6 +59,7 @@ class SyncLoop:
         metrics: Told of each merge.
         retry_waits: Makes the waits between attempts, in seconds.
         now: The clock, seconds since 1970.
+        shard: Which part of the table.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class SyncLoop:
         metrics: DeduplicatorMetrics,
         retry_waits: Callable[[], Iterator[float]],
         now: Callable[[], float],
+        shard: Shard = WHOLE,
     ) -> None:
         self.gatherer_id = gatherer_id
         self.table = table
@@ -76,9 +80,11 @@ class SyncLoop:
         self._source_url = source_url
         self._production_url = production_url
         self._pace = pace
+        self._portion = Portion(pace.most_rows)
         self._metrics = metrics
         self._retry_waits = retry_waits
         self._now = now
+        self.shard = shard
         self._labels = (gatherer_id, table.name)
         metrics.conflicts.labels(*self._labels)  # 0, not absent: an alert on its increase needs a beginning
 
@@ -103,15 +109,16 @@ class SyncLoop:
 
     async def step(self, source: asyncpg.Connection, merger: Merger, identity: str) -> bool:
         """One merge; true where more is waiting."""
-        stored = await merger.cursor()
-        cursor = stored.on(identity)
-        window = await next_window(source, self.table, cursor.next_xid, self._pace.most_rows, cursor.witness)
+        stored = await merger.cursor(source)
+        cursor, most_rows = stored.on(identity), self._portion.rows * self.shard.of  # a shard's part is about as many
+        window = await next_window(source, self.table, cursor.next_xid, most_rows, cursor.witness)
         self.state.horizon.saw(window.held_by, self._now())
         if not window.is_empty:
             self._begun(stored, window)
             with self._metrics.merge_seconds.labels(self.table.name).time():
-                rows, count = await copy_out(source, self.table, window) if window.rows != 0 else (None, 0)
+                rows, count = await copy_out(source, self.table, window, self.shard) if window.rows != 0 else (None, 0)
                 merged = await merger.merge(stored, identity, window, rows if count else None, count)
+            self._portion.took(count, merged.turn_seconds)
             self._merged(window, count, merged)
         self.state.is_behind = window.is_full
         self.state.last_error = ""
@@ -128,7 +135,7 @@ class SyncLoop:
                 {"synchronous_commit": "off", **NOTICES_DEAD_CLIENTS},
             )
             stack.callback(production.terminate)
-            yield source, Merger(production, self.gatherer_id, self.table, Stage(self.table, Home.PRODUCTION))
+            yield source, Merger(production, self.gatherer_id, self.table, self.shard)
 
     def _connected(self, *, yes: bool) -> None:
         self.state.connected = yes
@@ -171,6 +178,8 @@ class SyncLoop:
         )
 
     def _failed(self, error: Exception) -> None:
+        if isinstance(error, TimeoutError):
+            self._portion.failed()
         self._metrics.failures.labels(*self._labels).inc()
         self.state.last_error = f"{type(error).__name__}: {error}"
         _log.warning("merge failed", gatherer=self.gatherer_id, table=self.table.name, error=self.state.last_error)

@@ -14,7 +14,10 @@ from prometheus_client.registry import Collector
 
 from kalshi_platform.service.tallies import SpreadHistogram, TallyCounter
 
-_LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+_LAG_BUCKETS = (
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0
+)  # fmt: skip
+"""Fine between 50 and 500 ms, where the budgets lie."""
 
 
 class QueueFacts(Protocol):
@@ -275,6 +278,7 @@ class DeduplicatorMetrics:
         self.active = Gauge(
             "kalshi_deduplicator_active",
             "1 while this process merges, 0 while it stands by for another.",
+            ["shard"],
             registry=self.registry,
         )
         self.watermark = Gauge(

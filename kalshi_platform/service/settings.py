@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     spool_bytes: int = Field(
         10 * 2**30, ge=2**20, description="Size of that spool at the most; when it is full, reading waits."
     )
+    deduplicator_shard: str = Field(
+        "1/1",
+        description="Which part of the tickers this deduplicator merges, of how many: `2/3`; `1/1` is everything.",
+    )
     trades_sync_ms: int = Field(
         100, ge=1, le=MINUTE_MS, description="Pause of the deduplicator when there were few trades to merge."
     )

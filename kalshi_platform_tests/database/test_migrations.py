@@ -27,7 +27,7 @@ from kalshi_platform.database.urls import sqlalchemy_url
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 
 HOMES = pytest.mark.parametrize("home", [Home.GATHERER, Home.PRODUCTION])
-HEADS = {Home.GATHERER: "gatherer_0004", Home.PRODUCTION: "production_0006"}
+HEADS = {Home.GATHERER: "gatherer_0004", Home.PRODUCTION: "production_0007"}
 ROOT = Path(__file__).parents[2]
 
 
@@ -150,6 +150,34 @@ def test_gaps_outlive_their_new_shape(empty_database: str) -> None:
     kept = query(empty_database, f"SELECT {OLD_COLUMNS}, ingest_xid FROM capture_gaps ORDER BY 1")  # noqa: S608
     assert len(kept) == 2  # the two holes in a sequence of 13:00 are one where no market tells them apart
     assert kept[0] == before[0]
+
+
+def test_cursors_outlive_shards(empty_database: str) -> None:
+    """production_0007: up, every cursor is that of one shard; down, what is cut for several is read from 0."""
+    migrate(empty_database, Home.PRODUCTION, "production_0006")
+    columns = "gatherer_id, table_name, source, next_xid::text, watermark IS NULL, rows_read, witness"
+    before = [("g1", "tickers", "s", "5", True, 9, "tickers 4 1"), ("g1", "trades", "s", "7", True, 10, "trades 6 1")]
+    for gatherer, table, source, xid, _, rows, witness in before:
+        values = f"'{gatherer}', '{table}', '{source}', '{xid}', {rows}, 0, '{witness}'"
+        names = "gatherer_id, table_name, source, next_xid, rows_read, rows_merged, witness"
+        query(empty_database, f"INSERT INTO sync_cursors ({names}) VALUES ({values})")  # noqa: S608 - ours
+    migrate(empty_database, Home.PRODUCTION)
+    assert query(empty_database, "SELECT DISTINCT shard, shards FROM sync_cursors") == [(1, 1)]
+    progress = "SELECT gatherer_id, table_name, source, next_xid::text, rows_read FROM sync_progress ORDER BY 2"
+    assert query(empty_database, progress) == [(*one[:4], one[5]) for one in before]
+    query(empty_database, "UPDATE sync_cursors SET shards = 2, watermark = now() WHERE table_name = 'trades'")
+    query(
+        empty_database,
+        "INSERT INTO sync_cursors (gatherer_id, table_name, source, next_xid, rows_read, rows_merged, shard, shards) "
+        "VALUES ('g1', 'trades', 's', '6', 3, 0, 2, 2), ('g1', 'tickers', '', '0', 1, 0, 2, 1)",
+    )
+    assert query(empty_database, progress) == [("g1", "tickers", "s", "5", 10), ("g1", "trades", "s", "6", 13)]
+    downgrade(empty_database, Home.PRODUCTION, "production_0006")
+    assert query(empty_database, f"SELECT {columns} FROM sync_cursors ORDER BY 2") == [  # noqa: S608 - ours
+        ("g1", "tickers", "s", "5", True, 10, "tickers 4 1"),
+        ("g1", "trades", "", "0", True, 13, None),
+    ]
+    assert query(empty_database, "SELECT * FROM kalshi_coverage('trade', now(), now())") == []
 
 
 def test_downgrade_leaves_roles_that_others_need(new_empty_database: Callable[[], str]) -> None:

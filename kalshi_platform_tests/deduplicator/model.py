@@ -1,15 +1,17 @@
 """A world in which everything happens in any order, between any two statements of gatherers and deduplicators.
 
 Databases are modelled as PostgreSQL promises them: transaction ids in the order of their beginning, commits in any
-order, a log whose end a crash may take, ids given out anew behind what survived. What is decided in between is the
-platform's own code: `Cursor`, `Gate`, `choose`.
+order, a log whose end a crash may take, ids given out anew behind what survived. Where there are shards, each of two
+processes is set to a number of its own, which changes now and then. What is decided in between is the platform's own
+code: `Cursor`, `Gate`, `choose`, `together`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from kalshi_platform.deduplicator.merge import Cursor
+from kalshi_platform.deduplicator.cursors import BEGINNING, Cursor, together
+from kalshi_platform.deduplicator.shards import Shard
 from kalshi_platform.deduplicator.window import Batch, Gate, Window, Witness, choose
 
 TABLE = "orderbook_deltas"
@@ -19,6 +21,11 @@ KEYS = 60
 MOST_ROWS, MOST_BATCHES = 5, 4
 
 Choose = Callable[[Gate, str, int, Sequence[Batch], int, int], Window]
+Together = Callable[[Sequence[Cursor], bool], Cursor]
+
+
+def _together(cursors: Sequence[Cursor], one_history: bool) -> Cursor:
+    return together(cursors, one_history=one_history)
 
 
 @dataclass
@@ -82,10 +89,13 @@ class Gatherer:
         self.identity = f"{self.identity.partition('/')[0]}/{self.born}"
         self.go_back_to(0)
 
+    def knows(self, witness: Witness | None) -> bool:
+        """Whether the log has a batch that was merged."""
+        return witness is None or any((f.xid, f.written_us) == (witness.xid, witness.written_us) for f in self.log)
+
     def gate(self, witness: Witness | None) -> Gate:
         """What a snapshot of now says."""
-        known = witness is None or any((f.xid, f.written_us) == (witness.xid, witness.written_us) for f in self.log)
-        return Gate(min(self.running, default=self.next_xid), self.next_xid, known)
+        return Gate(min(self.running, default=self.next_xid), self.next_xid, self.knows(witness))
 
     def finished(self, first_xid: int, gate: Gate) -> list[Batch]:
         """The batches that `next_window` asks for, empty heartbeats included."""
@@ -97,20 +107,34 @@ class Gatherer:
         return {key for flush in self.log if first_xid <= flush.xid < next_xid for key in flush.keys}
 
 
+Cursors = tuple[Cursor, ...]
+"""Those of one gatherer, one for each shard."""
+
+
 @dataclass
 class Production:
     """Every state that production ever committed; it may fall back to an earlier one."""
 
-    states: list[tuple[frozenset[int], dict[str, Cursor]]] = field(default_factory=lambda: [(frozenset(), {})])
+    states: list[tuple[frozenset[int], dict[str, Cursors]]] = field(default_factory=lambda: [(frozenset(), {})])
 
-    def cursor(self, name: str) -> Cursor:
-        """A gatherer's cursor."""
-        return self.states[-1][1].get(name, Cursor("", 0, None))
+    def cursors(self, name: str) -> Cursors:
+        """A gatherer's cursors; none before the first merge."""
+        return self.states[-1][1].get(name, ())
 
-    def commit(self, keys: set[int], name: str, cursor: Cursor) -> None:
+    def cursor(self, name: str, shard: Shard) -> Cursor | None:
+        """A shard's cursor; None where they are cut for another number of shards."""
+        cursors = self.cursors(name)
+        return cursors[shard.number - 1] if len(cursors) == shard.of else None
+
+    def commit(self, keys: set[int], name: str, shard: Shard, cursor: Cursor) -> None:
         """Rows and cursor in one transaction."""
-        rows, cursors = self.states[-1]
-        self.states.append((rows | keys, {**cursors, name: cursor}))
+        before = self.cursors(name)
+        self.cut(keys, name, (*before[: shard.number - 1], cursor, *before[shard.number :]))
+
+    def cut(self, keys: set[int], name: str, cursors: Cursors) -> None:
+        """Rows and all cursors of a gatherer in one transaction."""
+        rows, others = self.states[-1]
+        self.states.append((rows | keys, {**others, name: cursors}))
 
     @property
     def keys(self) -> frozenset[int]:
@@ -124,17 +148,30 @@ class World:
     Args:
         random: Decides everything.
         loses: Whether databases may lose what they had committed.
+        most_shards: How many deduplicators may share the work.
         decide: The platform's choice of a window, or a worse one.
+        unite: The platform's choice of where another number of shards begins, or a worse one.
     """
 
-    def __init__(self, random: Random, *, loses: bool, decide: Choose = choose) -> None:
+    def __init__(
+        self,
+        random: Random,
+        *,
+        loses: bool,
+        most_shards: int = 1,
+        decide: Choose = choose,
+        unite: Together = _together,
+    ) -> None:
         self._random = random
         self._loses = loses
         self._decide = decide
+        self._unite = unite
+        self._most_shards = most_shards
+        self._counts = [1, 1]
         self.gatherers = {f"g{number}": Gatherer(f"g{number}/0", random) for number in range(random.randint(1, 3))}
         self.production = Production()
         self.ever: set[int] = set()
-        self._steps: dict[tuple[str, int], Iterator[None]] = {}
+        self._steps: dict[tuple[str, int, Shard], Iterator[None]] = {}
 
     def run(self, events: int) -> None:
         """So many events, then peace: everything ends, everything is merged."""
@@ -145,9 +182,10 @@ class World:
                 gatherer.end(commits=True, is_synchronous=True)
             self._note(gatherer)
             for _ in range(500):
-                before = self.production.cursor(name)
-                self._finish(self._step(name))
-                if self.production.cursor(name) == before:
+                before = self.production.cursors(name)
+                for shard in self._shards(self._counts[0]):
+                    self._finish(self._step(name, shard))
+                if self.production.cursors(name) == before:
                     break
 
     def missing(self) -> set[int]:
@@ -162,6 +200,8 @@ class World:
     def _event(self) -> None:
         name = self._random.choice(list(self.gatherers))
         gatherer = self.gatherers[name]
+        if self._most_shards > 1 and self._random.random() < 0.05:
+            self._counts[self._random.randrange(2)] = self._random.randint(1, self._most_shards)
         dice = self._random.random()
         if dice < 0.25:
             gatherer.begin()
@@ -197,29 +237,49 @@ class World:
     def _note(self, gatherer: Gatherer) -> None:
         self.ever |= gatherer.keys()
 
+    @staticmethod
+    def _shards(count: int) -> list[Shard]:
+        return [Shard(number, count) for number in range(1, count + 1)]
+
     def _advance(self, name: str, process: int) -> None:
-        step = self._steps.setdefault((name, process), self._step(name))
-        if next(step, self) is self:
-            del self._steps[name, process]
+        shards = self._shards(self._counts[process])
+        shard = shards[0] if len(shards) == 1 else self._random.choice(shards)
+        key = (name, process, shard)
+        # one shard may run ahead while others sleep
+        for _ in range(1 if self._most_shards == 1 else self._random.choice((1, 1, 2, 8, 30))):
+            step = self._steps.setdefault(key, self._step(name, shard))
+            if next(step, self) is self:
+                del self._steps[key]
 
     def _finish(self, step: Iterator[None]) -> None:
         for _ in step:
             pass
 
-    def _step(self, name: str) -> Iterator[None]:
+    def _step(self, name: str, shard: Shard) -> Iterator[None]:
         """`SyncLoop.step`, with everybody else at work between its statements."""
         gatherer = self.gatherers[name]
         identity = gatherer.identity
-        stored = self.production.cursor(name)
+        if self.production.cursor(name, shard) is None:
+            yield from self._cut(name, gatherer, shard)
+        stored = self.production.cursor(name, shard) or BEGINNING
         yield
         window = self._window(gatherer, stored.on(identity))
         yield
         if window.is_empty:
             return
-        keys = gatherer.keys(window.first_xid, window.next_xid)
+        keys = {key for key in gatherer.keys(window.first_xid, window.next_xid) if key % shard.of == shard.number - 1}
         yield
-        if self.production.cursor(name) == stored:
-            self.production.commit(keys, name, Cursor(identity, window.next_xid, None, window.witness))
+        if self.production.cursor(name, shard) == stored:
+            self.production.commit(keys, name, shard, Cursor(identity, window.next_xid, None, window.witness))
+
+    def _cut(self, name: str, gatherer: Gatherer, shard: Shard) -> Iterator[None]:
+        """`CursorRow._cut`: what it has locked does not change until it writes, else it has not locked it."""
+        found = self.production.cursors(name)
+        one_history = all(gatherer.knows(cursor.witness) for cursor in found)
+        yield
+        if self.production.cursors(name) == found and len(found) != shard.of:
+            self.production.cut(set(), name, (self._unite(found, one_history),) * shard.of)
+        yield
 
     def _window(self, gatherer: Gatherer, cursor: Cursor) -> Window:
         gate = gatherer.gate(cursor.witness)

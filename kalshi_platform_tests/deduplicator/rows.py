@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from kalshi_platform.core.records import DeltaRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Table
 from kalshi_platform.database.writer import TableWriter, WriterRow
+from kalshi_platform.deduplicator.shards import WHOLE, Shard
 from kalshi_platform.deduplicator.sync import Pace, SyncLoop
 from kalshi_platform.service.metrics import DeduplicatorMetrics
 from kalshi_platform_tests.queries import value
@@ -48,11 +49,13 @@ async def write(
     await writer.run()
 
 
-def sync_loops(sources: Mapping[str, str], production: str, *tables: Table, most_rows: int = 50_000) -> list[SyncLoop]:
+def sync_loops(
+    sources: Mapping[str, str], production: str, *tables: Table, most_rows: int = 50_000, shard: Shard = WHOLE
+) -> list[SyncLoop]:
     """Loops as the daemon makes them, without its pauses."""
     metrics = DeduplicatorMetrics()
     return [
-        SyncLoop(name, url, production, table, Pace(0.01, most_rows), metrics, no_waits, lambda: 0.0)
+        SyncLoop(name, url, production, table, Pace(0.01, most_rows), metrics, no_waits, lambda: 0.0, shard)
         for name, url in sources.items()
         for table in tables or (ORDERBOOK_DELTAS,)
     ]
@@ -77,7 +80,7 @@ async def until_read(sources: Mapping[str, str], production: str, *tables: Table
     for name, url in sources.items():
         for table in tables or (ORDERBOOK_DELTAS,):
             written = "SELECT coalesce(sum(row_count), 0)::bigint FROM ingest_batches WHERE table_name = $1"
-            read = "SELECT coalesce(max(rows_read), 0) FROM sync_cursors WHERE gatherer_id = $1 AND table_name = $2"
+            read = "SELECT coalesce(max(rows_read), 0) FROM sync_progress WHERE gatherer_id = $1 AND table_name = $2"
             while await value(url, written, table.name) != await value(production, read, name, table.name):
                 assert asyncio.get_running_loop().time() < deadline, f"{name} is not read to its end"
                 await asyncio.sleep(_POLL)

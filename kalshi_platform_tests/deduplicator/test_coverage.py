@@ -11,9 +11,8 @@ import pytest
 from kalshi_platform.core.records import GapRow, SessionRow
 from kalshi_platform.core.schema import CAPTURE_GAPS, CAPTURE_SESSIONS, Home, Table
 from kalshi_platform.database.binary_copy import RowEncoder
-from kalshi_platform.database.bulk import Stage
 from kalshi_platform.deduplicator.coverage import cover_hour, next_hour, uncovered_markets
-from kalshi_platform.deduplicator.merge import Cursor, Merger
+from kalshi_platform.deduplicator.merge import Merger
 from kalshi_platform.deduplicator.window import Window
 
 TEN = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -62,8 +61,8 @@ class Production:
         """Merge rows as the loops do."""
         for row in rows:
             table: Table = CAPTURE_SESSIONS if isinstance(row, SessionRow) else CAPTURE_GAPS
-            merger = Merger(self.connection, row.gatherer_id, table, Stage(table, Home.PRODUCTION))
-            cursor: Cursor = await merger.cursor()
+            merger = Merger(self.connection, row.gatherer_id, table)
+            cursor = await merger.cursor(self.connection)  # no source is asked: there is one shard
             window = Window(cursor.next_xid, cursor.next_xid + 1, None, None, None, None, None, is_full=False)
             await merger.merge(cursor, "s", window, BytesIO(RowEncoder(table, Home.PRODUCTION).encode([row])), 1)
 
@@ -72,7 +71,7 @@ class Production:
         await self.connection.execute(
             "INSERT INTO sync_cursors (gatherer_id, table_name, source, next_xid, watermark, rows_read, rows_merged) "
             "VALUES ($1, $2, 's', '0', $3, 0, 0) "
-            "ON CONFLICT (gatherer_id, table_name) DO UPDATE SET watermark = excluded.watermark",
+            "ON CONFLICT (gatherer_id, table_name, shard) DO UPDATE SET watermark = excluded.watermark",
             gatherer, table, TEN + timedelta(minutes=minute),
         )  # fmt: skip
 

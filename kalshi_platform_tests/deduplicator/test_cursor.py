@@ -48,13 +48,13 @@ async def merge_all(gatherer: str, production: str) -> SyncLoop:
 async def steps(loop: SyncLoop, gatherer: str, production: str) -> AsyncIterator[Step]:
     """A loop's connections, and its step: true while the cursor moves."""
     source, target = await asyncpg.connect(gatherer), await asyncpg.connect(production)
-    merger = Merger(target, loop.gatherer_id, loop.table, Stage(loop.table, Home.PRODUCTION))
+    merger = Merger(target, loop.gatherer_id, loop.table, loop.shard)
     identity = await source_identity(source)
 
     async def step() -> bool:
-        before = await merger.cursor()
+        before = await merger.cursor(source)
         await loop.step(source, merger, identity)
-        return await merger.cursor() != before
+        return await merger.cursor(source) != before
 
     try:
         yield step

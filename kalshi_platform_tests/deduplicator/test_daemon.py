@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kalshi_platform.core.records import SessionRow
-from kalshi_platform.core.schema import CAPTURE_SESSIONS, Home
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, CAPTURE_TABLES, Home
 from kalshi_platform.database.migrations import migrate_async
 from kalshi_platform.deduplicator.daemon import Deduplicator
 from kalshi_platform.service.settings import Settings
@@ -22,6 +23,7 @@ OUTAGE_SECONDS = float(os.environ.get("KALSHI_TEST_OUTAGE_SECONDS", "3"))
 """How long production is away; what must hold is five minutes."""
 
 _HOUR_US = 3_600_000_000
+_SKEW_US = 2_000_000
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def own_server(roomy_place: Path | None) -> Iterator[EmbeddedPostgres]:
 
 
 @asynccontextmanager
-async def deduplicating(sources: dict[str, str], production: str, **settings: float) -> AsyncIterator[Deduplicator]:
+async def deduplicating(sources: dict[str, str], production: str, **settings: Any) -> AsyncIterator[Deduplicator]:
     """The daemon at work while the block runs."""
     one = Deduplicator(
         Settings(
@@ -76,8 +78,9 @@ async def test_nothing_is_lost_while_production_and_a_gatherer_are_away(
     sources = {**living, "gatherer-3": "postgresql://nobody@127.0.0.1:1/none"}
     port = own_server.port
     async with deduplicating(sources, production, silence_seconds=2.0) as one:
-        await _write(living, 0, 500, skew_us=2_000_000)
+        await _write(living, 0, 500, skew_us=_SKEW_US)
         await until_read(living, production)
+        await until(lambda: _behind(one) == _SKEW_US / 1e6)  # one clock is behind, and health shows by how much
         own_server.stop()
         await until(lambda: not one.health()["healthy"])
         assert one.health()["role"] == "production does not answer"
@@ -88,6 +91,7 @@ async def test_nothing_is_lost_while_production_and_a_gatherer_are_away(
         await until(lambda: bool(one.health()["healthy"]))
         await until_read(living, production)
         await until(lambda: one.health()["watermarks"]["orderbook_deltas"] is not None)
+        await until(lambda: _behind(one) == 0)
         states = {name: part["state"] for name, part in one.health()["gatherers"].items() if "deltas" in name}
         assert states.pop("gatherer-3/orderbook_deltas") == "gone: nobody waits for it"
         assert all(state.startswith(("merging", "silent")) for state in states.values()), states
@@ -99,11 +103,17 @@ async def test_nothing_is_lost_while_production_and_a_gatherer_are_away(
 
 async def _write(sources: dict[str, str], first: int, count: int, skew_us: int) -> None:
     """Both gatherers hear the same; the second's clock is so much behind."""
-    for number, (name, url) in enumerate(sources.items()):
+    for number, url in enumerate(sources.values()):
         late = skew_us * number
         rows = [row._replace(received_at=T0 - late) for row in deltas(first, count, gatherer=number)]
-        await write(url, rows, heard=T0 + (first + count) * 1000)
-        assert name
+        await write(url, rows, heard=T0 + (first + count) * 1000 - late)
+
+
+def _behind(one: Deduplicator) -> float | None:
+    """By how many seconds health shows the second gatherer behind the first."""
+    parts = one.health()["gatherers"]
+    marks = [parts[f"gatherer-{number}/orderbook_deltas"]["watermark"] for number in (1, 2)]
+    return None if None in marks else (marks[0] - marks[1]).total_seconds()
 
 
 async def _write_for(seconds: float, sources: dict[str, str]) -> int:
@@ -111,10 +121,27 @@ async def _write_for(seconds: float, sources: dict[str, str]) -> int:
     end = asyncio.get_running_loop().time() + seconds
     written = 500
     while asyncio.get_running_loop().time() < end:
-        await _write(sources, written, 200, skew_us=2_000_000)
+        await _write(sources, written, 200, skew_us=_SKEW_US)
         written += 200
         await asyncio.sleep(0.2)  # the pace of traffic, not a wait for anything
     return written
+
+
+@pytest.mark.slow
+async def test_two_daemons_share_the_work(gatherer_database: str, production_database: str) -> None:
+    """Each says which part is its own, and that nobody merges the other while it is alone."""
+    sources = {"gatherer-1": gatherer_database}
+    rows = [row._replace(ticker=f"KX-{n % 50}") for n, row in enumerate(deltas(0, 1000))]
+    await write(gatherer_database, rows, heard=T0 + 1_000_000)
+    async with deduplicating(sources, production_database, deduplicator_shard="1/2") as one:
+        await until(lambda: "shard 2/2 is merged by nobody: start its deduplicator" in one.health()["problems"])
+        assert one.health()["shard"] == "1/2"
+        async with deduplicating(sources, production_database, deduplicator_shard="2/2") as two:
+            await until_read(sources, production_database)
+            await until(lambda: bool(one.health()["healthy"] and two.health()["healthy"]))
+            merged = [{loop.table.name for loop in daemon.loops} for daemon in (one, two)]
+    assert merged[0] - merged[1] == {table.name for table in CAPTURE_TABLES}
+    assert await value(production_database, "SELECT count(*) FROM orderbook_deltas") == 1000
 
 
 @pytest.mark.slow

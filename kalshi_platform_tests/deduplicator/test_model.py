@@ -4,22 +4,24 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
+from kalshi_platform.deduplicator.cursors import Cursor, together
 from kalshi_platform.deduplicator.window import Batch, Gate, Window, choose
-from kalshi_platform_tests.deduplicator.model import Choose, World
+from kalshi_platform_tests.deduplicator.model import Choose, Together, World
 
 SCHEDULES = int(os.environ.get("KALSHI_TEST_SCHEDULES", "5000"))
 """Of each of two worlds; more by the environment, the first are always the same."""
 
 
-def failures(schedules: int, *, loses: bool, decide: Choose = choose) -> list[int]:
-    """Seeds after which production lacks something or has something that never was."""
+def failures(schedules: int, *, loses: bool, **worse: Any) -> list[int]:
+    """Seeds after which production lacks something or has something that never was; every other one has shards."""
     found = []
     for seed in range(schedules):
         random = Random(seed)  # noqa: S311 - a schedule
-        world = World(random, loses=loses, decide=decide)
+        world = World(random, loses=loses, most_shards=1 + seed % 2 * 2, **worse)
         world.run(random.randint(20, 160))
         if world.missing() or world.invented():
             found.append(seed)
@@ -57,6 +59,23 @@ def without_witness(
 def test_lesser_cursors_are_caught(decide: Choose) -> None:
     """The model tells a cursor that skips rows from one that does not."""
     assert failures(300, loses=True, decide=decide)
+
+
+def from_the_latest(cursors: Sequence[Cursor], one_history: bool) -> Cursor:
+    """Another number of shards that begins where the fastest of the old ones was."""
+    earliest = together(cursors, one_history=one_history)
+    return max(cursors, key=lambda cursor: cursor.next_xid) if earliest.source else earliest
+
+
+def of_any_history(cursors: Sequence[Cursor], one_history: bool) -> Cursor:
+    """Another number of shards that compares ids of before and after a restore."""
+    return together(cursors, one_history=True)
+
+
+@pytest.mark.parametrize(("unite", "schedules"), [(from_the_latest, 100), (of_any_history, 700)])
+def test_a_careless_change_of_the_number_of_shards_is_caught(unite: Together, schedules: int) -> None:
+    """The earliest cursor counts, and only where all of them have read one history."""
+    assert failures(schedules, loses=True, unite=unite)
 
 
 def test_a_cursor_beyond_running_transactions_is_caught() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import Popen
@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kalshi_platform.deduplicator.shards import Shard
 from kalshi_platform.deduplicator.standby import Lead, Role
 from kalshi_platform.tools.children import launch, plain_environment, platform_command
 from kalshi_platform_tests.deduplicator.rows import deltas, until_read, write
@@ -90,6 +91,54 @@ async def test_a_killed_deduplicator_is_replaced(
     assert [tuple(row) for row in counts] == [(1000, 1000)]
 
 
+async def idle(ended: asyncio.Event) -> None:
+    """Work that does nothing."""
+    await ended.wait()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that a lead will say."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_each_shard_has_a_lead_and_a_standby_of_its_own(production_database: str) -> None:
+    """Whoever leads says which other shard nobody merges."""
+    first, second, spare = (Lead(production_database, Shard(number, 2)) for number in (1, 2, 2))
+    stops = [asyncio.Event() for _ in range(3)]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(first.run(stops[0], idle))
+        await until(lambda: first.problems() == ["shard 2/2 is merged by nobody: start its deduplicator"])
+        tasks.create_task(second.run(stops[1], idle))
+        await until(lambda: second.role is Role.ACTIVE and not first.problems())
+        tasks.create_task(spare.run(stops[2], idle))
+        await until(lambda: spare.role is Role.STANDBY)
+        assert spare.problems() == []
+        stops[1].set()
+        await until(lambda: spare.role is Role.ACTIVE)
+        for stop in stops:
+            stop.set()
+
+
+async def test_two_numbers_of_shards_do_not_work_at_once(production_database: str) -> None:
+    """Who is set to another number waits, says so, and begins once the others are gone."""
+    old, new = Lead(production_database), Lead(production_database, Shard(1, 2))
+    stop, stop_new = asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(old.run(stop, idle))
+        await until(lambda: old.role is Role.ACTIVE)
+        tasks.create_task(new.run(stop_new, idle))
+        await until(lambda: new.role is Role.REFUSED)
+        assert new.problems() == [
+            "this deduplicator is set to shard 1/2 and waits, because others merge as 1/1; stop them, or set "
+            "KALSHI_DEDUPLICATOR_SHARD to the same number of shards everywhere"
+        ]
+        stop.set()
+        await until(lambda: new.role is Role.ACTIVE)
+        stop_new.set()
+
+
 async def test_who_loses_the_lock_stops_working(production_database: str) -> None:
     """The session that held it is cut: the work ends, and begins again with the lock."""
     lead, stop = Lead(production_database), asyncio.Event()
@@ -100,19 +149,14 @@ async def test_who_loses_the_lock_stops_working(production_database: str) -> Non
         begun += 1
         await ended.wait()
 
-    async def until(times: int) -> None:
-        async with asyncio.timeout(20):
-            while begun < times:
-                await asyncio.sleep(0.01)
-
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(lead.run(stop, work))
-        await until(1)
+        await until(lambda: begun == 1)
         assert lead.role is Role.ACTIVE
         await fetch(
             production_database,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name LIKE 'deduplicator%lead' AND datname = current_database()",
         )
-        await until(2)
+        await until(lambda: begun == 2)
         stop.set()

@@ -6,7 +6,8 @@ import asyncpg
 
 from kalshi_platform.core.schema import CAPTURE_SESSIONS, STREAM_TABLES, TRADES
 from kalshi_platform.database import export
-from kalshi_platform.deduplicator.merge import expect_gatherers
+from kalshi_platform.deduplicator.cursors import expect
+from kalshi_platform.deduplicator.shards import WHOLE
 from kalshi_platform.deduplicator.standby import Role
 from kalshi_platform.deduplicator.status import Status
 from kalshi_platform.deduplicator.sync import SyncLoop
@@ -26,7 +27,7 @@ def status_of(*names: str) -> tuple[Status, dict[str, list[SyncLoop]], Deduplica
     for loop in loops:
         loop.state.last_heard = NOW
     by_name = {name: [loop for loop in loops if loop.gatherer_id == name] for name in names}
-    return Status(loops, metrics, SILENCE, PATIENCE), by_name, metrics
+    return Status(loops, metrics, WHOLE, SILENCE, PATIENCE), by_name, metrics
 
 
 def works(loops: list[SyncLoop]) -> None:
@@ -51,16 +52,15 @@ def test_a_gatherer_that_was_never_merged_holds_the_watermark_back_for_a_while()
 async def test_readers_of_the_cursors_wait_for_it_too(production_database: str) -> None:
     """Dagster and maintenance see every gatherer that is configured, until it was silent for too long."""
     connection = await asyncpg.connect(production_database)
-    await expect_gatherers(connection, ["one", "two"], ["trades", "trades"])
+    await expect(connection, "one", TRADES)
+    await expect(connection, "two", TRADES)
     await connection.execute("UPDATE sync_cursors SET watermark = $1 WHERE gatherer_id = 'one'", MARK)
     assert export.watermark(production_database, [TRADES], SILENCE) == {"trades": None}
     await connection.execute(
         "UPDATE sync_cursors SET updated_at = now() - $1::interval WHERE gatherer_id = 'two'", timedelta(minutes=2)
     )
     assert export.watermark(production_database, [TRADES], SILENCE) == {"trades": MARK}
-    await expect_gatherers(
-        connection, ["one", "two"], ["trades", "trades"]
-    )  # a restart waits anew, and forgets nothing
+    await expect(connection, "two", TRADES)  # a restart waits anew, and forgets nothing
     assert export.watermark(production_database, [TRADES], SILENCE) == {"trades": None}
     await connection.close()
     assert (await fetch(production_database, "SELECT max(watermark) FROM sync_cursors"))[0][0] == MARK
@@ -103,4 +103,4 @@ def test_gauges_tell_shares_rates_and_lags() -> None:
     assert gauge("gatherer_lag_seconds", gatherer="one", table="trades") == 1
     assert gauge("gatherer_lag_seconds", gatherer="two", table="trades") is None
     assert (gauge("horizon_age_seconds", gatherer="one"), gauge("horizon_age_seconds", gatherer="two")) == (0, 7)
-    assert gauge("active") == 1
+    assert gauge("active", shard="1/1") == 1
