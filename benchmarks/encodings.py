@@ -51,8 +51,8 @@ WAYS = (
     Way("no differences: dictionaries", changed=_without(*ALL_DELTAS)),
     Way("seq without differences", changed=_without("seq")),
     Way("received_at without differences", changed=_without("received_at")),
-    Way("row groups of 50,000", group=50_000),
-    Way("row groups of 125,000", group=125_000),
+    Way("row groups of 25,000", group=25_000),
+    Way("row groups of 250,000", group=250_000),
     Way("row groups of 1,000,000", group=1_000_000),
 )
 

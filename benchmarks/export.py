@@ -167,8 +167,23 @@ def doubled(url: str) -> None:
         connection.commit()
 
 
+def of_one_market(rows: int) -> pa.Table:
+    """An hour in which one market is all there is; `occurrence` keeps its changes apart."""
+    table = hour_of_deltas(rows, tickers=100)
+    names, numbers = pa.repeat("KXBUSY", table.num_rows), pa.array(range(table.num_rows), pa.int32())
+    table = table.set_column(table.schema.get_field_index("ticker"), "ticker", names)
+    return table.set_column(table.schema.get_field_index("occurrence"), "occurrence", numbers)
+
+
+def memory(url: str, folder: Path, what: str) -> bool:
+    """Export once and say what it held; true within the budget."""
+    found = alone("ours", url, folder)
+    sys.stdout.write(f"{found['rows']:,} rows{what}: {found['mib']:.0f} MiB, budget {MOST_MIB}\n")
+    return bool(found["mib"] < MOST_MIB)
+
+
 def main() -> None:
-    """Rounds of all ways, then an hour twice as large for memory."""
+    """Rounds of all ways, then an hour twice as large, and one of a single market, for memory."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
     memory = Path("/dev/shm")  # noqa: S108 - a folder in it is made with mkdtemp
     with tempfile.TemporaryDirectory(prefix="kalshi-export-", dir=memory if memory.is_dir() else None) as folder:
@@ -178,9 +193,9 @@ def main() -> None:
             url = filled(server, "hour", hour_of_deltas(rows))
             good = compare(url, Path(folder))
             doubled(url)
-            found = alone("ours", url, Path(folder))
-            sys.stdout.write(f"{found['rows']:,} rows: {found['mib']:.0f} MiB, budget {MOST_MIB}\n")
-            good &= found["mib"] < MOST_MIB
+            good &= memory(url, Path(folder), "")
+            url = filled(server, "busy", of_one_market(4 * rows // 5))
+            good &= memory(url, Path(folder), " of one market")
     sys.exit(0 if good else 1)
 
 

@@ -37,6 +37,7 @@ def connect(root: str | Path | Lake) -> duckdb.DuckDBPyConnection:
     lake = root if isinstance(root, Lake) else Lake(root)
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET parquet_metadata_cache = true")  # a day is 24 footers; a replaced file is seen
     if lake.root.startswith("s3://"):
         open_bucket(connection)
     connection.execute(f"SET VARIABLE {ROOT_VARIABLE} = {quoted(lake.root)}")

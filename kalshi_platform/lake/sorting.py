@@ -1,12 +1,15 @@
 """Sorting more rows than memory should hold: runs on disk, ticker by ticker, joined by ranges of tickers.
 
-An hour that fits one run never touches the disk. The order is total, so it does not depend on where runs or ranges
-end. Tickers are compared as numbers, their places among all tickers, and not written to the disk with each row: a run
-knows how far each ticker reaches. Kept out: what the rows mean and how they are written.
+An hour that fits one run never touches the disk. A ticker that is larger than a run is joined by ranges of its next
+key, the time. The order is total, so it does not depend on where runs or ranges end. Tickers are compared as numbers,
+their places among all tickers, and not written to the disk with each row: a run knows how far each ticker reaches.
+Kept out: what the rows mean and how they are written.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -82,16 +85,21 @@ class _Run:
         """Rows of each of its tickers."""
         return pc.pairwise_diff(pa.concat_arrays([pa.array([0], pa.int32()), self.ends])).slice(1)
 
-    def take_through(self, place: int) -> pa.Table:
-        """The rows not taken yet whose ticker's place is not above `place`, with places for tickers."""
+    def take_through(self, place: int) -> "_Part":
+        """The rows not taken yet whose ticker's place is not above `place`."""
         first, self._first = self._first, pc.sum(pc.less_equal(self.places, place)).as_py() or 0
-        start, stop = self._end(first), self._end(self._first)
-        ends = pc.subtract(self.ends.slice(first, self._first - first), pa.scalar(start, pa.int32()))
-        places = pa.RunEndEncodedArray.from_arrays(ends, self.places.slice(first, self._first - first))
-        return _with(self._read(start, stop), self._key, pc.run_end_decode(places))
+        return _Part(self, first, self._first)
 
-    def _end(self, tickers: int) -> int:
+    def end(self, tickers: int) -> int:
+        """Rows of the first so many tickers."""
         return self.ends[tickers - 1].as_py() if tickers else 0
+
+    def read(self, first: int, last: int) -> pa.Table:
+        """The rows of the tickers from `first` up to and without `last`, with places for tickers."""
+        start = self.end(first)
+        ends = pc.subtract(self.ends.slice(first, last - first), pa.scalar(start, pa.int32()))
+        places = pa.RunEndEncodedArray.from_arrays(ends, self.places.slice(first, last - first))
+        return _with(self._read(start, self.end(last)), self._key, pc.run_end_decode(places))
 
     def _read(self, start: int, stop: int) -> pa.Table:
         first = start // _READ_ROWS
@@ -100,17 +108,63 @@ class _Run:
         return rows.slice(start - first * _READ_ROWS, stop - start)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some tickers of a run."""
+
+    run: _Run
+    first: int
+    last: int
+
+    @property
+    def rows(self) -> int:
+        """Rows in it."""
+        return self.run.end(self.last) - self.run.end(self.first)
+
+    def read(self) -> pa.Table:
+        """Its rows, with places for tickers."""
+        return self.run.read(self.first, self.last)
+
+
 def _joined(runs: Sequence[_Run], keys: Sequence[str]) -> Iterator[pa.Table]:
-    """All rows of all runs, one range of tickers after the other; a range holds about as many as the largest run."""
+    """All rows of all runs, one range after the other; a range holds about as many as the largest run."""
     names = pa.concat_arrays([run.names for run in runs]).unique()
     names = names.take(pc.sort_indices(names))
     for run in runs:
         run.places = pc.index_in(run.names, value_set=names)
-    for last in _range_ends(runs):
-        yield from _ordered(pa.concat_tables([run.take_through(last) for run in runs]), names, keys)
+    limit = max(run.rows for run in runs)
+    for last in _range_ends(runs, limit):
+        parts = [run.take_through(last) for run in runs]
+        for low, high in _cuts(parts, keys, limit):
+            rows = [_within(part.read(), keys, low, high) for part in parts if part.rows]
+            yield from _ordered(pa.concat_tables(rows), names, keys)
 
 
-def _range_ends(runs: Sequence[_Run]) -> Iterator[int]:
+def _cuts(parts: Sequence[_Part], keys: Sequence[str], limit: int) -> list[tuple[pa.Scalar | None, pa.Scalar | None]]:
+    """Ranges of the second key, from and without until, that hold about `limit` rows; one of all where that does."""
+    count = sum(part.rows for part in parts)
+    if count <= limit or len(keys) == 1:
+        return [(None, None)]
+    values = pa.chunked_array([part.read()[keys[1]].combine_chunks() for part in parts if part.rows])
+    places = pc.sort_indices(values)
+    ends: list[pa.Scalar | None] = [None]
+    for nth in range(limit, count, limit):
+        value = values[places[nth].as_py()]
+        if value.is_valid and value != ends[-1]:
+            ends.append(value)
+    return list(pairwise([*ends, None]))
+
+
+def _within(rows: pa.Table, keys: Sequence[str], low: pa.Scalar | None, high: pa.Scalar | None) -> pa.Table:
+    """The rows of one range; those without a value belong to the last one."""
+    if low is not None:
+        rows = rows.filter(pc.fill_null(pc.greater_equal(rows[keys[1]], low), fill_value=True))
+    if high is not None:
+        rows = rows.filter(pc.fill_null(pc.less(rows[keys[1]], high), fill_value=False))
+    return rows
+
+
+def _range_ends(runs: Sequence[_Run], limit: int) -> Iterator[int]:
     """The place of the last ticker of each range."""
     counted = pa.table(
         {
@@ -120,7 +174,6 @@ def _range_ends(runs: Sequence[_Run]) -> Iterator[int]:
     )
     by_place = counted.group_by("place").aggregate([("rows", "sum")]).sort_by("place")
     ends = pc.cumulative_sum(by_place["rows_sum"]).to_pylist()
-    limit = max(run.rows for run in runs)
     position = 0
     while position < len(ends):
         begun = ends[position - 1] if position else 0

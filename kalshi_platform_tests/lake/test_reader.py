@@ -43,6 +43,16 @@ def test_new_hours_appear_in_an_open_connection(lake: Lake, noon: datetime, delt
     assert connection.execute("SELECT count(*) FROM orderbook_deltas").fetchall() == [(2,)]
 
 
+def test_a_file_that_was_replaced_is_read_anew(lake: Lake, noon: datetime, deltas: MakeBatch) -> None:
+    """Also within the clock tick of the last read, and where its size is the same: nothing of the old one is kept."""
+    write_partition(lake, DELTAS, noon, [deltas({"seq": 0})])
+    connection = connect(lake)
+    for seq in range(1, 20):
+        rows = [{"seq": seq, "position": position} for position in range(1 + seq % 2)]
+        write_partition(lake, DELTAS, noon, [deltas(*rows)])
+        assert connection.execute("SELECT seq FROM orderbook_deltas").fetchall() == [(seq,)] * len(rows)
+
+
 def test_odd_folder_names_are_only_names(tmp_path: Path, noon: datetime, deltas: MakeBatch) -> None:
     """Quotes, brackets and equal signs in the root are neither SQL, patterns nor partitions."""
     lake = Lake(tmp_path / "it's [a] env=test *")

@@ -25,6 +25,17 @@ def test_runs_on_disk_give_the_order_of_one_sort(batches: list[list[tuple[str, i
     assert found == sorted(row for rows in batches for row in rows)
 
 
+def test_a_ticker_larger_than_a_run_is_cut_by_its_next_key(tmp_path: Path) -> None:
+    """No piece is much larger than a run, whatever one ticker has; what lacks the key is last, and is not lost."""
+    places = [(n * 7919) % 1000 for n in range(4000)]
+    batches = [pa.record_batch([["b"] * 400, places[n : n + 400]], schema=SCHEMA) for n in range(0, 4000, 400)]
+    batches.append(pa.record_batch([["a", "b", "c"], [1, None, 2]], schema=SCHEMA))
+    tables = list(sorted_tables(batches, SCHEMA, ["ticker", "place"], tmp_path, batches[0].nbytes))
+    assert max(table.num_rows for table in tables) <= 500
+    found = [tuple(row.values()) for table in tables for row in table.to_pylist()]
+    assert found == [("a", 1), *(("b", place) for place in sorted(places)), ("b", None), ("c", 2)]
+
+
 def test_columns_come_in_the_order_of_the_schema(tmp_path: Path) -> None:
     """A source may name its columns in any order, and more than are wanted."""
     batch = pa.record_batch({"more": [1], "place": [2], "ticker": ["a"]})

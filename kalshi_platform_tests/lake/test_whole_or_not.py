@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -75,6 +76,18 @@ def test_a_writer_that_is_killed_leaves_the_old_file(place: Lake) -> None:
     with writer(place.root, 3, 40_000) as process:
         says(process, "wrote")
     assert who_wrote(place) == {3}
+
+
+def test_an_hour_of_one_busy_market_is_sorted_in_little_memory(tmp_path: Path) -> None:
+    """Four million changes of one market in an hour, out of order: under 600 MiB, and the file is in order."""
+    lake = Lake(tmp_path / "lake")
+    with writer(lake.root, 1, 4_000_000, "busy") as process:
+        told = says(process, "wrote 4000000 rows, ")
+    assert int(told.split()[3]) < 600, told
+    with lake.open(lake.path(DELTAS, NOON)) as file:
+        times = pq.ParquetFile(file).read(columns=["exchange_ts"])["exchange_ts"].combine_chunks()
+    assert len(times) == 4_000_000
+    assert pc.all(pc.less_equal(times[:-1], times[1:])).as_py()
 
 
 def test_two_writers_leave_the_file_of_one(place: Lake) -> None:
