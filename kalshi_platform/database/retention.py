@@ -13,6 +13,7 @@ import asyncpg
 from kalshi_platform.core.schema import Table
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.forgetting import witness_floor
+from kalshi_platform.database.ordering import copy_name
 from kalshi_platform.database.partition_list import Partition, partitions_of
 from kalshi_platform.database.proofs import Proof, note_dropped, proofs_between, unproven_hours
 
@@ -166,6 +167,7 @@ async def _drop(connection: asyncpg.Connection, partition: Partition) -> None:
         return
     await connection.execute(f"ALTER TABLE {partition.table.name} DETACH PARTITION {partition.name}")
     await connection.execute(f"DROP TABLE {partition.name}")
+    await connection.execute(f"DROP TABLE IF EXISTS {copy_name(partition)}")  # one that has waited for its place
 
 
 async def _rows_by_hour(connection: asyncpg.Connection, partition: Partition) -> dict[datetime, int]:

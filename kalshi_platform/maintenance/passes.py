@@ -77,12 +77,13 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
         report.made = await ensure_ahead(connection, now.date())
         report.warning = await lock_shortage(connection)
         report.compressed = await apply_compression(connection)
-        report.closed = await close_partitions(connection, STREAM_TABLES, marks)
         for table in STREAM_TABLES:
             if (mark := marks[table.name]) is not None:
                 await _prove_new(connection, url, lake, table, mark, report)
         for table in STREAM_TABLES:
             await _drop_due(connection, url, lake, table, now, report)
+        # last, because it takes room on the disk, and what was dropped gave some
+        report.closed = await close_partitions(connection, STREAM_TABLES, marks)
     return report
 
 

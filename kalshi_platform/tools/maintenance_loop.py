@@ -11,7 +11,7 @@ from typing import Any
 
 from kalshi_platform.core.errors import ConfigurationError, PlatformError
 from kalshi_platform.core.schema import Home
-from kalshi_platform.database.passing import PASSING_FAILURES
+from kalshi_platform.database.passing import DATABASE_FAILURES
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform.service.http import serve_status
@@ -19,7 +19,8 @@ from kalshi_platform.service.lifecycle import pause
 from kalshi_platform.service.metrics import MaintenanceMetrics
 from kalshi_platform.service.settings import Settings
 
-_TRIED_AGAIN: tuple[type[Exception], ...] = (PlatformError, *PASSING_FAILURES)
+_TRIED_AGAIN: tuple[type[Exception], ...] = (PlatformError, *DATABASE_FAILURES)
+"""Whatever a database or a file says: a step that fails must not keep partitions from being made and dropped."""
 
 
 async def maintain_until(
