@@ -95,6 +95,7 @@ class _Run:
         self._trades = self._inserted = self._rejected = self._moves = 0
         self._cutoff: tuple[float, float] | None = None
         self._queue: asyncio.Queue[Chunk] = asyncio.Queue()
+        self._waiting = 0
 
     async def run(self) -> BackfillReport:
         until = min(self._request.end, datetime.fromtimestamp(int(self._now()) - SETTLE_SECONDS, UTC))
@@ -141,11 +142,19 @@ class _Run:
 
     async def _work(self) -> None:
         while True:
-            chunk = await self._queue.get()
+            self._waiting += 1
+            try:
+                chunk = await self._queue.get()
+            finally:
+                self._waiting -= 1
             await self._walk(chunk)
             self._queue.task_done()
             self._done += 1
             self._show()
+
+    def _idle(self) -> int:
+        """Workers that have nothing to do, and for whom nothing waits."""
+        return max(0, self._waiting - self._queue.qsize())
 
     async def _walk(self, chunk: Chunk) -> None:
         """Walk a chunk to its end; what is cut off goes into the queue."""
@@ -153,7 +162,7 @@ class _Run:
         async def go_on() -> None:
             nonlocal chunk
             while not chunk.is_done:
-                walk = ChunkWalk(self._rest, self._jobs, chunk, self._count)
+                walk = ChunkWalk(self._rest, self._jobs, chunk, self._count, self._idle)
                 try:
                     async with aclosing(walk.pieces(await self._recent_cutoff())) as pieces:
                         async for piece in pieces:

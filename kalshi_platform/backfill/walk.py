@@ -5,7 +5,7 @@ left of the chunk ends at the oldest second that came. Kept out: who walks when,
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
@@ -17,17 +17,14 @@ from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.records import TradeRow
 from kalshi_platform.core.units import SECOND
 from kalshi_platform.exchange.rest.client import RestClient
+from kalshi_platform.exchange.rest.objects import Trade
 
 PAGE = 1000
-"""Trades that are committed at once."""
+"""Trades that the exchange gives at once, and that are committed at once."""
 
-PIECE_PAGES = 20
-"""Pages of a piece, roughly, where a chunk is cut."""
+LEAST_PAGES = 4
+"""Pages that a piece has, roughly, where a chunk is cut: each cut costs a request more, for a page that is not full."""
 
-PAGES_BEFORE_A_CUT = 5
-"""Pages after which a chunk that is not over is looked at; most are over by then."""
-
-_MOST_PIECES = 64
 _SECOND = timedelta(seconds=1)
 
 _log = structlog.get_logger()
@@ -41,21 +38,30 @@ class ChunkWalk:
         jobs: Where rows and progress go.
         chunk: What to walk.
         count: Told of each commit: trades that came, and those that were new.
+        idle: How many others could walk a piece of it.
 
     Attributes:
         chunk: The chunk as it stands now.
         rejected: Trades that could not be used.
     """
 
-    def __init__(self, rest: RestClient, jobs: JobStore, chunk: Chunk, count: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        rest: RestClient,
+        jobs: JobStore,
+        chunk: Chunk,
+        count: Callable[[int, int], None],
+        idle: Callable[[], int],
+    ) -> None:
         self.chunk = chunk
         self.rejected = 0
         self._rest = rest
         self._jobs = jobs
         self._count = count
+        self._idle = idle
         self._rows: list[TradeRow] = []
         self._keeps_order = True
-        self._newest = self._oldest = 0
+        self._trades = self._newest = self._oldest = 0
 
     async def pieces(self, cutoff: float) -> AsyncGenerator[Chunk, None]:
         """Walk until nothing is left, or the chunk is cut; yields the pieces that somebody else should walk.
@@ -70,30 +76,34 @@ class ChunkWalk:
         walk = self._rest.trades_between(
             start, end, ticker=self.chunk.ticker or None, slice_seconds=end - start, cutoff=cutoff
         )
-        pages = 0
-        async with aclosing(walk) as trades:
-            async for trade in trades:
-                try:
-                    self._take(row_of(trade, time.time_ns() // 1000))
-                except FrameRejected as rejection:
-                    self.rejected += 1
-                    _log.error("a trade cannot be used", trade_id=trade.trade_id, reason=str(rejection))
-                if len(self._rows) == PAGE:
-                    await self._store(is_last=False)
-                    pages += 1
-                    if pages == PAGES_BEFORE_A_CUT and (cuts := self._cuts()):
-                        self.chunk, *others = await self._jobs.split(self.chunk, cuts)
-                        for other in others:
-                            yield other
-                        return
+        async with aclosing(walk) as pages:
+            async for trades in pages:
+                self._take(trades)
+                if len(self._rows) < PAGE // 2:
+                    continue  # the last one, most likely: with it the chunk is done
+                await self._store(is_last=False)
+                if cuts := self._cuts():
+                    self.chunk, *others = await self._jobs.split(self.chunk, cuts)
+                    for other in others:
+                        yield other
+                    return
         await self._store(is_last=True)
 
-    def _take(self, row: TradeRow) -> None:
-        self._rows.append(row)
-        if not self._newest:
-            self._newest = self._oldest = row.exchange_ts
-        self._keeps_order = self._keeps_order and row.exchange_ts <= self._oldest
-        self._oldest = row.exchange_ts
+    def _take(self, trades: Sequence[Trade]) -> None:
+        now_us = time.time_ns() // 1000
+        for trade in trades:
+            try:
+                row = row_of(trade, now_us)
+            except FrameRejected as rejection:
+                self.rejected += 1
+                _log.error("a trade cannot be used", trade_id=trade.trade_id, reason=str(rejection))
+                continue
+            if not self._trades:
+                self._newest = self._oldest = row.exchange_ts
+            self._keeps_order = self._keeps_order and row.exchange_ts <= self._oldest
+            self._oldest = row.exchange_ts
+            self._trades += 1
+            self._rows.append(row)
 
     async def _store(self, *, is_last: bool) -> None:
         left = self.chunk.left_until
@@ -106,10 +116,12 @@ class ChunkWalk:
         self._count(len(rows), done.new)
 
     def _cuts(self) -> list[datetime]:
-        """Rising seconds at which to cut what is left into pieces of some pages each, if it goes on as it began."""
+        """Rising seconds at which to cut what is left, a piece for whoever is idle, if it goes on as it began."""
+        others = self._idle()
+        if not others or not self._keeps_order:
+            return []
         came = (self._newest - self._oldest) / SECOND or 1.0
         left = (self.chunk.left_until - self.chunk.start) // _SECOND
-        pieces = min(_MOST_PIECES, left, round(PAGES_BEFORE_A_CUT * left / came / PIECE_PAGES))
-        if not self._keeps_order or pieces < 2:
-            return []
+        pages = self._trades / PAGE * left / came
+        pieces = min(others + 1, left, int(pages / LEAST_PAGES))
         return [self.chunk.start + number * left // pieces * _SECOND for number in range(1, pieces)]

@@ -10,9 +10,9 @@ from itertools import islice
 import structlog
 
 from kalshi_platform.core.book import OrderBook
+from kalshi_platform.exchange.placement import Move, Placement
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.gatherer.connection import Connection, Surroundings
-from kalshi_platform.gatherer.placement import Move, Placement
 
 _CARE_SECONDS = 1.0
 _EVEN_OUT_EVERY = 300

@@ -85,8 +85,7 @@ async def test_a_killed_run_goes_on_where_it_was(
     tmp_path: Path, production_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled again and again in the middle of a walk, its chunks cut in pieces: the same rows, each counted once."""
-    monkeypatch.setattr(walk, "PIECE_PAGES", 1)
-    monkeypatch.setattr(walk, "PAGES_BEFORE_A_CUT", 2)
+    monkeypatch.setattr(walk, "LEAST_PAGES", 1)
     async with a_past(tmp_path, 20_000) as hand:
         for _ in range(3):
             await break_off(hand, production_database)
@@ -143,10 +142,9 @@ async def test_what_the_exchange_does_not_give_stays_a_gap(tmp_path: Path, produ
         lost = next(entry for entry in tape.before(None) if entry.micros // 1000 < START_MS + 40 * DAY_MS)
         trades_between = hand.client.trades_between
 
-        async def forgetful(*args: Any, **options: Any) -> AsyncGenerator[Trade, None]:
-            async for trade in trades_between(*args, **options):
-                if trade.trade_id != lost.trade_id:
-                    yield trade
+        async def forgetful(*args: Any, **options: Any) -> AsyncGenerator[list[Trade], None]:
+            async for page in trades_between(*args, **options):
+                yield [trade for trade in page if trade.trade_id != lost.trade_id]
 
         hand.client.trades_between = forgetful  # type: ignore[method-assign]
         report = await run_backfill(hand.client, production_database, ALL)

@@ -2,17 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from kalshi_platform.exchange.rest.candles import CandleEndpoints, Periods
 from kalshi_platform.exchange.rest.errors import NotFound, UnexpectedAnswer
+from kalshi_platform.exchange.rest.objects import Trade
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.exchange.rest_at_hand import AtHand, exchange_at_hand
 
 FRESH = RestOptions(tier="prestige", cache_seconds=0)
+
+
+async def of_pages(pages: AsyncIterator[list[Trade]]) -> list[Trade]:
+    """The trades of all pages."""
+    return [one async for page in pages for one in page]
 
 
 async def trade(hand: AtHand, trades: int) -> list[str]:
@@ -37,17 +44,17 @@ async def test_trades_of_a_range_come_from_both_sides_once(tmp_path: Path) -> No
         names = await trade(hand, 1200)
         for cutoff, slices in ((0, None), (middle_ms(hand), None), (middle_ms(hand), 1), (2**41, 3)):
             hand.simulator.rest.state.cutoff_ms = cutoff
-            found = [one async for one in hand.client.trades_between(start, start + 30, slice_seconds=slices)]
+            found = await of_pages(hand.client.trades_between(start, start + 30, slice_seconds=slices))
             assert sorted(one.trade_id for one in found) == sorted(names), (cutoff, slices)
         hand.simulator.rest.state.trades_cutoff_ms = middle_ms(hand)  # markets moved further than trades
-        apart = [one.trade_id async for one in hand.client.trades_between(start, start + 30)]
+        apart = [one.trade_id for one in await of_pages(hand.client.trades_between(start, start + 30))]
         assert sorted(apart) == sorted(names)
         entries = list(hand.simulator.exchange.tape.before(None))
         border = entries[0].micros // 1_000_000
-        late = [one.trade_id async for one in hand.client.trades_between(border, border + 30)]
+        late = [one.trade_id for one in await of_pages(hand.client.trades_between(border, border + 30))]
         assert sorted(late) == sorted(one.trade_id for one in entries if one.micros >= border * 1_000_000)
         ticker = entries[0].ticker
-        mine = [one.trade_id async for one in hand.client.trades_between(start, start + 30, ticker=ticker)]
+        mine = [one.trade_id for one in await of_pages(hand.client.trades_between(start, start + 30, ticker=ticker))]
         assert sorted(mine) == sorted(one.trade_id for one in entries if one.ticker == ticker)
 
 
@@ -58,9 +65,9 @@ async def test_a_cutoff_that_moves_meanwhile_loses_nothing(tmp_path: Path) -> No
         names = await trade(hand, 1600)
         hand.simulator.rest.state.cutoff_ms = (start - 60) * 1000
         found: list[str] = []
-        async for one in hand.client.trades_between(start, start + 30):
-            found.append(one.trade_id)
-            if len(found) == 500:  # inside the first page: the rest of the live side is gone with the next
+        async for page in hand.client.trades_between(start, start + 30):
+            found += [one.trade_id for one in page]
+            if len(found) == 1000:  # behind the first page: the rest of the live side is gone with the next
                 hand.simulator.rest.state.cutoff_ms = 2**41
         assert sorted(found) == sorted(names)
 

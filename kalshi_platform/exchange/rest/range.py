@@ -5,13 +5,13 @@ while one walks. So the live side is asked first and the cutoff again afterwards
 on the other side by then. Kept out: the endpoints themselves (`markets`).
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import datetime
 
 from kalshi_platform.exchange.rest.filters import MarketFilters
 from kalshi_platform.exchange.rest.markets import MarketEndpoints
 from kalshi_platform.exchange.rest.objects import Market, Trade
-from kalshi_platform.exchange.rest.pages import Progress, Walk
+from kalshi_platform.exchange.rest.pages import Pages, Progress, Walk
 from kalshi_platform.exchange.rest.transport import read
 
 _OVERLAP_SECONDS = 2  # nothing says whether min_ts and max_ts include their second
@@ -35,8 +35,8 @@ class RangeEndpoints:
         is_block_trade: bool | None = None,
         slice_seconds: int | None = None,
         cutoff: float | None = None,
-    ) -> AsyncGenerator[Trade, None]:
-        """Every trade made from one second on and before another, each once.
+    ) -> AsyncGenerator[list[Trade], None]:
+        """Every trade made from one second on and before another, each once, a page at a time; some pages are empty.
 
         Slices of the range come in order of time, the trades of a slice as the exchange orders them. The ids of one
         slice are in memory, no more.
@@ -55,13 +55,13 @@ class RangeEndpoints:
         for start in range(start_ts, end_ts, step):
             part = _Slice(start, min(start + step, end_ts), ticker, is_block_trade)
             if part.end > cutoff:
-                async for trade in part.of(self._endpoints.trades):
-                    yield trade
+                async for trades in part.of(self._endpoints.trades):
+                    yield trades
                 if part.start < cutoff + _CUTOFF_LEAP_SECONDS:
                     cutoff = await self._trade_cutoff()
             if part.start < cutoff + _OVERLAP_SECONDS:
-                async for trade in part.of(self._endpoints.historical_trades):
-                    yield trade
+                async for trades in part.of(self._endpoints.historical_trades):
+                    yield trades
 
     async def every_market(
         self,
@@ -138,18 +138,24 @@ class _Slice:
         self._is_block_trade = is_block_trade
         self._seen: set[str] = set()
 
-    async def of(self, endpoint: Callable[..., AsyncIterable[Trade]]) -> AsyncIterator[Trade]:
-        """The trades of this stretch that an endpoint has and nobody handed out yet."""
-        trades = endpoint(
+    async def of(self, endpoint: Callable[..., Pages[Trade]]) -> AsyncIterator[list[Trade]]:
+        """The trades of this stretch that an endpoint has and nobody handed out yet, page by page."""
+        walk = endpoint(
             ticker=self._ticker,
             is_block_trade=self._is_block_trade,
             min_ts=max(0, self.start - _OVERLAP_SECONDS),
             max_ts=self.end + _OVERLAP_SECONDS,
         )
-        async for trade in trades:
-            if self.start <= unix_seconds(trade.created_time) < self.end and trade.trade_id not in self._seen:
-                self._seen.add(trade.trade_id)
-                yield trade
+        async for rows in walk.pages():
+            yield read("trades", lambda rows=rows: self._new_of(rows))  # type: ignore[misc]
+
+    def _new_of(self, rows: Sequence[Trade]) -> list[Trade]:
+        seen, moment, found = self._seen, datetime.fromisoformat, []
+        for one in rows:
+            if self.start <= moment(one.created_time).timestamp() < self.end and one.trade_id not in seen:
+                seen.add(one.trade_id)
+                found.append(one)
+        return found
 
 
 def unix_seconds(rfc3339: str) -> float:

@@ -15,7 +15,7 @@ _EXTRA = " extra"  # no JSON key of the exchange begins with a space, so nothing
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Base of everything REST answers with; `extra` holds the fields that the class does not name, as decoded."""
 
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_EXTRA)
@@ -42,6 +42,25 @@ def decode(body: bytes) -> Any:
         msgspec.DecodeError: Not JSON.
     """
     return _decoder.decode(body)
+
+
+def read_page(body: bytes, key: str, kind: type[Kind]) -> tuple[list[Kind], str | None]:
+    """The records of a page, and its cursor; None after the last.
+
+    Straight into records where the exchange sends what is documented, which takes a third of the time; the first
+    field that nobody expected ends that attempt.
+
+    Raises:
+        msgspec.DecodeError: Not JSON.
+        msgspec.ValidationError: As `to_record`.
+        KeyError: It has no such list.
+    """
+    try:
+        page = _page_decoder(key, kind).decode(body)
+    except msgspec.ValidationError:
+        raw = decode(body)
+        return to_records(raw[key], kind), raw.get("cursor") or None
+    return page.rows, page.cursor or None
 
 
 def to_raw(record: Record) -> dict[str, Any]:
@@ -95,6 +114,13 @@ def _unfold(raw: dict[str, Any], kind: type[Record]) -> None:
         value = raw.get(child.key)
         for one in value if child.is_list and value else filter(None, (value,)):
             _unfold(one, child.kind)
+
+
+@cache
+def _page_decoder(key: str, kind: type[Record]) -> msgspec.json.Decoder[Any]:
+    fields: list[Any] = [("rows", list[kind]), ("cursor", str | None, None)]  # type: ignore[valid-type]
+    page = msgspec.defstruct("_Page", fields, rename={"rows": key})
+    return msgspec.json.Decoder(page, float_hook=Decimal)
 
 
 @cache

@@ -20,7 +20,7 @@ from kalshi_platform.exchange.bucket import TokenBucket, shared_bucket
 from kalshi_platform.exchange.rest.errors import NotFound, RateLimited, UnexpectedAnswer, error_of
 from kalshi_platform.exchange.rest.objects import AccountLimits, EndpointCosts
 from kalshi_platform.exchange.rest.pages import Page, Pages, Walk
-from kalshi_platform.exchange.rest.records import Record, decode, to_record, to_records
+from kalshi_platform.exchange.rest.records import Record, decode, read_page, to_record, to_records
 from kalshi_platform.exchange.signing import Signer
 
 Value = str | int | bool | Sequence[str] | None
@@ -102,8 +102,9 @@ class Transport:
         """The same where the query has the size of a page already, under whatever name."""
 
         async def fetch(cursor: str | None) -> Page[Kind]:
-            raw = await self.get_raw(path, {**query, "cursor": cursor or None})
-            return read(path, lambda: Page(to_records(raw[key], kind), raw.get("cursor") or None))
+            return await self._get(
+                path, {**query, "cursor": cursor or None}, lambda body: Page(*read_page(body, key, kind))
+            )
 
         return Pages(fetch, walk)
 
@@ -114,12 +115,16 @@ class Transport:
             ExchangeUnavailable: Patience ran out.
             ExchangeRefused: The exchange will not answer this.
         """
+        return await self._get(path, query, decode)
+
+    async def _get(self, path: str, query: Mapping[str, Value], reader: Callable[[bytes], Answer]) -> Answer:
         await self._feed_bucket()
-        return await self._attempts(path, query)
+        return await self._attempts(path, query, reader)
 
     async def learn_limits(self) -> None:
         """Ask the exchange once what this key may spend and what requests cost, and hold the bucket to it."""
-        granted, costs = await self._attempt("/account/limits", {}), await self._attempt("/account/endpoint_costs", {})
+        granted = await self._attempt("/account/limits", {}, decode)
+        costs = await self._attempt("/account/endpoint_costs", {}, decode)
         limits = read("/account/limits", lambda: to_record(granted, AccountLimits))
         self.bucket.learn_costs(read("/account/endpoint_costs", lambda: to_record(costs, EndpointCosts)))
         self.bucket.feed(float(limits.read.refill_rate), float(limits.read.bucket_capacity))
@@ -138,11 +143,11 @@ class Transport:
             except ExchangeUnavailable:  # the next request asks again; this one says itself how the exchange is
                 return
 
-    async def _attempts(self, path: str, query: Mapping[str, Value]) -> Any:
+    async def _attempts(self, path: str, query: Mapping[str, Value], reader: Callable[[bytes], Answer]) -> Answer:
         waits = self._waits()
         while True:
             try:
-                return await self._attempt(path, query)
+                return await self._attempt(path, query, reader)
             except UnexpectedAnswer:
                 raise
             except ExchangeUnavailable as error:
@@ -153,14 +158,14 @@ class Transport:
                     raise
             await self._sleep(wait)
 
-    async def _attempt(self, path: str, query: Mapping[str, Value]) -> Any:
+    async def _attempt(self, path: str, query: Mapping[str, Value], reader: Callable[[bytes], Answer]) -> Answer:
         response = await self._send(path, query)
         is_status_of_closed = path == _STATUS_PATH and response.status_code in _DOWN
         if is_status_of_closed and b'"exchange_active"' in response.content:
-            return read(path, lambda: decode(response.content))
+            return read(path, lambda: reader(response.content))
         if not response.is_success:
             raise error_of(path, response.status_code, response.content)
-        return read(path, lambda: decode(response.content))
+        return read(path, lambda: reader(response.content))
 
     async def _send(self, path: str, query: Mapping[str, Value]) -> httpx.Response:
         """Send once, and again where a redirect leads, each time signed for the path that is asked."""

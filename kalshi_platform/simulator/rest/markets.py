@@ -105,6 +105,6 @@ class MarketHandlers:
                 and is_here(entry)
             )
 
-        found, is_more = take_few(filter(matches, self._state.tape.before(read_cursor(query))), limit)
+        found, is_more = take_few(filter(matches, self._state.tape.before(read_cursor(query), (oldest, newest))), limit)
         cursor = found[-1].serial if is_more else None
         return self._state.page("trades", map(objects.trade, found), cursor)

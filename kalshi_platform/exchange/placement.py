@@ -34,6 +34,7 @@ class Placement:
         self._home: dict[str, int] = {}
         self._counts = [0] * places
         self._limits = [most] * places
+        self._most = most
 
     def __len__(self) -> int:
         return len(self._home)
@@ -52,6 +53,11 @@ class Placement:
     def room(self) -> int:
         """Markets for which there is a place yet."""
         return sum(max(0, most - count) for count, most in zip(self._counts, self._limits, strict=True))
+
+    def add_place(self) -> None:
+        """There is one place more; nobody moves for it."""
+        self._counts.append(0)
+        self._limits.append(self._most)
 
     def home(self, ticker: str) -> int | None:
         """A market's place; None where it has none."""

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalshi_platform.gatherer.placement import UNEVEN, Placement
+from kalshi_platform.exchange.placement import UNEVEN, Placement
 
 TICKERS = [f"KXMANY-26DEC{day:02}-T{number}" for day in range(1, 11) for number in range(500)]
 
