@@ -17,10 +17,14 @@ SHORTEST_SILENCE_US = 30 * SECOND
 LONGEST_RHYTHM = 20
 """A silence of this many usual intervals is an alarm: by chance it comes once in 485 million."""
 
-_MOST_PASSED_US = LONGEST_RHYTHM * SHORTEST_SILENCE_US
-
 FRAMES_FOR_A_RHYTHM = 50
 """Frames before a subscription has a rhythm; a quieter one may be silent for as long as it likes."""
+
+LEARNING_US = 600 * SECOND
+"""Nor has it one before it was heard for so long: it begins with a flood of books, which come on request."""
+
+_MEMORY_US = 1_800 * SECOND
+_MOST_PASSED_US = LONGEST_RHYTHM * SHORTEST_SILENCE_US
 
 _EXCHANGE_ZONE = ZoneInfo("America/New_York")
 _THURSDAY = 3
@@ -60,23 +64,23 @@ def weekly_pause(now_us: int) -> tuple[int, int]:
 
 
 class Rhythm:
-    """How often one subscription sends; time in pauses does not count.
+    """How long one subscription is usually silent; time in pauses does not count.
+
+    Usual is the interval that a moment falls into by chance, halved: the mean interval where frames come independently
+    of each other, and that between bursts where they come in company. The last half hour counts, so that a quiet night
+    is not held against the day before.
 
     Args:
         now_us: When the subscription started.
     """
 
-    __slots__ = ("_busy_us", "_frames", "_last_us")
+    __slots__ = ("_busy_us", "_frames", "_last_us", "_squares")
 
     def __init__(self, now_us: int) -> None:
         self._last_us = now_us
         self._busy_us = 0
+        self._squares = 0
         self._frames = 0
-
-    @property
-    def heard(self) -> bool:
-        """Whether anything came at all."""
-        return self._frames > 0
 
     def note(self, now_us: int, frames: int = 1) -> None:
         """Data came."""
@@ -84,11 +88,25 @@ class Rhythm:
         passed_us = now_us - self._last_us
         if passed_us > 0:
             self._last_us = now_us
-            self._busy_us += min(passed_us, _MOST_PASSED_US)
+            passed_us = min(passed_us, _MOST_PASSED_US)
+            self._busy_us += passed_us
+            self._squares += passed_us * passed_us
+            if self._busy_us > _MEMORY_US:
+                self._busy_us //= 2
+                self._squares //= 2
 
     def is_stale(self, now_us: int, active_since_us: int | None) -> bool:
-        """Whether the silence is longer than this subscription's rhythm explains."""
-        if active_since_us is None or self._frames < FRAMES_FOR_A_RHYTHM:
+        """Whether the silence is longer than this subscription's rhythm explains; ask in pauses too, they are noted.
+
+        Args:
+            now_us: The time.
+            active_since_us: Since when the exchange has been sending; None while it pauses.
+        """
+        if active_since_us is None:
+            self._last_us = max(self._last_us, now_us)
             return False
-        usual = LONGEST_RHYTHM * self._busy_us // self._frames
-        return now_us - max(self._last_us, active_since_us) > max(SHORTEST_SILENCE_US, usual)
+        if self._frames < FRAMES_FOR_A_RHYTHM or self._busy_us < LEARNING_US:
+            return False
+        usual_us = self._squares // self._busy_us // 2
+        silent_us = now_us - max(self._last_us, active_since_us)
+        return silent_us > max(SHORTEST_SILENCE_US, LONGEST_RHYTHM * usual_us)
