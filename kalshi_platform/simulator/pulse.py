@@ -1,10 +1,10 @@
 """The heart of the process: every few milliseconds some traffic, then one write per client, then the ledger.
 
-The only place that turns real time into beats. What the traffic is, `pace` or `replay` decides.
+The only place that turns time into beats: the event loop's, which is the real one unless a test has another. What the
+traffic is, `pace` or `replay` decides.
 """
 
 import asyncio
-import time
 from typing import Protocol
 
 from kalshi_platform.simulator.clock import Clock
@@ -35,7 +35,8 @@ class Pulse:
         self._hub = hub
         self._ledger = ledger
         self._clock = clock
-        self._last_beat = self._last_flush = self._last_ping = time.monotonic()
+        self._now = asyncio.get_running_loop().time
+        self._last_beat = self._last_flush = self._last_ping = self._now()
         self._started = clock.seconds()
         self._last_ms = hub.sending_ms
         self.is_trading = True
@@ -44,8 +45,8 @@ class Pulse:
         """Beat until cancelled."""
         interval = self._options.tick_ms / 1000
         while True:
-            self._beat(time.monotonic())
-            await asyncio.sleep(max(0.0, self._last_beat + interval - time.monotonic()))
+            self._beat(self._now())
+            await asyncio.sleep(max(0.0, self._last_beat + interval - self._now()))
 
     def stop_trading(self) -> None:
         """End the traffic for good and close the ledger's account; a second call does nothing."""

@@ -3,15 +3,12 @@
 Both sides are the real ones; only the network between them is missing.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from kalshi_platform.core.book import OrderBook
 from kalshi_platform.core.capture import Capture
-from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
-from kalshi_platform.core.records import DeltaRow, GapRow, Row
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.gatherer.coverage import Coverage
@@ -21,30 +18,6 @@ from kalshi_platform.simulator.connection import Connection
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.session import Session as ExchangeSession
 from kalshi_platform.simulator.venue import Venue
-
-
-class Counted:
-    """A sink that counts rows and keeps those that tell of something missed."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.gaps: list[GapRow] = []
-        self.rejected: list[bytes] = []
-
-    def add(self, row: Row) -> None:
-        """One row."""
-        self.rows += 1
-        if isinstance(row, GapRow):
-            self.gaps.append(row)
-
-    def add_changes(self, rows: Sequence[DeltaRow]) -> None:
-        """Many rows."""
-        self.rows += len(rows)
-
-    def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
-        """A frame that could not be used."""
-        self.rejected.append(raw)
-        return False
 
 
 class Line:
@@ -67,7 +40,7 @@ class Line:
         channel: Channel,
         hub: Hub,
         exchange: Venue,
-        sink: "Counted | Sink",
+        sink: Sink,
         metrics: GathererMetrics,
         on_lifecycle: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None],
         gatherer_id: str = "g",
@@ -79,28 +52,19 @@ class Line:
         self.coverage = Coverage(gatherer_id, name, sink.add)
         self._inbox = b""
         self.tickers: dict[str, None] = {}
-        self.commands: list[str] = []
-        """The kinds of all that were sent."""
-        self.connects = 0
+        self._there: ExchangeSession | None = None
         self.connect()
 
     def connect(self) -> None:
         """Connect, with a protocol state of its own; what was there before is gone."""
-        if self.connects:
+        if self._there is not None:
             self._hub.dismiss(self._there)
-        self.connects += 1
         self._inbox = b""
         self._there = ExchangeSession(Connection(cast("Any", self), 2**30), self._hub, self._exchange)
         self._hub.admit(self._there)
         self.session = Session([self.channel], self.tickers)
         capture = Capture(self.gatherer_id)
-        sink = cast("Sink", self._sink)
-        self.router = Router(self.coverage, self.session, capture, sink, self._metrics, self._on_lifecycle)
-
-    def drop(self, now_us: int) -> None:
-        """The exchange goes away, and the platform connects again at once."""
-        self.cut(now_us)
-        self.connect()
+        self.router = Router(self.coverage, self.session, capture, self._sink, self._metrics, self._on_lifecycle)
 
     def cut(self, now_us: int) -> None:
         """The socket breaks; the exchange does not know yet, and sends on."""
@@ -111,18 +75,11 @@ class Line:
         self.tickers.update(dict.fromkeys(tickers))
         self.session.add_markets(tickers)
 
-    def leave(self, tickers: Sequence[str], now_us: int) -> None:
-        """Follow them no more."""
-        for ticker in tickers:
-            self.tickers.pop(ticker, None)
-        self.session.delete_markets(tickers)
-        self.router.retire(tickers, now_us)
-
     def exchange_frames(self, now_us: int) -> None:
         """Commands over, frames back, until both sides have said everything."""
         while True:
             for command in self.session.take_commands():
-                self.commands.append(json.loads(command)["cmd"])
+                assert self._there is not None
                 self._there.handle(command.decode())
             frames = list(self.frames())
             self.router.feed([(frame, now_us) for frame in frames])
@@ -132,10 +89,6 @@ class Line:
     def book(self, ticker: str) -> OrderBook | None:
         """The live book."""
         return self.router.book(ticker)
-
-    def subscribed(self) -> set[str]:
-        """The markets that the exchange believes to be subscribed here."""
-        return {ticker for one in self._there._by_sid.values() for ticker in one.tickers}
 
     def frames(self) -> Iterator[bytes]:
         """The payloads of the text frames that lie here."""
