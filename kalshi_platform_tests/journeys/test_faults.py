@@ -1,4 +1,7 @@
-"""Random faults on every connection of one gatherer: whatever is missing afterwards, its record of holes names."""
+"""Random faults on every connection of one gatherer: whatever is missing afterwards, its record of holes names.
+
+`KALSHI_TEST_FAULTS=1000` runs it at full length, `KALSHI_TEST_FAULTS_SEED` throws the dice otherwise.
+"""
 
 import json
 import logging
@@ -21,6 +24,8 @@ from kalshi_platform_tests.queries import fetch
 
 FAULTS = int(os.environ.get("KALSHI_TEST_FAULTS", "120"))
 """How many; a thousand take two minutes."""
+
+SEED = int(os.environ.get("KALSHI_TEST_FAULTS_SEED", "1"))
 
 LEAST_MARGIN_US = 400_000
 """The exchange's stamps are held against the gatherer's clock at the socket: so much they differ on a quiet machine."""
@@ -54,6 +59,22 @@ class Record:
         on_it = [gap for gap in self.gaps if gap["channel"] == channel and gap["connection"] in homes]
         return any(_has_number(gap, fault, self.margin_us) or _lasts(gap, at, self.margin_us) for gap in on_it)
 
+    def shows(self, torn: dict[str, Any]) -> bool:
+        """Whether a hole has exactly the numbers that the exchange knows to be missing, at that time."""
+        at = torn["ts_ms"] * 1000
+        near = (gap for gap in self.gaps if _numbers(gap) == _numbers(torn))
+        return any(gap["from_at"] - self.margin_us <= at <= gap["detected_at"] + self.margin_us for gap in near)
+
+    def lasted(self, torn: dict[str, Any]) -> bool:
+        """Whether everything of a market that is missing there, or of the channel, was given up at that time.
+
+        So it is where the frame that would have shown the hole was itself lost with its connection.
+        """
+        at, channel = torn["ts_ms"] * 1000, torn["channel"]
+        homes = set().union(*(self.homes(channel, ticker) for ticker in torn["missed"] or [""]))
+        on_it = (gap for gap in self.gaps if gap["channel"] == channel and gap["connection"] in homes)
+        return any(_lasts(gap, at, self.margin_us) for gap in on_it)
+
     def homes(self, channel: str, ticker: str) -> set[str]:
         """The connections that heard a market, or the channel where it has no list of markets."""
         name = ticker if channel == "orderbook_delta" else ""
@@ -74,6 +95,10 @@ class Record:
             and gap["from_at"] - self.margin_us <= at_us <= (gap["until_at"] or at_us) + self.margin_us
             for gap in self.gaps
         )
+
+
+def _numbers(gap: dict[str, Any]) -> tuple[object, ...]:
+    return gap["channel"], gap["sid"], gap["expected_seq"], gap["seen_seq"]
 
 
 def _has_number(gap: dict[str, Any], fault: dict[str, Any], margin_us: int) -> bool:
@@ -109,10 +134,11 @@ def _in_us(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: us_from_datetime(at) if hasattr(at, "tzinfo") else at for name, at in dict(row).items()}
 
 
-def faults(ledger: Path) -> list[dict[str, Any]]:
-    """What went wrong on purpose."""
+def noted(ledger: Path, kind: str) -> list[dict[str, Any]]:
+    """The ledger's lines of a kind: `fault` is what went wrong on purpose, `gap` what it tore into a sequence."""
+    start = f'{{"kind":"{kind}"'
     with ledger.open() as lines:
-        return [json.loads(line) for line in lines if '"fault"' in line]
+        return [json.loads(line) for line in lines if line.startswith(start)]
 
 
 @pytest.mark.slow
@@ -120,7 +146,8 @@ def faults(ledger: Path) -> list[dict[str, Any]]:
 async def test_whatever_is_missing_is_named(tmp_path: Path, gatherer_database: str) -> None:
     """Faults of every kind on twenty connections: each hole has its row, and no other row is missing."""
     private, public = keys(tmp_path)
-    plan = FaultOptions(rate=0.003, kinds=tuple(kind for kind in FaultKind if kind is not FaultKind.LATE), seconds=0.3)
+    kinds = tuple(kind for kind in FaultKind if kind is not FaultKind.LATE)
+    plan = FaultOptions(rate=0.003, kinds=kinds, seconds=0.3, seed=SEED)
     ledger = tmp_path / "ledger.ndjson"
     async with running(options(tmp_path, public, markets=100, faults=plan)) as simulator:
         one = gatherer(
@@ -128,11 +155,13 @@ async def test_whatever_is_missing_is_named(tmp_path: Path, gatherer_database: s
             handshakes_per_second=50,
         )  # fmt: skip
         async with gathering(one):
-            await until(lambda: len(faults(ledger)) >= FAULTS, seconds=600)
+            await until(lambda: len(noted(ledger, "fault")) >= FAULTS, seconds=600)
             simulator.stop_traffic()
             await until(lambda: not one.health()["queued"]["orderbook_deltas"])
     known = await record(gatherer_database, latest_us(one.metrics))
-    check_that_faults_are_named(known, faults(ledger))
+    planted = noted(ledger, "fault")
+    check_that_faults_are_named(known, planted)
+    check_that_gaps_are_found(known, noted(ledger, "gap"), planted)
     missing = await check_that_the_rest_is_there(known, ledger, gatherer_database)
     await check_that_planted_losses_are_found(known, ledger, gatherer_database, missing)
 
@@ -151,6 +180,31 @@ def check_that_faults_are_named(known: Record, planted: list[dict[str, Any]]) ->
     _log.info("holes: %s", Counter((gap["cause"], gap["healed_by"]) for gap in known.gaps))
     assert len(withheld) > FAULTS // 4
     assert not unnamed, "\n".join(map(json.dumps, unnamed[:5]))
+
+
+def check_that_gaps_are_found(known: Record, torn: list[dict[str, Any]], planted: list[dict[str, Any]]) -> None:
+    """Where numbers jumped at the exchange, the same numbers jumped here, and no others ever did.
+
+    A number also counts as missing where its frame came and nothing in it could be read.
+    """
+    end_ms = max(fault["ts_ms"] for fault in planted)
+    torn = [gap for gap in torn if gap["channel"] in set(_CHANNELS.values()) and gap["ts_ms"] < end_ms]
+    unseen = [gap for gap in torn if not known.shows(gap)]
+    lost = [gap for gap in unseen if not known.lasted(gap)]
+    by_number, in_longer = len(torn) - len(unseen), len(unseen) - len(lost)
+    _log.info("%d holes injected: %d found by number, %d in longer ones", len(torn), by_number, in_longer)
+    assert not lost, "\n".join(map(json.dumps, lost[:5]))
+    unreadable = {
+        (_CHANNELS[fault["type"]], fault["sid"], fault["seq"])
+        for fault in planted if fault["fault"] == "wrong_types" and fault["type"] in _CHANNELS
+    }  # fmt: skip
+    real = {_numbers(gap) for gap in torn}
+    seen = [gap for gap in known.gaps if gap["cause"] == "sequence" and gap["from_at"] < (end_ms - 1000) * 1000]
+    invented = [
+        gap for gap in seen
+        if _numbers(gap) not in real and (gap["channel"], gap["sid"], gap["expected_seq"]) not in unreadable
+    ]  # fmt: skip
+    assert not invented, invented[:5]
 
 
 async def check_that_the_rest_is_there(known: Record, ledger: Path, database: str) -> int:
