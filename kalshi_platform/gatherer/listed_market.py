@@ -42,6 +42,7 @@ class ListedMarket(msgspec.Struct, gc=False):
         open_s: When it opens, Unix seconds; 0 where nobody said.
         close_s: When it closes; 0 where nobody said, or where it is open although that time has passed.
         volume: Contracts of the last 24 hours, as REST said last.
+        shard: The part of the exchange that trades it.
         grid: Its prices, in a word that equal grids share.
         walk: The last walk that saw it.
         is_followed: Whether a connection has it.
@@ -51,6 +52,7 @@ class ListedMarket(msgspec.Struct, gc=False):
     open_s: int = 0
     close_s: int = 0
     volume: int = 0
+    shard: int = 0
     grid: str = ""
     walk: int = 0
     is_followed: bool = False

@@ -5,7 +5,7 @@ after, since REST may lag. Opening and closing send no message (kalshi-pitfalls.
 REST itself, connections.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from kalshi_platform.core.messages import LifecycleBody
@@ -77,6 +77,16 @@ class Listing:
         for market in self._markets.values():
             found[market.state] += 1
         return found
+
+    def share(self, shards: Set[int]) -> float:
+        """How much of what is followed is traded on these shards of the exchange, 0 to 1, by volume."""
+        whole = part = 0
+        for market in self._markets.values():
+            if market.is_followed:
+                weight = market.volume + 1
+                whole += weight
+                part += weight if market.shard in shards else 0
+        return part / whole if whole else 0.0
 
     def followed(self) -> list[str]:
         """Markets that connections have, the most active first; those within a factor of two in no order.
@@ -203,6 +213,7 @@ class Listing:
             close_s = market.close_s  # which may be before the time it was listed for
         is_restructured = prices != market.grid != ""
         market.state, market.grid, market.volume = state, prices, contracts(row.volume_24h_fp)
+        market.shard = row.exchange_index or 0
         self._plan(row.ticker, market, open_s, close_s)
         return is_restructured
 

@@ -27,6 +27,10 @@ from kalshi_platform.service.metrics import GathererMetrics
 STATUS_SECONDS = 15.0
 """How often the exchange is asked whether it is open: sooner than silence is an alarm."""
 
+MOST_CLOSED = 0.5
+"""Shards pause alone (kalshi-pitfalls.md 47). With so much of the traffic gone, the rest sounds as ever: half as often,
+where twenty times as rarely would be an alarm. With more of it gone, silence says nothing."""
+
 WORST_CLOCK_SECONDS = 5.0
 """A clock that is further off is an error: the exchange refuses signatures from 30 s on."""
 
@@ -103,7 +107,7 @@ class Registry:
         self._is_walk_due = asyncio.Event()
         self.has_walked = False
         self._schedule_us = -_SCHEDULE_US
-        self._shards: set[int] = set()
+        self._closed: frozenset[int] = frozenset()
         self.listing = Listing()
         self.hours = Hours()
 
@@ -264,7 +268,7 @@ class Registry:
         self.hours = Hours(self.hours.is_active, self.hours.active_since_us, windows)
 
     def _note_hours(self, status: ExchangeStatus, windows: Sequence[Pause]) -> None:
-        is_active = status.exchange_active and status.trading_active and self._are_shards_active(status)
+        is_active = status.exchange_active and status.trading_active and self._is_enough_open(status)
         if is_active == self.hours.is_active:
             return
         resumes = status.exchange_estimated_resume_time
@@ -274,13 +278,20 @@ class Registry:
             self._is_walk_due.set()
         self.hours = Hours(is_active=is_active, active_since_us=self._now_us(), windows=windows)
 
-    def _are_shards_active(self, status: ExchangeStatus) -> bool:
-        """Whether no shard pauses that was ever seen to trade; each can pause alone (kalshi-pitfalls.md 47)."""
-        active = {
-            one.exchange_index: one.exchange_active and one.trading_active for one in status.exchange_index_statuses
-        }
-        self._shards.update(index for index, is_active in active.items() if is_active)
-        return all(active.get(index) is not False for index in self._shards)
+    def _is_enough_open(self, status: ExchangeStatus) -> bool:
+        """Whether shards that pause leave enough that silence still tells something."""
+        closed = frozenset(
+            one.exchange_index
+            for one in status.exchange_index_statuses
+            if one.exchange_active is False or one.trading_active is False
+        )
+        share = self.listing.share(closed) if closed else 0.0
+        if closed != self._closed:
+            _log.warning("shards of the exchange pause", shards=sorted(closed), share=round(share, 2))
+            if self._closed - closed:
+                self._is_walk_due.set()
+            self._closed = closed
+        return share <= MOST_CLOSED
 
     def _report(self, rows: int, started_us: int) -> None:
         now_us, counts = self._now_us(), self.listing.counts()

@@ -100,6 +100,7 @@ class Day:
         self.simulator, self.clock = simulator, clock
         self.rows, self.metrics = Rows(), GathererMetrics()
         self.seen: Counter[str] = Counter()
+        self.is_watched = True
         self.subscribed: list[Subscribed] = []
         simulator.hub.tell = self._note
         self.manager = ConnectionManager(COUNTS, 7500, self._surroundings(private))
@@ -169,7 +170,8 @@ class Day:
         """Every five minutes both sides must be of one mind."""
         while True:
             await asyncio.sleep(300.0)
-            await self.agree()
+            if self.is_watched:
+                await self.agree()
 
     async def agree(self) -> None:
         """Wait until what trades is subscribed with the right book and what settled is not; no longer than allowed."""
@@ -287,3 +289,24 @@ async def _a_day_of_the_exchange(folder: Path) -> None:
         await asyncio.sleep(HOUR)
         assert day.resubscriptions() > 0, "a real silence must be an alarm"
         assert day.causes()["silent"] > 0
+
+
+@pytest.mark.slow
+def test_a_subscription_that_dies_while_only_combos_pause_is_found(tmp_path: Path) -> None:
+    """One shard's pause explains no silence of the others: the exchange sends on, but not on this one."""
+    run_hastily(_a_subscription_that_dies(tmp_path))
+
+
+async def _a_subscription_that_dies(folder: Path) -> None:
+    async with a_day(folder) as day:
+        await asyncio.sleep(HOUR)
+        day.simulator.rest.state.closed_shards = {1}
+        await asyncio.sleep(HOUR / 4)
+        assert day.resubscriptions() == 0
+        day.is_watched = False
+        dead = day.order_books()[0]
+        day.simulator.hub.audience(dead).leave_all(dead)
+        await asyncio.sleep(HOUR / 2)
+        assert day.resubscriptions() == 1
+        assert day.causes() == {"silent": 1}
+        await day.agree()

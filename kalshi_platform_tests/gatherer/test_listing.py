@@ -35,11 +35,11 @@ def rfc3339(second: int) -> str:
 
 
 def market(ticker: str, status: str = "active", *, opens: int = NOW_S - DAY_S, closes: int = NOW_S + DAY_S,
-           volume: int = 0, ranges: tuple[PriceRange, ...] = CENTS) -> Market:  # fmt: skip
+           volume: int = 0, ranges: tuple[PriceRange, ...] = CENTS, shard: int | None = None) -> Market:  # fmt: skip
     """A market as REST has it."""
     return Market(
         ticker=ticker, event_ticker="E", status=status, open_time=rfc3339(opens), close_time=rfc3339(closes),
-        volume_24h_fp=f"{volume}.00", price_ranges=ranges,
+        volume_24h_fp=f"{volume}.00", price_ranges=ranges, exchange_index=shard,
     )  # fmt: skip
 
 
@@ -55,6 +55,14 @@ def listed(*rows: Market, now_us: int = NOW) -> Listing:
     listing.take(rows, now_us, now_us)
     assert listing.end_walk(now_us) == []
     return listing
+
+
+def test_what_a_shard_has_of_the_trading() -> None:
+    """By volume of what is followed; who says nothing of a shard is on the first one."""
+    rows = (market("A", volume=600), market("B", volume=300, shard=2), market("C", volume=97, shard=3))
+    listing = listed(*rows, market("D", "initialized", opens=NOW_S + DAY_S, volume=10**6, shard=3))
+    assert [round(listing.share(shards), 1) for shards in ({0}, {2}, {3}, {2, 3}, set())] == [0.6, 0.3, 0.1, 0.4, 0.0]
+    assert Listing().share({0}) == 0.0
 
 
 def test_a_page_is_followed_the_busiest_first() -> None:

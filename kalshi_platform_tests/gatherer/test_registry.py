@@ -287,6 +287,18 @@ async def test_the_exchange_s_pause_is_known_at_once(tmp_path: Path) -> None:
         assert one.registry.hours.windows
 
 
+async def test_a_shard_that_pauses_is_a_pause_only_where_most_is_traded(tmp_path: Path) -> None:
+    """Combos pause, which nobody follows: silence is told as ever. The shard of nearly everything pauses: it is not."""
+    async with scene(tmp_path, rest=RestOptions(tier="prestige", cache_seconds=0)) as one:
+        closed = one.simulator.rest.state.closed_shards
+        await one.registry.walk()
+        for shards, is_active in (({1}, True), ({0, 1}, False), ({0}, False), (set(), True)):
+            closed.clear()
+            closed |= shards
+            await one.registry.look()
+            assert one.registry.hours.is_active is is_active
+
+
 @pytest.mark.slow
 async def test_the_clock_opens_and_closes_what_says_nothing(tmp_path: Path) -> None:
     """A market far from its opening is not followed yet; one that closed long ago is not any more."""

@@ -31,6 +31,8 @@ class ExchangeHandlers:
             "intra_exchange_transfers_active": state.exchange_active,
         }
         shards = [{"exchange_index": n, "description": name} | flags for n, name in enumerate(_SHARDS)]
+        for closed in state.closed_shards:
+            shards[closed]["trading_active"] = False
         body = flags | {"exchange_index_statuses": shards}
         if state.resumes_ms:
             body["exchange_estimated_resume_time"] = rfc3339_ms(state.resumes_ms)

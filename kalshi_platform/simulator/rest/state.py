@@ -38,6 +38,8 @@ class RestState:
         """Whether the exchange is up, as far as its status says; a status of one that is down comes with 503."""
         self.trading_active = True
         """Whether it trades, as far as its status says."""
+        self.closed_shards: set[int] = set()
+        """Parts of it that do not trade, as far as its status says."""
         self.resumes_ms = 0
         """When it means to be back; 0 is unknown."""
 
