@@ -114,6 +114,11 @@ class ConnectionManager:
         home = self._home(ticker)
         return None if home is None else home.book(ticker)
 
+    def keeper(self, ticker: str) -> str:
+        """The connection that keeps a market's book; empty where none does."""
+        home = self._home(ticker)
+        return "" if home is None else home.name
+
     def changed_at_us(self, ticker: str) -> int | None:
         """Exchange time (µs) of a book's last change; None where it is not known for certain."""
         home = self._home(ticker)

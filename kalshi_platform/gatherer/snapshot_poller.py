@@ -41,6 +41,9 @@ class Books(Protocol):
     def changed_at_us(self, ticker: str) -> int | None:
         """When a book changed last, µs since 1970; None where it is not whole."""
 
+    def keeper(self, ticker: str) -> str:
+        """The connection that keeps a book; empty where none does."""
+
     def request_snapshots(self, tickers: Sequence[str]) -> None:
         """Ask for these books over the socket."""
 
@@ -176,8 +179,9 @@ class SnapshotPoller:
         return True
 
     def _record(self, ticker: str, difference: Difference, answered_us: int, now_us: int) -> None:
-        self._add(BookDifferenceRow(now_us, self._gatherer_id, "", ticker, answered_us, *difference))
-        _log.error("a live book differs from REST's", ticker=ticker, levels=difference.levels, detail=difference.detail)
+        keeper, (levels, _, detail) = self._books.keeper(ticker), difference
+        self._add(BookDifferenceRow(now_us, self._gatherer_id, keeper, ticker, answered_us, *difference))
+        _log.error("a live book differs from REST's", ticker=ticker, connection=keeper, levels=levels, detail=detail)
 
     def _count(self, result: str) -> bool:
         self._metrics.comparisons.labels(result).inc()

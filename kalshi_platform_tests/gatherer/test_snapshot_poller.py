@@ -43,6 +43,10 @@ class Shelf:
         """Long ago, unless chosen otherwise."""
         return self.changed.get(ticker, 0) if ticker in self.books else None
 
+    def keeper(self, ticker: str) -> str:
+        """Always the same."""
+        return f"keeper of {ticker}"
+
     def request_snapshots(self, tickers: Sequence[str]) -> None:
         """Note them."""
         self.requested += tickers
@@ -124,6 +128,7 @@ async def test_a_corrupt_book_is_recorded_and_asked_for_first(tmp_path: Path) ->
         await one.poller.round()
         (row,) = one.differences
         assert (row.ticker, row.levels, row.size, row.gatherer_id) == (ticker, 1, 250, "g1")
+        assert row.connection == f"keeper of {ticker}"
         assert row.detail.startswith("yes 0.0100: ")
         assert row.compared_at >= row.snapshot_ts + QUIET_US
         assert (one.counted("different"), one.counted("equal")) == (1, 29)
@@ -203,9 +208,11 @@ async def test_a_corrupted_live_book_is_found_and_healed(tmp_path: Path, gathere
             different, equal = comparisons(one, "different"), comparisons(one, "equal")
             await until(lambda: comparisons(one, "equal") >= equal + 60)
             assert comparisons(one, "different") == different, "it stays healed"
-    rows = await fetch(gatherer_database, "SELECT ticker, levels, size, detail FROM book_differences")
+            keeper = manager.keeper(ticker)
+    rows = await fetch(gatherer_database, "SELECT ticker, levels, size, connection, detail FROM book_differences")
     assert len(rows) == different >= 1
-    assert {tuple(row)[:3] for row in rows} == {(ticker, 1, 777)}
+    assert keeper.startswith("orderbook-")
+    assert {tuple(row)[:4] for row in rows} == {(ticker, 1, 777, keeper)}
     assert "no 0.0200: " in rows[0]["detail"]
     kept = "SELECT count(DISTINCT ticker) FROM orderbook_snapshots WHERE source = 'rest'"
     assert await value(gatherer_database, kept) == 30
