@@ -1,7 +1,8 @@
 """Reading files of the lake again: what is in them now, and whether that is what it was.
 
-A tally counts the rows of a window and sums every column, so that rows of a database (integers) and of a file
-(decimals) can be compared, whatever their order. Kept out: writing files, and what follows from a difference.
+A tally counts the rows of a window and sums every column (of text, a checksum of each value), so that rows of a
+database (integers) and of a file (decimals) can be compared, whatever their order. Kept out: writing files, and what
+follows from a difference.
 """
 
 import hashlib
@@ -9,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import mul
+from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +25,9 @@ from kalshi_platform.lake.publish import StorageError
 
 _CHUNK = 2**20
 _LOW_BITS = 2**32 - 1
+_UNREADABLE = (OSError, pa.ArrowException, StorageError, KeyError, ValueError)
+"""The last two: a bit fell over in the name of a column, or in the window that the footer names."""
+
 _WIDE = pa.decimal128(19, 0)
 
 
@@ -80,9 +86,12 @@ def read_again(lake: Lake, dataset: Dataset, start: datetime) -> FileFacts:
         if footer is None:
             raise IntegrityError(f"{path} is missing")
         with lake.open(path) as file:
-            found = tally(dataset, pq.ParquetFile(file).iter_batches(), footer.window_start)
+            parquet = pq.ParquetFile(file)
+            if not parquet.schema_arrow.equals(dataset.schema):
+                raise IntegrityError(f"{path} has other columns than the lake's {dataset.name}")
+            found = tally(dataset, parquet.iter_batches(), footer.window_start)
         return FileFacts(path, sha256_of(lake, path), footer.window_start, footer.window_end, found)
-    except (OSError, pa.ArrowException, StorageError) as error:
+    except _UNREADABLE as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
 
 
@@ -96,7 +105,7 @@ def fault_of(path: str, rows: int, sha256: str) -> str:
             found = pq.read_metadata(file).num_rows
     except FileNotFoundError:
         return f"{path} is missing"
-    except (OSError, pa.ArrowException, StorageError) as error:
+    except _UNREADABLE as error:
         return f"{path} cannot be read: {error}"
     return "" if found == rows else f"{path} holds {found} rows, not the {rows} that were proven"
 
@@ -118,13 +127,24 @@ def _sum(meant: pa.DataType, values: pa.Array, origin: datetime) -> int:
         total = pc.sum(values if pa.types.is_decimal(values.type) else values.cast(_WIDE)).as_py()
         scale = meant.scale if pa.types.is_decimal(values.type) else 0
         return int(Decimal(total or 0).scaleb(scale))
-    return pc.sum(_as_int64(values, origin)).as_py() or 0
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return _checksum(values)
+    whole = _as_int64(values, origin)
+    low, high = pc.bit_wise_and(whole, pa.scalar(_LOW_BITS, pa.int64())), pc.shift_right(whole, 32)
+    return (pc.sum(low).as_py() or 0) + (
+        (pc.sum(high).as_py() or 0) << 32
+    )  # each half's sum fits, the whole one may not
+
+
+def _checksum(values: pa.Array) -> int:
+    """The sum of the values' checksums; each value is reckoned once, since most are tickers that come again."""
+    counted = pc.value_counts(values.drop_null().cast(pa.large_binary()))
+    checksums = map(crc32, counted.field("values").to_pylist())
+    return sum(map(mul, checksums, counted.field("counts").to_pylist()))
 
 
 def _as_int64(values: pa.Array, origin: datetime) -> pa.Array:
     if pa.types.is_timestamp(values.type):
         moments = values.cast(pa.timestamp("us", tz="UTC"))
         return pc.subtract(moments, pa.scalar(origin.astimezone(UTC), moments.type)).cast(pa.int64())
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        return pc.binary_length(values).cast(pa.int64())
-    return pc.bit_wise_and(values.cast(pa.int64()), pa.scalar(_LOW_BITS, pa.int64()))
+    return values.cast(pa.int64())
