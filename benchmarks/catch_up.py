@@ -176,13 +176,14 @@ class CatchUp:
     """What is seen of the deduplicator while it works.
 
     Args:
+        child: It.
         port: Of its metrics.
         backlog: Rows of each gatherer and table that waited for it.
         most_seconds: When to give up.
     """
 
-    def __init__(self, port: int, backlog: dict[tuple[str, str], int], most_seconds: float) -> None:
-        self._port, self._backlog, self._most_seconds = port, backlog, most_seconds
+    def __init__(self, child: Child, port: int, backlog: dict[tuple[str, str], int], most_seconds: float) -> None:
+        self._child, self._port, self._backlog, self._most_seconds = child, port, backlog, most_seconds
         self._client = httpx.Client()
         self._started = time.monotonic()
         self.caught: dict[str, tuple[float, Reading]] = {}
@@ -199,6 +200,8 @@ class CatchUp:
             if now - told > PROGRESS_SECONDS:
                 told = now
                 self._tell(reading, now - self._started)
+            if not self._child.is_running:
+                raise SystemExit("the deduplicator has ended")
             if now - self._started > self._most_seconds:
                 raise SystemExit(f"not caught up after {self._most_seconds:.0f} s")
         return reading
@@ -255,7 +258,7 @@ async def measure(servers: Servers, folder: Path, minutes: float, rate: int, lag
     writing = asyncio.create_task(writers.run(stop))
     try:
         child.start()
-        watch = CatchUp(port, backlog, max(300.0, SLOWEST * seconds))
+        watch = CatchUp(child, port, backlog, max(300.0, SLOWEST * seconds))
         await report(watch, servers, child, sum(backlog.values()))
         stop.set()
         await writing

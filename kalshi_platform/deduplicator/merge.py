@@ -6,9 +6,7 @@ together, and are read again. Kept out: when to merge, and from whom.
 
 import time
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
 from functools import partial
-from io import BytesIO
 
 import asyncpg
 
@@ -19,7 +17,7 @@ from kalshi_platform.deduplicator.conflicts import note_conflicts
 from kalshi_platform.deduplicator.cursors import Cursor, CursorRow
 from kalshi_platform.deduplicator.late import mark_stale_hours
 from kalshi_platform.deduplicator.shards import WHOLE, Shard
-from kalshi_platform.deduplicator.source import knows
+from kalshi_platform.deduplicator.source import Copied, knows
 from kalshi_platform.deduplicator.window import Window
 
 
@@ -60,30 +58,29 @@ class Merger:
         """Where the last merge ended."""
         return await self._cursor.read(partial(knows, source))
 
-    async def merge(self, expected: Cursor, source: str, window: Window, rows: BytesIO | None, count: int) -> Merged:
+    async def merge(self, expected: Cursor, source: str, window: Window, copied: Copied) -> Merged:
         """Insert a window's rows and move the cursor.
 
         Args:
             expected: The cursor that the window was chosen from.
             source: What the window was read from.
             window: What was read.
-            rows: Its rows in binary COPY format; None where it has none.
-            count: How many rows they are.
+            copied: Its rows.
 
         Raises:
             IntegrityError: Where somebody else has moved the cursor meanwhile; nothing is changed then.
         """
-        if window.min_ts is not None and window.max_ts is not None:
-            await self._partitions.ensure(self._production, self._table, _days(window.min_ts, window.max_ts))
+        if copied.count:
+            await self._partitions.ensure(self._production, self._table, copied.days)
         merged, began = Merged(0), time.monotonic()
         async with self._production.transaction():
             await self._cursor.lock(expected)
-            if rows is not None:
-                await self._stage.load(self._production, rows)
+            if copied.count:
+                await self._stage.load(self._production, copied.rows)
                 await self._stage.take_turn(self._production)
                 began = time.monotonic()
                 merged = await self._insert(window)
-            await self._cursor.move(source, window, count, merged.new)
+            await self._cursor.move(source, window, copied.count, merged.new)
         return replace(merged, turn_seconds=time.monotonic() - began)
 
     async def _insert(self, window: Window) -> Merged:
@@ -91,8 +88,3 @@ class Merger:
         new = await self._stage.insert_loaded(self._production)
         conflicts = await note_conflicts(self._production, self._table, self._stage.staged, self._gatherer_id, window)
         return Merged(new, conflicts)
-
-
-def _days(first: datetime, last: datetime) -> set[date]:
-    count = (last.date() - first.date()).days
-    return {first.date() + timedelta(days=day) for day in range(count + 1)}

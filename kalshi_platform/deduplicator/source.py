@@ -11,7 +11,9 @@ an earlier moment. docs/cursor.md goes through every case. Measured with 8 write
 Kept out: production, and what to choose (`window`).
 """
 
-from datetime import datetime
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from io import BytesIO
 
 import asyncpg
@@ -120,10 +122,26 @@ async def _next_unlogged(
     return Window(first_xid, next_xid, None, None, None, None, newest, is_full=is_full, held_by=gate.held_by)
 
 
-async def copy_out(
-    source: asyncpg.Connection, table: Table, window: Window, shard: Shard = WHOLE
-) -> tuple[BytesIO, int]:
-    """The window's rows in binary COPY format, with production's columns, and how many; Python looks at none.
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A window's rows.
+
+    Attributes:
+        count: How many they are.
+        rows: They, in binary COPY format.
+        days: The UTC days that they lie in; none of a table that has no partitions.
+    """
+
+    count: int
+    rows: BytesIO = field(default_factory=BytesIO, compare=False)
+    days: Collection[date] = ()
+
+
+NO_ROWS = Copied(0)
+
+
+async def copy_out(source: asyncpg.Connection, table: Table, window: Window, shard: Shard = WHOLE) -> Copied:
+    """The window's rows in binary COPY format, with production's columns; Python looks at none.
 
     Of a shard, its rows only; the window's others are counted.
 
@@ -149,7 +167,7 @@ async def copy_out(
             f"but the gatherer recorded {window.rows}; the cursor stays where it is"
         )
     rows.seek(0)
-    return rows, copied
+    return Copied(copied, rows, await _days(source, table, window))
 
 
 async def knows(source: asyncpg.Connection, witness: Witness) -> bool:
@@ -163,6 +181,17 @@ def _within(table: Table, window: Window) -> tuple[str, tuple[datetime | None, .
     if table.time_column is None:
         return rows, ()
     return f"{rows} AND {table.time_column} BETWEEN $1 AND $2", (window.min_ts, window.max_ts)  # skips partitions
+
+
+async def _days(source: asyncpg.Connection, table: Table, window: Window) -> Collection[date]:
+    """The days of a window's rows: where they lie far apart, not those between, each of which would get a partition."""
+    if window.min_ts is None or window.max_ts is None:
+        return ()
+    if window.max_ts.date() - window.min_ts.date() <= timedelta(days=1):
+        return {window.min_ts.date(), window.max_ts.date()}
+    within, times = _within(table, window)
+    query = f"SELECT DISTINCT ({table.time_column} AT TIME ZONE 'UTC')::date FROM {within}"  # noqa: S608 - ours
+    return [record[0] for record in await source.fetch(query, *times)]
 
 
 async def _count(

@@ -21,7 +21,7 @@ from kalshi_platform.deduplicator.cursors import Cursor
 from kalshi_platform.deduplicator.merge import Merged, Merger
 from kalshi_platform.deduplicator.portion import Portion
 from kalshi_platform.deduplicator.shards import WHOLE, Shard
-from kalshi_platform.deduplicator.source import copy_out, next_window
+from kalshi_platform.deduplicator.source import NO_ROWS, copy_out, next_window
 from kalshi_platform.deduplicator.standby import NOTICES_DEAD_CLIENTS
 from kalshi_platform.deduplicator.state import SyncState
 from kalshi_platform.deduplicator.window import Window
@@ -116,10 +116,10 @@ class SyncLoop:
         if not window.is_empty:
             self._begun(stored, window)
             with self._metrics.merge_seconds.labels(self.table.name).time():
-                rows, count = await copy_out(source, self.table, window, self.shard) if window.rows != 0 else (None, 0)
-                merged = await merger.merge(stored, identity, window, rows if count else None, count)
-            self._portion.took(count, merged.turn_seconds)
-            self._merged(window, count, merged)
+                copied = NO_ROWS if window.rows == 0 else await copy_out(source, self.table, window, self.shard)
+                merged = await merger.merge(stored, identity, window, copied)
+            self._portion.took(copied.count, merged.turn_seconds)
+            self._merged(window, copied.count, merged)
         self.state.is_behind = window.is_full
         self.state.last_error = ""
         return window.is_full

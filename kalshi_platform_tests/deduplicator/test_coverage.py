@@ -13,6 +13,7 @@ from kalshi_platform.core.schema import CAPTURE_GAPS, CAPTURE_SESSIONS, Home, Ta
 from kalshi_platform.database.binary_copy import RowEncoder
 from kalshi_platform.deduplicator.coverage import cover_hour, next_hour, uncovered_markets
 from kalshi_platform.deduplicator.merge import Merger
+from kalshi_platform.deduplicator.source import Copied
 from kalshi_platform.deduplicator.window import Window
 
 TEN = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -64,7 +65,8 @@ class Production:
             merger = Merger(self.connection, row.gatherer_id, table)
             cursor = await merger.cursor(self.connection)  # no source is asked: there is one shard
             window = Window(cursor.next_xid, cursor.next_xid + 1, None, None, None, None, None, is_full=False)
-            await merger.merge(cursor, "s", window, BytesIO(RowEncoder(table, Home.PRODUCTION).encode([row])), 1)
+            copied = Copied(1, BytesIO(RowEncoder(table, Home.PRODUCTION).encode([row])))
+            await merger.merge(cursor, "s", window, copied)
 
     async def heard(self, gatherer: str, minute: float, table: str = "orderbook_deltas") -> None:
         """A gatherer is merged so far."""

@@ -132,11 +132,11 @@ async def test_a_merge_of_the_old_number_changes_nothing(gatherer_database: str,
     merger = Merger(production, "gatherer-1", ORDERBOOK_DELTAS, Shard(1, 2))
     stored = await merger.cursor(source)
     window = await next_window(source, ORDERBOOK_DELTAS, 0, 1000)
-    rows, count = await copy_out(source, ORDERBOOK_DELTAS, window, Shard(1, 2))
-    assert 0 < count < 100
+    copied = await copy_out(source, ORDERBOOK_DELTAS, window, Shard(1, 2))
+    assert 0 < copied.count < 100
     await step(gatherer_database, production_database, WHOLE)
     with pytest.raises(IntegrityError, match="moved by another deduplicator"):
-        await merger.merge(stored, await source_identity(source), window, rows, count)
+        await merger.merge(stored, await source_identity(source), window, copied)
     await source.close()
     await production.close()
     assert await value(production_database, "SELECT count(*) FROM orderbook_deltas") == 100

@@ -158,11 +158,11 @@ async def test_another_deduplicator_s_cursor_is_not_overwritten(
     merger = Merger(production, "gatherer-1", ORDERBOOK_DELTAS)
     stored = await merger.cursor(source)
     window = await next_window(source, ORDERBOOK_DELTAS, 0, 1000)
-    rows, count = await copy_out(source, ORDERBOOK_DELTAS, window)
-    assert await merger.merge(stored, identity, window, rows, count) == Merged(10)
-    rows.seek(0)
+    copied = await copy_out(source, ORDERBOOK_DELTAS, window)
+    assert await merger.merge(stored, identity, window, copied) == Merged(10)
+    copied.rows.seek(0)
     with pytest.raises(IntegrityError, match="moved by another deduplicator"):
-        await merger.merge(stored, identity, window, rows, count)
+        await merger.merge(stored, identity, window, copied)
     await source.close()
     await production.close()
     assert await value(production_database, "SELECT rows_read::int FROM sync_cursors") == 10
@@ -183,6 +183,20 @@ async def test_the_watermark_moves_with_what_was_heard(gatherer_database: str, p
         )
         await until_read(sources, production_database)
     assert loops[0].state.watermark is not None
+
+
+async def test_days_between_rows_that_lie_far_apart_get_no_partitions(
+    gatherer_database: str, production_database: str
+) -> None:
+    """A recording that is played to a gatherer at work, and today's messages, may come in one merge."""
+    old = [row._replace(exchange_ts=row.exchange_ts - 90 * 86_400_000_000) for row in deltas(0, 10)]
+    await write(gatherer_database, [*old, *deltas(0, 10)])
+    sources = {"gatherer-1": gatherer_database}
+    async with running(sync_loops(sources, production_database)):
+        await until_read(sources, production_database)
+    partitions = "SELECT count(DISTINCT substring(relname FROM '_(2026[0-9]{4})')) FROM pg_class WHERE relname LIKE $1"
+    assert await value(production_database, partitions, "orderbook_deltas_2026%") == 2
+    assert await value(production_database, "SELECT count(*) FROM orderbook_deltas") == 20
 
 
 async def _holds(url: str, rows: int) -> bool:

@@ -130,7 +130,7 @@ def merged_until(production_database: str) -> Callable[[Table, datetime], None]:
                 f"INSERT INTO {SYNC_CURSORS.name} "  # noqa: S608 - a name of the schema
                 "(gatherer_id, table_name, source, next_xid, watermark, rows_read, rows_merged) "
                 "VALUES ('gatherer-1', $1, '1/1/1', '1', $2, 0, 0) "
-                "ON CONFLICT (gatherer_id, table_name) DO UPDATE SET watermark = excluded.watermark",
+                "ON CONFLICT (gatherer_id, table_name, shard) DO UPDATE SET watermark = excluded.watermark",
                 table.name,
                 mark,
             )
