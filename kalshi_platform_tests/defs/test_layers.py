@@ -30,6 +30,7 @@ from kalshi_platform.defs.sensors.closed_hours import closed_hours
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, Period
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform_tests.defs.dagster_at_hand import said_by_a_run
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 EVERYTHING = dg.AssetSelection.all()
@@ -64,16 +65,20 @@ class Automation:
             if partitions := {one for one in result.get_requested_partitions(key) if one}:
                 asked[key.to_user_string()] = partitions
                 self.report(key, *sorted(partitions))
-                self.check(key, passed=self.passes)
+                for partition in sorted(partitions):
+                    self.check(key, partition, passed=self.passes)
         return asked
 
-    def check(self, key: dg.AssetKey, *, passed: bool) -> None:
-        """The blocking checks of an asset came to an end, as they do in the run that wrote it."""
+    def check(self, key: dg.AssetKey, partition: str, *, passed: bool) -> None:
+        """The blocking checks of a partition came to an end, as they do in the run that wrote it."""
         graph = self._defs.resolve_asset_graph()
         for check in graph.get_check_keys_for_assets({key}):
             if graph.get(check).blocking:
-                self._instance.report_runless_asset_event(
-                    dg.AssetCheckEvaluation(asset_key=key, check_name=check.name, passed=passed, metadata={})
+                said_by_a_run(
+                    self._instance,
+                    dg.AssetCheckEvaluation(
+                        asset_key=key, check_name=check.name, passed=passed, metadata={}, partition=partition
+                    ),
                 )
 
     def settle(self) -> dict[str, list[set[str]]]:
@@ -182,7 +187,7 @@ def test_a_sync_of_markets_asks_for_no_history(automation: Automation) -> None:
 def test_settlements_follow_the_state_of_the_day_and_of_the_next(automation: Automation) -> None:
     """A market settled in the last minutes of a day is first seen in the next day's state."""
     automation.report(dg.AssetKey(["raw", "markets"]), "2026-11-18")
-    automation.check(dg.AssetKey(["raw", "markets"]), passed=True)
+    automation.check(dg.AssetKey(["raw", "markets"]), DAY, passed=True)
     assert automation.settle() == {"aggregates/settlements": [{"2026-11-17", "2026-11-18"}]}
 
 
@@ -202,6 +207,19 @@ def test_what_a_blocking_check_refuses_does_not_become_an_aggregate(automation: 
     automation.passes = True
     automation.report(production_key(ORDERBOOK_DELTAS), f"{DAY}-10:00")
     assert automation.settle()["aggregates/market_days"] == [{DAY}]
+
+
+def test_a_refused_hour_holds_back_its_own_day_alone(automation: Automation) -> None:
+    """Yesterday's hour failed its checks; today goes on, and its passing does not let yesterday through."""
+    yesterday = "2026-11-19"
+    automation.passes = False
+    automation.report(production_key(ORDERBOOK_DELTAS), f"{yesterday}-10:00")
+    assert "aggregates/market_days" not in automation.settle()
+    automation.passes = True
+    automation.report(production_key(ORDERBOOK_DELTAS), f"{DAY}-10:00")
+    assert automation.settle()["aggregates/market_days"] == [{DAY}]
+    automation.report(production_key(TICKERS), f"{yesterday}-10:00")
+    assert "aggregates/market_days" not in automation.settle()
 
 
 @pytest.fixture
