@@ -28,8 +28,9 @@ from kalshi_platform.defs.layers import AGGREGATE_ASSETS, PROCESSED_ASSETS, aggr
 from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.defs.sensors.closed_hours import closed_hours
 from kalshi_platform.defs.tables import production_key
-from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, Period
+from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, RAW, Period
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.writer import write_partition
 from kalshi_platform_tests.defs.dagster_at_hand import said_by_a_run
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -287,6 +288,25 @@ def test_a_source_that_is_missing_is_said_and_not_tried_again(
     assert not result.success
     (failure,) = (event for event in result.all_events if event.is_step_failure)
     assert "export it first" in str(failure.step_failure_data.error)
+
+
+def test_an_aggregate_that_cannot_be_made_takes_no_other_along(
+    resources: dict[str, Any], instance: dg.DagsterInstance, lake: Lake
+) -> None:
+    """Of three days the first has no markets in the lake: the others are made, and known as made."""
+    for day in (NOON, NOON + 24 * HOUR):
+        for name in ("markets", "events"):
+            write_partition(lake, RAW[name], Period.DAY.floor(day), [])
+    asset = next(one for one in AGGREGATE_ASSETS if one.key == aggregate_key("settlements"))
+    tags = {"dagster/asset_partition_range_start": "2026-11-19", "dagster/asset_partition_range_end": "2026-11-21"}
+    result = dg.materialize([asset], tags=tags, resources=resources, instance=instance, raise_on_error=False)
+    assert not result.success
+    (failure,) = (event for event in result.all_events if event.is_step_failure)
+    error = str(failure.step_failure_data.error)
+    assert "1 of 3 partitions failed, the others are made: 2026-11-19: " in error
+    assert "export it first" in error
+    assert len(lake.starts(AGGREGATES["settlements"])) == 2
+    assert instance.get_materialized_partitions(asset.key) == {DAY, "2026-11-21"}
 
 
 @pytest.mark.parametrize("table", STREAM_TABLES, ids=lambda table: table.name)
