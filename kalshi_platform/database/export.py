@@ -116,6 +116,14 @@ def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[
     return {table.name: _moment(marks.get(table.name)) for table in tables}
 
 
+def is_merged(url: str, table: Table) -> bool:
+    """Whether rows of any gatherer are merged into `table`; where not, it has what was fetched over REST alone."""
+    with reading(url) as cursor:
+        cursor.execute(f"SELECT count(*) FROM {SYNC_CURSORS.name} WHERE table_name = $1", (table.name,))  # noqa: S608 - a name of the schema
+        ((cursors,),) = cursor.fetchall()
+    return bool(cursors)
+
+
 def earliest(url: str, table: Table) -> datetime | None:
     """The time of a table's first row; None where it has none."""
     time = f"(extract(epoch FROM min({table.time_column})) * 1000000)::bigint"

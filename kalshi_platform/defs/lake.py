@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.schema import STREAM_TABLES, TICKERS, Table
 from kalshi_platform.database.quality import MOST
 from kalshi_platform.defs.channels import CHANNEL_OF
@@ -19,7 +20,7 @@ from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, pa
 from kalshi_platform.defs.partitions import partitions_of, window_of
 from kalshi_platform.defs.pictures import coverage, per_minute, spread
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.defs.steps import attempting
+from kalshi_platform.defs.steps import Facts, each_partition
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.figures import rows_per_minute, spreads
@@ -63,14 +64,15 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
     )
     def raw(context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder) -> None:
         """Writes every partition of the run, and says of each what was written."""
-        for partition_key in context.partition_keys:
-            with attempting(context, partition_key):
-                facts = _exported(table, partition_key, production, lake)
-            context.add_asset_metadata(partition_metadata(RAW[table.name], facts), partition_key=partition_key)
-            if len(context.partition_keys) <= _PICTURED:
-                pictures = _pictures(table, partition_key, production, lake)
-                context.add_asset_metadata(pictures, partition_key=partition_key)
-            context.log.info(f"{partition_key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
+        is_pictured = len(context.partition_keys) <= _PICTURED
+
+        def make(key: str) -> Facts:
+            facts = _exported(table, key, production, lake)
+            context.log.info(f"{key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
+            pictures = _pictures(table, key, production, lake) if is_pictured else {}
+            return {**partition_metadata(RAW[table.name], facts), **pictures}
+
+        each_partition(context, make, report=False)
 
     return raw
 
@@ -99,13 +101,20 @@ def _heard(table: Table, start: datetime, until: datetime, production: Productio
 
 
 def _known_until(table: Table, start: datetime, end: datetime, production: ProductionDatabase, lake: Lake) -> datetime:
-    """How far a window is complete; only a day that is going on ends before its end, and never before its file does."""
+    """How far a window is complete; only a day that is going on ends before its end, and never before its file does.
+
+    Raises:
+        PlatformError: Nobody knows, because a gatherer's rows are merged and one of them has no watermark yet.
+    """
     if RAW[table.name].period is Period.HOUR:
         return end
-    mark = production.watermark([table])[table.name] or datetime.now(UTC)
     footer = read_footer(lake, RAW[table.name], start)
     written = footer.window_end if footer else start
-    return min(end, max(written, Period.HOUR.floor(mark)))
+    if (mark := production.watermark([table])[table.name]) is not None:
+        return min(end, max(written, Period.HOUR.floor(mark)))
+    if production.is_merged(table):
+        raise PlatformError(f"nobody knows how far {table.name} are merged yet: is the deduplicator running?")
+    return end if end <= datetime.now(UTC) else written  # nobody's rows are waited for: all came over REST
 
 
 def _pictures(

@@ -23,7 +23,7 @@ from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, pa
 from kalshi_platform.defs.partitions import partitions_of, window_of
 from kalshi_platform.defs.pictures import spread
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.defs.steps import attempting
+from kalshi_platform.defs.steps import Facts, attempting, each_partition
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.aggregate import SOURCES, write_aggregate
 from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, RAW, Dataset, Period
@@ -114,11 +114,13 @@ def _layer_asset(
         """Writes every partition of the run, and says of each what was written."""
         with attempting(context):
             markets = production.families() if with_markets else None
-        for key in context.partition_keys:
-            with attempting(context, key):
-                facts = write(lake.lake(), window_of(dataset, key)[0], markets)
-            context.add_asset_metadata(partition_metadata(dataset, facts), partition_key=key)
+
+        def make(key: str) -> Facts:
+            facts = write(lake.lake(), window_of(dataset, key)[0], markets)
             context.log.info(f"{key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
+            return partition_metadata(dataset, facts)
+
+        each_partition(context, make, report=True)
         if len(context.partition_keys) == 1:
             context.add_asset_metadata(pictures(lake.lake(), context.partition_key))
 

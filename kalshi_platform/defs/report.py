@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from kalshi_platform.core.schema import STREAM_TABLES
-from kalshi_platform.defs.checks.all import CHECKS
+from kalshi_platform.defs.checks.all import SPECS
 from kalshi_platform.defs.checks.coverage import CHANNELS
 from kalshi_platform.defs.checks.history import between
 from kalshi_platform.defs.lake import raw_key
@@ -86,15 +86,20 @@ def _gathered(start: datetime, production: ProductionDatabase, lake: Lake, check
 def _checks(instance: dg.DagsterInstance, start: datetime) -> list[CheckDay]:
     """What each check said in the day, and in the hours after it in which its last files were looked at."""
     found: dict[str, CheckDay] = {}
-    keys = [check.check_key for check in CHECKS]
-    for said in between(instance, keys, start, start + _DAY + _AFTERWARDS):
+    failing: dict[str, dict[str | None, str]] = {}
+    for said in between(instance, SPECS, start, start + _DAY + _AFTERWARDS):
         name = said.asset_check_key.to_user_string()
         day = found.setdefault(name, CheckDay(name))
         day.passed += said.passed
         day.failed += not said.passed
-        day.is_failing = not said.passed
         if not said.passed:
             day.last_failure = said.description or ""
+            failing.setdefault(name, {})[said.partition] = day.last_failure
+        elif failing.get(name):
+            failing[name].pop(said.partition, None)
+    for name, still in failing.items():  # a partition that fails is not hidden by another one that passes
+        found[name].is_failing = bool(still)
+        found[name].last_failure = "; ".join(still.values()) or found[name].last_failure
     return sorted(found.values(), key=lambda one: (-one.is_failing, -(one.failed > 0), one.name))
 
 

@@ -82,6 +82,10 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """Per table, the time up to which the record is complete; None where that cannot be said."""
         return export.watermark(self.address(), tables, load_settings().silence_seconds)
 
+    def is_merged(self, table: Table) -> bool:
+        """Whether rows of any gatherer are merged into a table."""
+        return export.is_merged(self.address(), table)
+
     def earliest(self, table: Table) -> datetime | None:
         """The time of a table's first row."""
         return export.earliest(self.address(), table)

@@ -21,8 +21,8 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 Fill = Callable[..., None]
 
-Evaluate = Callable[[dg.AssetChecksDefinition], dg.AssetCheckEvaluation]
-"""Runs one check as its own page does, in a real run, and returns what it found."""
+Evaluate = Callable[..., dg.AssetCheckEvaluation]
+"""Runs one check as its own page does, in a real run, of the partition of a moment; returns what it found."""
 
 
 @pytest.fixture
@@ -63,11 +63,17 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def evaluate(resources: dict[str, Any], instance: dg.DagsterInstance) -> Evaluate:
     """On this test's database, lake and instance."""
 
-    def evaluated(check: dg.AssetChecksDefinition) -> dg.AssetCheckEvaluation:
+    def evaluated(check: dg.AssetChecksDefinition, moment: datetime = NOON) -> dg.AssetCheckEvaluation:
+        (spec,) = check.check_specs
+        cut = spec.partitions_def
+        key = moment.strftime(cut.fmt) if isinstance(cut, dg.TimeWindowPartitionsDefinition) else None
         job = dg.define_asset_job("one_check", selection=dg.AssetSelection.checks(check))
         definitions = dg.Definitions(asset_checks=[check], jobs=[job], resources=resources)
-        result = definitions.resolve_job_def("one_check").execute_in_process(instance=instance, raise_on_error=False)
+        result = definitions.resolve_job_def("one_check").execute_in_process(
+            instance=instance, raise_on_error=False, tags={"dagster/partition": key} if key else None
+        )
         (evaluation,) = result.get_asset_check_evaluations()
+        assert evaluation.partition == key
         assert result.success is (evaluation.passed or not evaluation.blocking)
         return evaluation
 

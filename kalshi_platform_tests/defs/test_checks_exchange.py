@@ -110,7 +110,7 @@ async def test_candles_that_are_not_the_exchanges_fail(hand: AtHand, lake: Lake,
 
     def publish(candles: list[dict[str, Any]]) -> dg.AssetCheckEvaluation:
         write_partition(lake, CANDLES, day, [pa.RecordBatch.from_pylist(candles, schema=CANDLES.schema)])
-        return evaluate(exchange_candles)
+        return evaluate(exchange_candles, day)
 
     today = [row for row in rows if row["minute"] >= day]
     found = await asyncio.to_thread(publish, today)

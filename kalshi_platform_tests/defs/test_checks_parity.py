@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS
+from kalshi_platform.defs.checks.history import outcomes, said
 from kalshi_platform.defs.checks.parity import PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
 from kalshi_platform.defs.resources import ProductionDatabase
@@ -44,13 +45,9 @@ class Export:
         given = self.resources | {"production": Meddled(url=self.resources["production"].url)}
         return self._evaluation([ASSET, CHECK], given, **where)
 
-    def check_alone(self) -> dg.AssetCheckEvaluation:
-        """What a person does on the check's own page: a run without partitions."""
-        return self._evaluation([ASSET, CHECK], self.resources, selection=dg.AssetSelection.checks(CHECK))
-
     def _evaluation(self, definitions: list[Any], resources: Any, **where: Any) -> dg.AssetCheckEvaluation:
         result = dg.materialize(definitions, resources=resources, instance=self.instance, raise_on_error=False, **where)
-        (evaluation,) = result.get_asset_check_evaluations()
+        evaluation = result.get_asset_check_evaluations()[-1]
         assert result.success is evaluation.passed  # a failed blocking check fails the run
         return evaluation
 
@@ -68,7 +65,8 @@ def test_an_hour_as_exported_passes(export: Export) -> None:
     assert evaluation.passed
     assert evaluation.blocking
     facts = {name: entry.value for name, entry in evaluation.metadata.items()}
-    assert facts == {"partitions": 1, "partitions_wrong": 0, "production_rows": 2, "parquet_rows": 2}
+    assert facts == {"production_rows": 2, "parquet_rows": 2}
+    assert evaluation.partition == KEY
 
 
 def test_rows_that_arrive_after_the_export_fail_it(export: Export, fill: Any, delta: Any) -> None:
@@ -98,9 +96,34 @@ def test_many_wrong_hours_are_counted_and_the_first_named(export: Export, lake: 
     assert description.endswith(" … and 3 more")  # the first was looked at before they vanished
 
 
-def test_without_partitions_it_looks_at_the_latest_files(export: Export, fill: Any, delta: Any) -> None:
-    """Started from the check's own page, it compares what is in the lake."""
-    export(partition_key=KEY)
-    assert export.check_alone().metadata["partitions"].value == 1
-    fill(ORDERBOOK_DELTAS, delta(2))
-    assert not export.check_alone().passed
+def test_each_partition_of_a_run_has_its_own_verdict(
+    export: Export, lake: Lake, instance: dg.DagsterInstance, resources: dict[str, Any]
+) -> None:
+    """A run of three, of which one is wrong: its page says so, and the others' say that they are right."""
+    path = Path(lake.path(RAW[ORDERBOOK_DELTAS.name], datetime(2026, 11, 20, 13, tzinfo=UTC)))
+    export(lambda: path.unlink(missing_ok=True), tags=RANGE)
+    (spec,) = CHECK.check_specs
+    found = {one.partition: (one.passed, said(instance, one)) for one in outcomes(instance, [spec], 0)}
+    assert {key: passed for key, (passed, _) in found.items()} == {
+        "2026-11-20-11:00": True, KEY: True, "2026-11-20-13:00": False,
+    }  # fmt: skip
+    assert {key: one.description for key, (_, one) in found.items() if one} == {
+        "2026-11-20-11:00": "0 rows on both sides",
+        KEY: "2 rows on both sides",
+        "2026-11-20-13:00": "2026-11-20-13:00: production has 0 rows, Parquet has no file",
+    }
+    state = instance.event_log_storage.get_asset_check_state([(spec.key, spec.partitions_def)])[spec.key]
+    left = {status.value: subset for status, subset in state.subsets.items() if not subset.is_empty}
+    assert sorted(left) == ["FAILED", "SUCCEEDED"], "nothing stays planned"
+    assert export(partition_key="2026-11-20-13:00").passed
+    assert all(one.passed for one in outcomes(instance, [spec], 0)), "one partition made again is one verdict more"
+
+
+def test_without_partitions_it_says_what_to_do(export: Export) -> None:
+    """Dagster's button "Execute" starts such a run."""
+    result = dg.materialize(
+        [ASSET, CHECK], resources=export.resources, instance=export.instance, raise_on_error=False,
+        selection=dg.AssetSelection.checks(CHECK),
+    )  # fmt: skip
+    (failure,) = (event for event in result.all_events if event.is_step_failure)
+    assert "materialize those" in str(failure.step_failure_data.error)

@@ -124,9 +124,10 @@ def test_a_run_of_several_hours_tells_of_each(export: Export, fill: Any, delta: 
         assert of["path"] == path
         assert of["bytes"] == Path(path).stat().st_size
         assert of["dagster/column_schema"].columns
-    (check,) = result.get_asset_check_evaluations()
-    assert check.passed
-    assert check.metadata["partitions"].value == 3
+    *each, together = result.get_asset_check_evaluations()
+    assert [one.partition for one in each] == list(facts)
+    assert together.passed
+    assert together.metadata["partitions"].value == 3
 
 
 @pytest.mark.parametrize("table", STREAM_TABLES, ids=lambda table: table.name)
@@ -151,6 +152,50 @@ def test_a_day_is_written_as_far_as_it_is_complete_and_then_whole(
         assert footer is not None
         found.append((footer.source_rows, footer.window_end))
     assert found == [(1, NOON + HOUR), (1, NOON + HOUR), (2, NOON + 12 * HOUR)]
+
+
+def test_a_day_of_which_nobody_knows_how_far_it_is_merged_is_not_closed(
+    export: Export, fill: Any, note: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the clock: a gatherer that was not read yet may have rows of any hour. Of none, nothing is awaited."""
+    monkeypatch.setattr("kalshi_platform.defs.steps._TRIES_AGAIN", 0)
+    trade = {"exchange_ts": NOON, "trade_id": UUID(int=7), "ticker": "KXA", "price": 1, "size": 1}
+    fill(TRADES, trade | {"is_block_trade": False, "received_at": NOON})
+    note(
+        "sync_cursors",
+        gatherer_id="gatherer-1",
+        table_name="trades",
+        source="1/1/1",
+        next_xid=1,
+        rows_read=0,
+        rows_merged=0,
+    )
+    result = export(TRADES, partition_key="2026-11-20", raise_on_error=False)
+    assert not result.success
+    assert lake.starts(RAW["trades"]) == []
+    (failure,) = (event for event in result.all_events if event.is_step_failure)
+    assert "nobody knows how far trades are merged" in str(failure.step_failure_data.error)
+    today = datetime.now(UTC)
+    assert export(ORDERBOOK_SNAPSHOTS, partition_key=key_at(ORDERBOOK_SNAPSHOTS, today)).success
+    footer = read_footer(lake, RAW["orderbook_snapshots"], today.replace(hour=0, minute=0, second=0, microsecond=0))
+    assert footer is not None
+    assert footer.window_end == footer.window_start, "a day that lasts is closed by a watermark alone"
+
+
+def test_a_partition_that_cannot_be_made_takes_no_other_along(
+    export: Export, fill: Any, delta: Any, lake: Lake
+) -> None:
+    """The first of three was dropped: the others are in the lake, and the error names it."""
+    fill(ORDERBOOK_DELTAS, delta(0), delta(3_600_000))
+    dropped = {"table_name": ORDERBOOK_DELTAS.name, "window_start": NOON - HOUR, "window_end": NOON, "row_count": 2}
+    fill(LAKE_PROOFS, dropped | {"sha256": "", "path": "", "checked_at": NOON, "dropped_at": NOON})
+    result = export(ORDERBOOK_DELTAS, tags=RANGE, raise_on_error=False)
+    assert not result.success
+    (failure,) = (event for event in result.all_events if event.is_step_failure)
+    assert "1 of 3 partitions failed, the others are made: 2026-11-20-11:00: production has dropped" in str(
+        failure.step_failure_data.error
+    )
+    assert lake.starts(RAW[ORDERBOOK_DELTAS.name]) == [NOON, NOON + HOUR]
 
 
 def test_an_hour_that_production_dropped_is_not_written_again(

@@ -28,8 +28,10 @@ from kalshi_platform.defs.layers import AGGREGATE_ASSETS, PROCESSED_ASSETS, aggr
 from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.defs.sensors.closed_hours import closed_hours
 from kalshi_platform.defs.tables import production_key
-from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, Period
+from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, RAW, Period
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.writer import write_partition
+from kalshi_platform_tests.defs.dagster_at_hand import said_by_a_run
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 EVERYTHING = dg.AssetSelection.all()
@@ -64,16 +66,20 @@ class Automation:
             if partitions := {one for one in result.get_requested_partitions(key) if one}:
                 asked[key.to_user_string()] = partitions
                 self.report(key, *sorted(partitions))
-                self.check(key, passed=self.passes)
+                for partition in sorted(partitions):
+                    self.check(key, partition, passed=self.passes)
         return asked
 
-    def check(self, key: dg.AssetKey, *, passed: bool) -> None:
-        """The blocking checks of an asset came to an end, as they do in the run that wrote it."""
+    def check(self, key: dg.AssetKey, partition: str, *, passed: bool) -> None:
+        """The blocking checks of a partition came to an end, as they do in the run that wrote it."""
         graph = self._defs.resolve_asset_graph()
         for check in graph.get_check_keys_for_assets({key}):
             if graph.get(check).blocking:
-                self._instance.report_runless_asset_event(
-                    dg.AssetCheckEvaluation(asset_key=key, check_name=check.name, passed=passed, metadata={})
+                said_by_a_run(
+                    self._instance,
+                    dg.AssetCheckEvaluation(
+                        asset_key=key, check_name=check.name, passed=passed, metadata={}, partition=partition
+                    ),
                 )
 
     def settle(self) -> dict[str, list[set[str]]]:
@@ -182,7 +188,7 @@ def test_a_sync_of_markets_asks_for_no_history(automation: Automation) -> None:
 def test_settlements_follow_the_state_of_the_day_and_of_the_next(automation: Automation) -> None:
     """A market settled in the last minutes of a day is first seen in the next day's state."""
     automation.report(dg.AssetKey(["raw", "markets"]), "2026-11-18")
-    automation.check(dg.AssetKey(["raw", "markets"]), passed=True)
+    automation.check(dg.AssetKey(["raw", "markets"]), DAY, passed=True)
     assert automation.settle() == {"aggregates/settlements": [{"2026-11-17", "2026-11-18"}]}
 
 
@@ -202,6 +208,19 @@ def test_what_a_blocking_check_refuses_does_not_become_an_aggregate(automation: 
     automation.passes = True
     automation.report(production_key(ORDERBOOK_DELTAS), f"{DAY}-10:00")
     assert automation.settle()["aggregates/market_days"] == [{DAY}]
+
+
+def test_a_refused_hour_holds_back_its_own_day_alone(automation: Automation) -> None:
+    """Yesterday's hour failed its checks; today goes on, and its passing does not let yesterday through."""
+    yesterday = "2026-11-19"
+    automation.passes = False
+    automation.report(production_key(ORDERBOOK_DELTAS), f"{yesterday}-10:00")
+    assert "aggregates/market_days" not in automation.settle()
+    automation.passes = True
+    automation.report(production_key(ORDERBOOK_DELTAS), f"{DAY}-10:00")
+    assert automation.settle()["aggregates/market_days"] == [{DAY}]
+    automation.report(production_key(TICKERS), f"{yesterday}-10:00")
+    assert "aggregates/market_days" not in automation.settle()
 
 
 @pytest.fixture
@@ -269,6 +288,25 @@ def test_a_source_that_is_missing_is_said_and_not_tried_again(
     assert not result.success
     (failure,) = (event for event in result.all_events if event.is_step_failure)
     assert "export it first" in str(failure.step_failure_data.error)
+
+
+def test_an_aggregate_that_cannot_be_made_takes_no_other_along(
+    resources: dict[str, Any], instance: dg.DagsterInstance, lake: Lake
+) -> None:
+    """Of three days the first has no markets in the lake: the others are made, and known as made."""
+    for day in (NOON, NOON + 24 * HOUR):
+        for name in ("markets", "events"):
+            write_partition(lake, RAW[name], Period.DAY.floor(day), [])
+    asset = next(one for one in AGGREGATE_ASSETS if one.key == aggregate_key("settlements"))
+    tags = {"dagster/asset_partition_range_start": "2026-11-19", "dagster/asset_partition_range_end": "2026-11-21"}
+    result = dg.materialize([asset], tags=tags, resources=resources, instance=instance, raise_on_error=False)
+    assert not result.success
+    (failure,) = (event for event in result.all_events if event.is_step_failure)
+    error = str(failure.step_failure_data.error)
+    assert "1 of 3 partitions failed, the others are made: 2026-11-19: " in error
+    assert "export it first" in error
+    assert len(lake.starts(AGGREGATES["settlements"])) == 2
+    assert instance.get_materialized_partitions(asset.key) == {DAY, "2026-11-21"}
 
 
 @pytest.mark.parametrize("table", STREAM_TABLES, ids=lambda table: table.name)

@@ -14,6 +14,7 @@ from kalshi_platform.defs.report import daily_report
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.writer import write_partition
+from kalshi_platform_tests.defs.dagster_at_hand import said_by_a_run
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 NOON = DAY + timedelta(hours=12)
@@ -85,16 +86,13 @@ def test_a_day_of_which_nothing_is_known_is_a_page_too(resources: dict[str, Any]
 
 def test_checks_of_the_day_are_on_it(resources: dict[str, Any], instance: dg.DagsterInstance) -> None:
     """Failing ones first, with what they found, escaped."""
-
-    @dg.asset(key=["raw", "trades"])
-    def thing() -> None:
-        """Nothing."""
-
-    @dg.asset_check(asset=thing, name="coverage")
-    def whole() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=False, description="<b>3 rows</b> are missing")
-
-    dg.materialize([thing, whole], instance=instance)
+    for key, passed in (("2026-11-18", False), ("2026-11-19", True)):  # which does not hide the one before
+        said_by_a_run(
+            instance, dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(["raw", "trades"]), check_name="coverage", passed=passed, metadata={},
+                description="<b>3 rows</b> are missing", partition=key,
+            )
+        )  # fmt: skip
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     result = dg.materialize([daily_report], partition_key=today, resources=resources, instance=instance)
     (event,) = result.asset_materializations_for_node(daily_report.node_def.name)

@@ -21,6 +21,7 @@ from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.service.alerts import Alert, AlertError, Level
+from kalshi_platform_tests.defs.dagster_at_hand import said_by_a_run
 
 MINUTE = timedelta(minutes=1)
 
@@ -204,50 +205,83 @@ def test_without_a_database_they_skip_in_plain_words(
     assert "KALSHI_PRODUCTION_DATABASE_URL is not set" in str(result.skip_message)
 
 
-def _run(instance: dg.DagsterInstance, *, passed: bool, severity: dg.AssetCheckSeverity) -> None:
-    @dg.asset(key=["raw", "trades"])
-    def thing() -> None:
-        """Nothing."""
+def _said(instance: dg.DagsterInstance, key: str, *, passed: bool, severity: Any = dg.AssetCheckSeverity.ERROR) -> None:
+    """A run has looked at an hour."""
+    said_by_a_run(
+        instance, dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(["raw", "tickers"]), check_name="coverage", passed=passed, metadata={},
+            severity=severity, description=f"{key}: 3 rows are missing", partition=key,
+        )
+    )  # fmt: skip
 
-    @dg.asset_check(asset=thing, name="coverage")
-    def whole() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=passed, severity=severity, description="hour 12: 3 rows are missing")
 
-    dg.materialize([thing, whole], instance=instance)
+HOURS = [f"2026-11-20-{hour:02}:00" for hour in range(24)]
 
 
 def test_a_check_is_told_of_when_its_outcome_changes(sensor: Any, tmp_path: Any) -> None:
     """Failing again is no news, also after a restart. On a folder's SQLite, which answers fewer questions."""
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        _watch_a_check(sensor(check_failures), instance)
+        checks = sensor(check_failures)
+        checks.instance = instance
+        error, warning = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+        for passed, severity, levels in (
+            (True, error, []),
+            (False, error, [Level.ERROR]),
+            (False, error, []),
+            (True, error, [Level.RESOLVED]),
+            (False, warning, [Level.WARNING]),
+        ):
+            _said(instance, HOURS[12], passed=passed, severity=severity)
+            checks.alerts.clear()
+            checks.tick()
+            assert [alert.level for alert in checks.alerts] == levels
+            assert all(alert.text == f"{HOURS[12]}: 3 rows are missing" for alert in checks.alerts)
+        assert json.loads(str(checks.cursor))["failing"] == {"raw/tickers:coverage": [HOURS[12]]}
 
 
-def _watch_a_check(checks: Sensor, instance: dg.DagsterInstance) -> None:
-    checks.instance = instance
-    error, warning = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
-    for passed, severity, levels in (
-        (True, error, []),
-        (False, error, [Level.ERROR]),
-        (False, error, []),
-        (True, error, [Level.RESOLVED]),
-        (False, warning, [Level.WARNING]),
-    ):
-        _run(instance, passed=passed, severity=severity)
+def test_partitions_that_fail_do_not_hide_each_other(sensor: Any, instance: dg.DagsterInstance) -> None:
+    """An hour that passes says nothing of the one before it; the check is well when none of them fails."""
+    checks = sensor(check_failures)
+
+    def told(*hours: tuple[str, bool]) -> list[tuple[Level, str]]:
+        for key, passed in hours:
+            _said(instance, key, passed=passed)
         checks.alerts.clear()
         checks.tick()
-        assert [alert.level for alert in checks.alerts] == levels
-        assert all(alert.text == "hour 12: 3 rows are missing" for alert in checks.alerts)
-    assert json.loads(str(checks.cursor)) == ["raw/trades:coverage"]
+        return [(alert.level, alert.title) for alert in checks.alerts]
+
+    name = "raw/tickers:coverage"
+    assert told((HOURS[1], False), (HOURS[2], True)) == [(Level.ERROR, f"{name} ({HOURS[1]}) fails")]
+    assert told((HOURS[3], False)) == [(Level.ERROR, f"{name} ({HOURS[3]}) fails")]
+    assert told((HOURS[4], True)) == []
+    assert told((HOURS[1], True)) == [], "one of two"
+    assert told((HOURS[3], True)) == [(Level.RESOLVED, f"{name} passes again")]
+    many = told(*((key, False) for key in HOURS[:8]))
+    assert many == [(Level.ERROR, f"{name} ({', '.join(HOURS[:5])}, 3 more) fails")]
+    assert checks.alerts[0].text.endswith("… and 3 more partitions")
+    assert told((HOURS[1], False)) == []
+
+
+def test_what_a_run_of_several_says_in_sum_is_no_outcome(sensor: Any, instance: dg.DagsterInstance) -> None:
+    """Each of its partitions is told of; the sum of them would be told twice."""
+    _said(instance, HOURS[1], passed=False)
+    together = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(["raw", "tickers"]), check_name="coverage", passed=False, metadata={}
+    )
+    said_by_a_run(instance, together)
+    checks = sensor(check_failures)
+    checks.tick()
+    assert [alert.title for alert in checks.alerts] == [f"raw/tickers:coverage ({HOURS[1]}) fails"]
 
 
 def test_a_check_that_nobody_could_be_told_of_is_told_again(sensor: Any, instance: dg.DagsterInstance) -> None:
     """The cursor stays where it is."""
-    _run(instance, passed=False, severity=dg.AssetCheckSeverity.ERROR)
+    _said(instance, HOURS[12], passed=False)
     checks = sensor(check_failures)
     with pytest.raises(AlertError):
         checks.tick(alerts=Told(broken=True))
     checks.tick()
-    assert [alert.title for alert in checks.alerts] == ["raw/trades:coverage fails"]
+    assert [alert.title for alert in checks.alerts] == [f"raw/tickers:coverage ({HOURS[12]}) fails"]
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["told", "nobody to tell"])

@@ -8,6 +8,6 @@ One module a family: `parity` and `files` look at files, `books`, `trades` and `
 - Blocking are those that say that a *file* is wrong: nothing may be made from it, and making it again heals it. Those
   that say that the *record* lacks something do not block: no second export brings it back, and every other market of
   that hour is right.
-- A run of several partitions has one evaluation of each check, so a check says itself what is wrong where.
+- Each partition has a verdict of its own (`partitioned`), also where a run looks at several.
 - Dagster's word: asset checks, https://docs.dagster.io/guides/test/asset-checks
 """

@@ -27,3 +27,6 @@ CHECKS: list[dg.AssetChecksDefinition] = [
     *PRODUCTION_FRESHNESS,
 ]
 """Every check of this location."""
+
+SPECS: list[dg.AssetCheckSpec] = [spec for check in CHECKS for spec in check.check_specs]
+"""What each is called and whether it has partitions."""

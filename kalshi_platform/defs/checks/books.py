@@ -13,9 +13,9 @@ import dagster as dg
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, TRADES, Table
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.quality import Uncovered
-from kalshi_platform.defs.checks.spans import Span, spans
-from kalshi_platform.defs.checks.verdict import Figures, clock, verdict
-from kalshi_platform.defs.lake import raw_key
+from kalshi_platform.defs.checks.partitioned import judged, judged_files, partition_check
+from kalshi_platform.defs.checks.spans import Span
+from kalshi_platform.defs.checks.verdict import Figures, Verdict, clock
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.quality import read_file
@@ -26,38 +26,41 @@ _CLOCKS = timedelta(seconds=5)
 _BATCH_ROWS = 50_000
 
 
-@dg.asset_check(
-    asset=raw_key(ORDERBOOK_DELTAS),
-    name="replay",
-    description="From checkpoint to checkpoint no level goes below nothing, no book crosses, and every book ends as "
-    "the next checkpoint says. What falls into an interval that nobody heard is counted as explained.",
+@partition_check(
+    ORDERBOOK_DELTAS,
+    "replay",
+    "From checkpoint to checkpoint no level goes below nothing, no book crosses, and every book ends as the next "
+    "checkpoint says. What falls into an interval that nobody heard is counted as explained.",
 )
 def replay_check(
     context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
 ) -> dg.AssetCheckResult:
     """Replays every file of the run between production's checkpoints."""
     folder = lake.lake()
-    there = [span for span in spans(context, ORDERBOOK_DELTAS, folder) if span.has_file]
-    replays = [(span, _replayed(span, production, folder)) for span in there]
-    broken: list[str] = []
-    explained = 0
-    for span, found in replays:
+
+    def judge(span: Span) -> Verdict:
+        found = _replayed(span, production, folder)
         gaps = production.uncovered("orderbook_delta", span.start - _DAY, span.end) if found.breaks else []
-        unexplained = [one for one in found.breaks if not _is_explained(one, gaps)]
-        explained += len(found.breaks) - len(unexplained)
-        broken += [f"{span.key}: {one.ticker} at {clock(one.moment)}: {one.what}" for one in unexplained]
+        return _told(found, [one for one in found.breaks if not _is_explained(one, gaps)])
+
+    return judged_files(context, ORDERBOOK_DELTAS, folder, judge)
+
+
+def _told(found: Replay, broken: Sequence[Break]) -> Verdict:
     figures = {
-        "partitions": len(there),
-        "markets": sum(found.markets for _, found in replays),
-        "deltas_replayed": sum(found.deltas for _, found in replays),
-        "deltas_before_first_checkpoint": sum(found.unstarted for _, found in replays),
-        "checkpoints_compared": sum(found.compared for _, found in replays),
+        "markets": found.markets,
+        "deltas_replayed": found.deltas,
+        "deltas_before_first_checkpoint": found.unstarted,
+        "checkpoints_compared": found.compared,
         "breaks": len(broken),
-        "breaks_explained": explained,
+        "breaks_explained": len(found.breaks) - len(broken),
     }
-    uncounted = sum(found.broken - len(found.breaks) for _, found in replays)
-    well = f"{figures['checkpoints_compared']:,} checkpoints follow from {figures['deltas_replayed']:,} deltas"
-    return verdict(broken, well, figures, more=uncounted)
+    if found.markets and not found.compared:
+        nothing = [f"no checkpoint follows the changes of {found.markets:,} markets: nothing was proven"]
+        return Verdict(nothing, "", figures, dg.AssetCheckSeverity.WARN)
+    well = f"{found.compared:,} checkpoints follow from {found.deltas:,} deltas"
+    findings = [f"{one.ticker} at {clock(one.moment)}: {one.what}" for one in broken]
+    return Verdict(findings, well, figures, more=found.broken - len(found.breaks))
 
 
 def _replayed(span: Span, production: ProductionDatabase, lake: Lake) -> Replay:
@@ -72,29 +75,23 @@ def _is_explained(found: Break, gaps: Sequence[Uncovered]) -> bool:
 
 
 def _copies_agree(table: Table, what: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=raw_key(table), name="copies_agree", description=f"{what} All are in `merge_conflicts`.")
+    @partition_check(table, "copies_agree", f"{what} All are in `merge_conflicts`.")
     def copies_agree(
         context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
     ) -> dg.AssetCheckResult:
         """Asks for what the deduplicator noted while it merged."""
-        looked_at = list(spans(context, table, lake.lake()))
-        found = [(span, one) for span in looked_at for one in production.conflicts(table, span.start, span.end)]
-        findings = [
-            f"{span.key}: {one.ticker} at {clock(one.moment)}: {one.gatherer_id} brought another version"
-            for span, one in found
-        ]
-        totals = {span.key: one.total for span, one in found}
-        figures: Figures = {
-            "partitions": len(looked_at),
-            "conflicts": sum(totals.values()),
-            "gatherers": ", ".join(sorted({one.gatherer_id for _, one in found})),
-        }
-        return verdict(
-            findings,
-            f"all copies of {len(looked_at)} partitions agree",
-            figures,
-            more=sum(totals.values()) - len(found),
-        )
+
+        def judge(span: Span) -> Verdict:
+            found = production.conflicts(table, span.start, span.end)
+            total = found[0].total if found else 0
+            findings = [
+                f"{one.ticker} at {clock(one.moment)}: {one.gatherer_id} brought another version" for one in found
+            ]
+            gatherers = ", ".join(sorted({one.gatherer_id for one in found}))
+            figures: Figures = {"conflicts": total, "gatherers": gatherers}
+            return Verdict(findings, "all copies agree", figures, more=total - len(found))
+
+        return judged(context, table, lake.lake(), judge)
 
     return copies_agree
 

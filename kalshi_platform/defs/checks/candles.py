@@ -14,13 +14,13 @@ from decimal import Decimal
 import dagster as dg
 import pyarrow.parquet as pq
 
-from kalshi_platform.defs.checks.verdict import clock, verdict
-from kalshi_platform.defs.partitions import DAILY
+from kalshi_platform.defs.checks.partitioned import judged_files, partition_check
+from kalshi_platform.defs.checks.spans import Span
+from kalshi_platform.defs.checks.verdict import Verdict, clock
 from kalshi_platform.defs.resources import Exchange, LakeFolder
 from kalshi_platform.exchange.rest.candles import Periods
 from kalshi_platform.exchange.rest.objects import Candle
 from kalshi_platform.lake.datasets import AGGREGATES
-from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
 
 CANDLES = AGGREGATES["candles_1m"]
@@ -43,40 +43,29 @@ class Minute:
 Minutes = Mapping[tuple[str, datetime], Minute]
 
 
-@dg.asset_check(
-    asset=dg.AssetKey([str(CANDLES.layer), CANDLES.name]),
-    name="exchange_candles",
-    description=f"Minute by minute, prices and volume of the {_MARKETS} busiest markets of each day are those of the "
-    "exchange's own candlesticks. A difference means trades that we lack: `trade_backfill` brings them.",
+@partition_check(
+    CANDLES,
+    "exchange_candles",
+    f"Minute by minute, prices and volume of the {_MARKETS} busiest markets of each day are those of the exchange's "
+    "own candlesticks. A difference means trades that we lack: `trade_backfill` brings them.",
 )
 def exchange_candles(
     context: dg.AssetCheckExecutionContext, exchange: Exchange, lake: LakeFolder
 ) -> dg.AssetCheckResult:
     """Asks the exchange for the same minutes."""
     folder = lake.lake()
-    findings: list[str] = []
-    compared, markets = 0, set[str]()
-    for start in _days(context, folder):
-        footer = read_footer(folder, CANDLES, start)
-        if footer is None:
-            continue
-        ours = _ours(folder, start)
+
+    def judge(span: Span) -> Verdict:
+        ours = _ours(folder, span.start)
         busiest = _busiest(ours)
-        theirs = asyncio.run(_theirs(exchange, busiest, start, footer.window_end))
+        theirs = asyncio.run(_theirs(exchange, busiest, span.start, span.end))
         sample = {key: minute for key, minute in ours.items() if key[0] in busiest}
-        findings += list(_differences(sample, theirs))
-        compared += len(sample.keys() | theirs.keys())
-        markets |= set(busiest)
-    figures = {"markets": len(markets), "minutes": compared, "minutes_wrong": len(findings)}
-    well = f"{compared:,} minutes of {len(markets)} markets are the exchange's"
-    return verdict(findings, well, figures)
+        findings = list(_differences(sample, theirs))
+        compared = len(sample.keys() | theirs.keys())
+        figures = {"markets": len(busiest), "minutes": compared, "minutes_wrong": len(findings)}
+        return Verdict(findings, f"{compared:,} minutes of {len(busiest)} markets are the exchange's", figures)
 
-
-def _days(context: dg.AssetCheckExecutionContext, lake: Lake) -> Sequence[datetime]:
-    run = context.op_execution_context
-    if run.has_partitions:
-        return [DAILY.time_window_for_partition_key(key).start for key in run.partition_keys]
-    return lake.starts(CANDLES)[-1:]
+    return judged_files(context, CANDLES, folder, judge)
 
 
 def _ours(lake: Lake, start: datetime) -> Minutes:

@@ -13,9 +13,9 @@ import dagster as dg
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TICKERS, TRADES, Table
 from kalshi_platform.database.quality import CoveredHour, Uncovered
-from kalshi_platform.defs.checks.spans import Span, spans
-from kalshi_platform.defs.checks.verdict import Figures, clock, verdict
-from kalshi_platform.defs.lake import raw_key
+from kalshi_platform.defs.checks.partitioned import judged, partition_check
+from kalshi_platform.defs.checks.spans import Span
+from kalshi_platform.defs.checks.verdict import Figures, Verdict, clock
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 
 CHANNELS: Mapping[str, str] = {
@@ -27,43 +27,52 @@ CHANNELS: Mapping[str, str] = {
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 1.0
+_NOTHING_DUE = "no hour of it was to be heard: nobody listened yet, so nothing is known of what is missing"
 
 
 def _coverage(table: Table) -> dg.AssetChecksDefinition:
     channel = CHANNELS[table.name]
 
-    @dg.asset_check(
-        asset=raw_key(table),
-        name="coverage",
-        description=f"In every hour of the channel `{channel}` each market that was open was heard without a gap by at "
-        "least one gatherer. What nobody heard is in `uncovered_intervals`.",
+    @partition_check(
+        table,
+        "coverage",
+        f"In every hour of the channel `{channel}` each market that was open was heard without a gap by at least one "
+        "gatherer. What nobody heard is in `uncovered_intervals`. A warning where no hour was to be heard at all.",
     )
     def coverage(
         context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
     ) -> dg.AssetCheckResult:
         """Asks for what the deduplicator reckoned."""
-        hours: list[CoveredHour] = []
-        findings: list[str] = []
         deadline = time.monotonic() + _WAIT_SECONDS
-        for span in spans(context, table, lake.lake()):
-            known, unknown = _reckoned(production, channel, span, deadline)
-            hours += known
-            findings += [f"hour {clock(hour)}: not reckoned yet" for hour in unknown]
-            if any(hour.uncovered_markets for hour in known):
-                findings += [_said(gap) for gap in production.uncovered(channel, span.start, span.end)]
-        worst = max(hours, key=lambda hour: hour.uncovered_us, default=None)
-        figures: Figures = {
-            "hours": len(hours),
-            "hours_with_gaps": sum(hour.uncovered_markets > 0 for hour in hours),
-            "markets": max((hour.markets for hour in hours), default=0),
-            "uncovered_markets": worst.uncovered_markets if worst else 0,
-            "uncovered_seconds": sum(hour.uncovered_us for hour in hours) / 1_000_000,
-            "gatherers": ", ".join(sorted({name for hour in hours for name in hour.gatherers.split(",") if name})),
-            "gatherers_behind": ", ".join(sorted({hour.behind for hour in hours if hour.behind})),
-        }
-        return verdict(findings, f"{len(hours)} hours were heard whole", figures)
+        return judged(
+            context,
+            table,
+            lake.lake(),
+            lambda span: _heard(production, channel, span, *_reckoned(production, channel, span, deadline)),
+        )
 
     return coverage
+
+
+def _heard(
+    production: ProductionDatabase, channel: str, span: Span, hours: list[CoveredHour], unknown: list[datetime]
+) -> Verdict:
+    """What nobody heard of a span's hours."""
+    if not hours and not unknown:
+        return Verdict([_NOTHING_DUE], "", {"hours": 0}, dg.AssetCheckSeverity.WARN)
+    findings = [f"hour {clock(hour)}: not reckoned yet" for hour in unknown]
+    if any(hour.uncovered_markets for hour in hours):
+        findings += [_said(gap) for gap in production.uncovered(channel, span.start, span.end)]
+    figures: Figures = {
+        "hours": len(hours),
+        "hours_with_gaps": sum(hour.uncovered_markets > 0 for hour in hours),
+        "markets": max((hour.markets for hour in hours), default=0),
+        "uncovered_markets": max((hour.uncovered_markets for hour in hours), default=0),
+        "uncovered_seconds": sum(hour.uncovered_us for hour in hours) / 1_000_000,
+        "gatherers": ", ".join(sorted({name for hour in hours for name in hour.gatherers.split(",") if name})),
+        "gatherers_behind": ", ".join(sorted({hour.behind for hour in hours if hour.behind})),
+    }
+    return Verdict(findings, f"{len(hours)} hours were heard whole", figures)
 
 
 def _reckoned(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from kalshi_platform.core.schema import STREAM_TABLES, Table
-from kalshi_platform.defs.checks.verdict import clock, verdict
+from kalshi_platform.defs.checks.verdict import Verdict, clock
 from kalshi_platform.defs.lake import raw_key
 from kalshi_platform.defs.partitions import HOUR
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
@@ -35,12 +35,14 @@ def _merged(table: Table) -> dg.AssetChecksDefinition:
         settings = load_settings()
         mark = production.watermark([table])[table.name]
         if mark is None:
-            return verdict(["nobody knows how far it is merged: no gatherer was read to a first watermark"], "", {})
+            return Verdict(
+                ["nobody knows how far it is merged: no gatherer was read to a first watermark"], "", {}
+            ).result()
         lag = max(0.0, (datetime.now(UTC) - mark).total_seconds())
         findings = [f"merged up to {clock(mark)}, {lag:,.0f} s ago"] if lag > settings.lag_warn_seconds else []
         is_bad = lag > settings.lag_error_seconds
         severity = dg.AssetCheckSeverity.ERROR if is_bad else dg.AssetCheckSeverity.WARN
-        return verdict(findings, f"merged up to {clock(mark)}", {"lag_seconds": round(lag, 1)}, severity=severity)
+        return Verdict(findings, f"merged up to {clock(mark)}", {"lag_seconds": round(lag, 1)}, severity).result()
 
     return freshness
 
@@ -58,12 +60,13 @@ def _exported(table: Table) -> dg.AssetChecksDefinition:
         due = mark and (mark - _EXPORT).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         first = production.earliest(table)
         if due is None or first is None or due < first + HOUR:
-            return verdict([], "no hour is due", {})
+            return Verdict([], "no hour is due", {}).result()
         hours = (due - reached) / HOUR if reached else (due - first) // HOUR
         findings = (
             [f"files reach to {clock(reached) if reached else 'nowhere'}, due is {clock(due)}"] if hours > 0 else []
         )
-        return verdict(findings, f"files reach to {clock(reached or due)}", {"hours_behind": max(0.0, float(hours))})
+        well = f"files reach to {clock(reached or due)}"
+        return Verdict(findings, well, {"hours_behind": max(0.0, float(hours))}).result()
 
     return freshness
 

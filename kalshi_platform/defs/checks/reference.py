@@ -12,7 +12,7 @@ import dagster as dg
 
 from kalshi_platform.core.schema import MARKETS
 from kalshi_platform.database.quality import Unsettled
-from kalshi_platform.defs.checks.verdict import clock, verdict
+from kalshi_platform.defs.checks.verdict import Verdict, clock
 from kalshi_platform.defs.resources import Exchange, ProductionDatabase
 from kalshi_platform.defs.tables import production_key
 
@@ -33,7 +33,7 @@ def orphan_trades(production: ProductionDatabase) -> dg.AssetCheckResult:
     orphans = production.orphan_trades(end - _TRADED, end)
     findings = [f"{one.ticker}: {one.trades:,} trades since {clock(one.first_at)}" for one in orphans]
     figures = {"markets": len(orphans), "trades": sum(one.trades for one in orphans)}
-    return verdict(findings, "every trade's market is known", figures)
+    return Verdict(findings, "every trade's market is known", figures).result()
 
 
 @dg.asset_check(
@@ -48,7 +48,9 @@ def settled_here_too(production: ProductionDatabase, exchange: Exchange) -> dg.A
     results = asyncio.run(_settled(exchange, end - _SETTLED, end))
     wrong = production.unsettled(results)
     figures = {"settled": len(results), "wrong": len(wrong)}
-    return verdict([_said(one) for one in wrong], f"all {len(results)} settled markets are settled here", figures)
+    return Verdict(
+        [_said(one) for one in wrong], f"all {len(results)} settled markets are settled here", figures
+    ).result()
 
 
 async def _settled(exchange: Exchange, start: datetime, end: datetime) -> dict[str, str]:

@@ -4,20 +4,17 @@
 - Keep out: looking at them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import dagster as dg
 
 from kalshi_platform.core.schema import Table
-from kalshi_platform.defs.partitions import key_at, window_of
-from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.defs.partitions import window_of
+from kalshi_platform.lake.datasets import RAW, Dataset
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
-
-_LATEST = timedelta(days=1)
-"""How much of the lake a check looks at when it runs alone, without partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +39,26 @@ class Span:
         return self.rows is not None
 
 
-def spans(context: dg.AssetCheckExecutionContext, table: Table, lake: Lake) -> Iterator[Span]:
-    """The partitions of the run; of a run without any, the latest that the lake has. Each is looked up in its turn."""
-    for key in _partition_keys(context, table, lake):
-        yield _span(table, key, lake)
+def dataset_of(what: Table | Dataset) -> Dataset:
+    """The files of the lake that a check looks at: of a table, the raw ones."""
+    return what if isinstance(what, Dataset) else RAW[what.name]
 
 
-def _partition_keys(context: dg.AssetCheckExecutionContext, table: Table, lake: Lake) -> Sequence[str]:
+def spans(context: dg.AssetCheckExecutionContext, what: Table | Dataset, lake: Lake) -> Iterator[Span]:
+    """The partitions of the run, each looked up in its turn.
+
+    Raises:
+        Failure: The run has none. (Dagster 1.13 lets a person start one, and then has no place for what it finds.)
+    """
     run = context.op_execution_context
-    if run.has_partitions:
-        return list(run.partition_keys)
-    dataset = RAW[table.name]
-    most = _LATEST // Period.HOUR.value if dataset.period is Period.HOUR else 2
-    return [key_at(table, start) for start in lake.starts(dataset)[-most:]]
-
-
-def _span(table: Table, key: str, lake: Lake) -> Span:
-    start, end = window_of(table, key)
-    footer = read_footer(lake, RAW[table.name], start)
-    return Span(key, start, footer.window_end, footer.source_rows) if footer else Span(key, start, end, None)
+    if not run.has_partitions:
+        raise dg.Failure(
+            "this check is of partitions: materialize those that it is to look at, which writes the same bytes again "
+            "and checks them",
+            allow_retries=False,
+        )
+    dataset = dataset_of(what)
+    for key in run.partition_keys:
+        start, end = window_of(dataset, key)
+        footer = read_footer(lake, dataset, start)
+        yield Span(key, start, footer.window_end, footer.source_rows) if footer else Span(key, start, end, None)

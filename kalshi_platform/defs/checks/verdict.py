@@ -1,11 +1,12 @@
 """Verdicts: what a check says, in the same shape everywhere.
 
 - Add here: turning findings into what Dagster keeps and people read.
-- Keep out: finding.
+- Keep out: finding, and which partition a verdict is of (`partitioned`).
 - A verdict names the first few findings, counts all of them, and stays short whatever happened.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -16,31 +17,44 @@ SHOWN = 10
 """Findings that a verdict names."""
 
 
-def verdict(
-    findings: Sequence[str],
-    well: str,
-    figures: Figures,
-    *,
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
-    more: int = 0,
-) -> dg.AssetCheckResult:
-    """Passed where there are no findings.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found in one piece of the record; passed where nothing is wrong.
 
-    Args:
+    Attributes:
         findings: What is wrong and where, the worst first.
         well: What is said where nothing is.
         figures: Numbers of the whole, which Dagster plots from run to run.
         severity: How bad it is where something is.
         more: Findings that were only counted.
     """
-    left = len(findings) - SHOWN + more if len(findings) > SHOWN else more
-    rest = f" … and {left:,} more" if left else ""
-    return dg.AssetCheckResult(
-        passed=not findings,
-        severity=severity,
-        description="; ".join(findings[:SHOWN]) + rest if findings else well,
-        metadata=dict(figures),
-    )
+
+    findings: Sequence[str]
+    well: str
+    figures: Figures
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    more: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        left = max(0, len(self.findings) - SHOWN) + self.more
+        rest = f" … and {left:,} more" if left else ""
+        return "; ".join(self.findings[:SHOWN]) + rest if self.findings else self.well
+
+    def result(self, metadata: Mapping[str, dg.MetadataValue] | None = None) -> dg.AssetCheckResult:
+        """As a check returns it."""
+        return dg.AssetCheckResult(
+            passed=self.passed,
+            severity=self.severity,
+            description=self.said,
+            metadata={**self.figures, **(metadata or {})},
+        )
 
 
 def clock(moment: datetime | int) -> str:
