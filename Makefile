@@ -11,7 +11,7 @@ ARGS ?=
 demo: $(VENV)/.installed
 	$(BIN)/kalshi-platform demo $(ARGS)
 
-test: check
+test: check $(VENV)/.spark
 	$(BIN)/python -m pytest -n auto -m "not slow"
 	$(BIN)/python -m pytest -n auto -m slow
 
@@ -31,6 +31,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[simulator,local,dagster,notebooks,questdb,dev]'
+	touch $@
+
+# Where there is a Java, the tests also hold Spark (430 MB) against DuckDB; elsewhere that one says why it is skipped.
+$(VENV)/.spark: $(VENV)/.installed
+	! command -v java >/dev/null || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[spark]'
 	touch $@
 
 clean:
