@@ -23,7 +23,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
-STAMP = VENV / ".installed"
+STAMP, SPARK_STAMP = VENV / ".installed", VENV / ".spark"
 BIN = VENV / "bin"
 EXTRAS = "simulator,local,dagster,notebooks,questdb,dev"
 OLDEST = (3, 11)
@@ -55,7 +55,9 @@ def main(arguments: list[str]) -> int:
     if what == "clean":
         shutil.rmtree(VENV, ignore_errors=True)
         return 0
-    install()
+    wanted = install()
+    if what == "test":
+        install_spark(wanted)
     if what in {"demo", "dev"}:
         command = [str(BIN / "kalshi-platform"), "demo"] if what == "demo" else [str(BIN / "dagster"), "dev"]
         os.execv(command[0], [*command, *rest])  # noqa: S606 - ours; signals shall reach it
@@ -72,24 +74,38 @@ def first_failure(commands: Iterable[Sequence[str]]) -> int:
     return 0
 
 
-def install() -> None:
-    """Build the environment, unless the one that is there was made here of the same versions by the same Python."""
+def install() -> str:
+    """Build the environment, unless the one that is there was made here of the same versions by the same Python.
+
+    Returns a digest of what it is made of.
+    """
     if sys.version_info < OLDEST:
         sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: python3.11 run.py …")
     wanted = hashlib.sha256(f"{sys.version} {HERE}".encode())
     for name in ("pyproject.toml", "constraints.txt"):
         wanted.update((HERE / name).read_bytes())
-    if STAMP.is_file() and STAMP.read_text() == wanted.hexdigest():
-        return
-    sys.stderr.write("building the environment in .venv, which takes a minute\n")
-    steps: tuple[Sequence[str | Path], ...] = (
-        [Path(sys.executable).resolve(), "-m", "venv", "--clear", VENV],
-        [BIN / "python", *PIP, f".[{EXTRAS}]"],
-    )
-    for step in steps:
-        if subprocess.run(step, check=False).returncode:  # noqa: S603 - ours
-            sys.exit("the environment could not be built; what is above says why (Debian: apt install python3-venv)")
-    STAMP.write_text(wanted.hexdigest())  # last: an installation that was interrupted is begun again
+    if not _is_done(STAMP, wanted.hexdigest()):
+        sys.stderr.write("building the environment in .venv, which takes a minute\n")
+        _build([Path(sys.executable).resolve(), "-m", "venv", "--clear", VENV])
+        _build([BIN / "python", *PIP, f".[{EXTRAS}]"])
+        STAMP.write_text(wanted.hexdigest())  # last: an installation that was interrupted is begun again
+    return wanted.hexdigest()
+
+
+def install_spark(wanted: str) -> None:
+    """Where there is a Java, the tests also hold Spark (430 MB) against DuckDB; elsewhere that one says why it skips."""
+    if shutil.which("java") and not _is_done(SPARK_STAMP, wanted):
+        _build([BIN / "python", *PIP, ".[spark]"])
+        SPARK_STAMP.write_text(wanted)
+
+
+def _is_done(stamp: Path, wanted: str) -> bool:
+    return stamp.is_file() and stamp.read_text() == wanted
+
+
+def _build(step: Sequence[str | Path]) -> None:
+    if subprocess.run(step, check=False).returncode:  # noqa: S603 - ours
+        sys.exit("the environment could not be built; what is above says why (Debian: apt install python3-venv)")
 
 
 if __name__ == "__main__":

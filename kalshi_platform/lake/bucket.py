@@ -9,7 +9,7 @@ there are (`layout`).
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import IO, Any
 
 import boto3
@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pyarrow import fs
 
-from kalshi_platform.lake.publish import CountedFile, StorageError
+from kalshi_platform.lake.publish import CountedFile, StorageError, plain_words
 
 _PARTS = TransferConfig(multipart_threshold=8 * 2**20, multipart_chunksize=8 * 2**20, max_concurrency=4)
 _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 10, 60, 4
@@ -68,9 +68,12 @@ class Bucket:
         would stand under the final name.
 
         Raises:
-            StorageError: Where the store cannot be reached or refuses.
+            StorageError: Where the store cannot be reached or refuses, or this disk has no room.
         """
-        with TemporaryFile(prefix="kalshi-lake-") as file:
+        with (
+            plain_words(f"s3://{self.name}/{key}", f"{gettempdir()}, or set TMPDIR"),
+            TemporaryFile(prefix="kalshi-lake-") as file,
+        ):
             yield CountedFile(file)
             file.seek(0)
             self._upload(file, key)

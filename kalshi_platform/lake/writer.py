@@ -5,11 +5,12 @@ which hour is due.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import IO, Any, cast
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ from kalshi_platform.lake.encoding import row_group_rows, writer_options
 from kalshi_platform.lake.footer import Footer
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.manifest import Coverage, Manifest, manifest_path, write_manifest
-from kalshi_platform.lake.publish import CountedFile
+from kalshi_platform.lake.publish import CountedFile, plain_words
 from kalshi_platform.lake.schema import SCHEMA_VERSION
 from kalshi_platform.lake.sorting import sorted_tables
 
@@ -77,15 +78,24 @@ def write_partition(
 
     Raises:
         IntegrityError: Where a row lies outside the window, lacks a value, or has more digits than its column.
+        StorageError: Where the lake, or the disk that rows are sorted on, has no room or refuses.
     """
     start, end = dataset.period.start(start), dataset.end(start)
     end = min(until or end, end)
-    with TemporaryDirectory(prefix="kalshi-lake-") as spill, read_ahead(batches) as coming:
+    with _room_to_sort(lake.path(dataset, start)) as spill, read_ahead(batches) as coming:
         first, batches = _peeked(coming)
-        rows = sorted_tables(batches, _as_given(dataset.schema, first), dataset.sort, Path(spill), RUN_BYTES)
+        rows = sorted_tables(batches, _as_given(dataset.schema, first), dataset.sort, spill, RUN_BYTES)
         inside = _inside(rows, dataset.time, start, end)
         groups = (to_decimals(group, dataset.schema) for group in row_groups(inside, row_group_rows(dataset)))
         return write_groups(lake, dataset, (start, end), groups, coverage)
+
+
+@contextmanager
+def _room_to_sort(path: str) -> Iterator[Path]:
+    """A folder on this machine's disk, away when the block ends."""
+    place = f"{gettempdir()}, or set TMPDIR"
+    with plain_words(path, place), TemporaryDirectory(prefix="kalshi-lake-") as folder:
+        yield Path(folder)
 
 
 def write_groups(

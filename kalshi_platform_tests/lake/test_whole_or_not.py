@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         write_partition(lake, DELTAS, NOON, batches(1, 1_000))
         for temporary in (tmp_path, small):  # where runs are sorted: elsewhere, or on the full disk too
             with writer(lake.root, 2, 400_000, TMPDIR=str(temporary)) as process:
-                says(process, "failed: .*No space left on device")
+                says(process, f"failed: cannot write {lake.root}.*: no space left on device: make room in {small}")
                 assert process.wait(30) == 1
             assert who_wrote(lake) == {1}
         left = [path.name for path in small.rglob("*") if path.is_file()]
@@ -129,16 +129,19 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 class Cut:
-    """A way to a store that breaks after so many bytes, and is whole again when it is told so.
+    """A way to a store that breaks, or stands still, after so many bytes, and is whole again when it is told so.
 
     Attributes:
         port: Where it listens.
-        broke: Set once it has broken.
+        broke: Set once it has broken, or stands still.
     """
 
-    def __init__(self, store: Store, after: int) -> None:
+    def __init__(self, store: Store, after: int, *, holds: bool = False) -> None:
         self._store = int(store.url.rpartition(":")[2])
         self._left: float = after
+        self._may_go_on = threading.Event()
+        if not holds:
+            self._may_go_on.set()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.broke = threading.Event()
@@ -147,9 +150,11 @@ class Cut:
     def mend(self) -> None:
         """Let everything through from now on."""
         self._left = float("inf")
+        self._may_go_on.set()
 
     def close(self) -> None:
         """Listen no more."""
+        self._may_go_on.set()
         self._listening.close()
 
     def _accept(self) -> None:
@@ -172,12 +177,15 @@ class Cut:
                     self._left -= len(data)
                 if self._left <= 0:
                     self.broke.set()
+                    self._may_go_on.wait()
                     break
                 target.sendall(data)
         except OSError:
             pass
         finally:
             for end in (source, target):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)  # wakes the other direction, which waits for it
                 end.close()
 
 
@@ -194,6 +202,26 @@ def test_a_connection_that_is_lost_in_an_upload_leaves_the_old_object(s3_lake: L
         assert who_wrote(s3_lake) == {1}
         way.mend()
         with writer(s3_lake.root, 3, 40_000, **endpoint) as process:
+            says(process, "wrote")
+        assert who_wrote(s3_lake) == {3}
+    finally:
+        way.close()
+
+
+def test_a_writer_that_is_killed_in_an_upload_leaves_the_old_object(s3_lake: Lake, store: Store) -> None:
+    """By SIGKILL in the second of several parts, the first of which the store has: nobody ever sees them."""
+    write_partition(s3_lake, DELTAS, NOON, batches(1, 1_000))
+    way = Cut(store, after=10 * 2**20, holds=True)
+    try:
+        with writer(s3_lake.root, 2, 1_500_000, AWS_ENDPOINT_URL=f"http://127.0.0.1:{way.port}") as process:
+            assert way.broke.wait(60)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(30) == -signal.SIGKILL
+        assert who_wrote(s3_lake) == {1}
+        way.mend()
+        assert who_wrote(s3_lake) == {1}
+        assert s3_lake.starts(DELTAS) == [NOON]
+        with writer(s3_lake.root, 3, 40_000) as process:
             says(process, "wrote")
         assert who_wrote(s3_lake) == {3}
     finally:

@@ -62,7 +62,7 @@ def main() -> int:
     how = dict.fromkeys(options, True)
     try:
         facts = write_partition(Lake(root), DELTAS, NOON, batches(int(seq), int(rows), **how))
-    except (PlatformError, OSError) as error:
+    except PlatformError as error:
         sys.stdout.write(f"failed: {error}\n")
         return 1
     status = Path("/proc/self/status").read_text()
