@@ -6,11 +6,15 @@ Deci-cent prices over a thousand books, integers as keys for both: what is faste
 
 import sys
 
-from measure import ratio
-from order_book import OrderBook as TheirBook
+from measure import NEEDS_EXTRA, arguments, ratio
 from tape_server import books, deltas
 
 from kalshi_platform.core.book import OrderBook
+
+try:
+    from order_book import OrderBook as TheirBook
+except ImportError:
+    sys.exit(NEEDS_EXTRA)
 
 MARKETS, DELTAS = 1_000, 300_000
 DOLLAR = 1_000
@@ -52,4 +56,5 @@ def theirs() -> int:
 
 
 if __name__ == "__main__":
+    arguments(__doc__)
     sys.exit(not ratio("book with best bid and offer, deci-cent", ours, theirs, of="cryptofeed's C book", budget=2))

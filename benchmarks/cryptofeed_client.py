@@ -19,6 +19,7 @@ from cryptofeed.defines import ASK, BID, L2_BOOK
 from cryptofeed.feed import Feed
 from cryptofeed.symbols import Symbol, Symbols
 from cryptofeed.types import OrderBook
+from measure import arguments
 from tape_server import ticker
 from yapic import json
 
@@ -135,4 +136,4 @@ async def run(address: str, database: str, count: int, markets: int) -> None:
 
 if __name__ == "__main__":
     assert Symbol
-    uvloop.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    uvloop.run(run(*arguments(__doc__, socket=str, database=str, deltas=int, markets=int)))

@@ -14,12 +14,17 @@ from pathlib import Path
 from statistics import median
 
 import asyncpg
-from cryptofeed_client import TABLE
+from measure import NEEDS_EXTRA, arguments
 from postgres_cpu import server_cpu
 
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.migrations import migrate
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
+
+try:
+    from cryptofeed_client import TABLE
+except ImportError:
+    sys.exit(NEEDS_EXTRA)
 
 MARKETS, ROUNDS, BUDGET = 1_000, 3, 6.0
 HERE = Path(__file__).parent
@@ -97,4 +102,4 @@ def main(count: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not main(int(sys.argv[1]) if len(sys.argv) > 1 else 600_000))
+    sys.exit(not main(*arguments(__doc__, deltas=600_000)))

@@ -6,7 +6,7 @@ Run: python benchmarks/decode.py
 import json
 import sys
 
-from measure import ratio
+from measure import arguments, ratio
 
 from kalshi_platform.core.messages import decode
 
@@ -40,4 +40,5 @@ def baseline() -> int:
 
 
 if __name__ == "__main__":
+    arguments(__doc__)
     sys.exit(not ratio("decode of a delta frame", ours, baseline, of="json.loads", budget=5))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from measure import arguments
 from tape_server import ticker
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Table
@@ -78,4 +79,4 @@ async def run(address: str, database: str, count: int, markets: int) -> None:
 
 if __name__ == "__main__":
     collect_rarely()  # as the daemon does
-    asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(run(*arguments(__doc__, socket=str, database=str, deltas=int, markets=int)))

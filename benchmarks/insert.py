@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 import asyncpg
-from measure import ratio
+from measure import arguments, ratio
 
 from kalshi_platform.core.records import DeltaRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Home
@@ -76,4 +76,5 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
+    arguments(__doc__)
     sys.exit(not main())

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import asyncpg
+from measure import arguments
 
 from kalshi_platform.core.records import DeltaRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Home
@@ -129,4 +130,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000)
+    main(*arguments(__doc__, rows=2_000_000))

@@ -1,11 +1,32 @@
-"""What benchmarks share: interleaved rounds and the median of their ratios. Absolute figures are noise here."""
+"""What benchmarks share: arguments, interleaved rounds and the median of their ratios. Absolute figures are noise."""
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 ROUNDS = 5
+
+
+NEEDS_EXTRA = "it measures against cryptofeed: pip install -e '.[benchmarks]'"
+
+
+def arguments(what: str | None, **wanted: int | type) -> list[Any]:
+    """What the command line says, in order; `--help` says what it takes.
+
+    Args:
+        what: The benchmark's docstring.
+        wanted: Each argument by its name: the number that it is unless given, or the type of one that must be given.
+    """
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, usual in wanted.items():
+        if isinstance(usual, int):
+            parser.add_argument(name, type=int, nargs="?", default=usual, help=f"{usual:,} unless given")
+        else:
+            parser.add_argument(name, type=usual)
+    return list(vars(parser.parse_args()).values())
 
 
 def ratio(name: str, ours: Callable[[], int], baseline: Callable[[], int], *, of: str, budget: float) -> bool:

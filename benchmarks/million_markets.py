@@ -18,6 +18,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+from measure import arguments
 
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.migrations import migrate
@@ -166,4 +167,4 @@ def judged(url: str, rest: str, pid: int, markets: int, connections: int) -> boo
 
 
 if __name__ == "__main__":
-    sys.exit(not main(*(int(argument) for argument in (*sys.argv[1:], *("1000000", "150")[len(sys.argv) - 1 :]))))
+    sys.exit(not main(*arguments(__doc__, markets=1_000_000, connections=150)))

@@ -25,6 +25,7 @@ from typing import Any
 
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from measure import arguments
 
 from kalshi_platform.simulator import SimulatorOptions, running, write_key_pair
 
@@ -159,4 +160,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    arguments(__doc__)
     sys.exit(main())

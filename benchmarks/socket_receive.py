@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import msgspec
-from measure import ROUNDS
+from measure import ROUNDS, arguments
 from tape_server import ticker
 from websockets.asyncio.client import connect
 
@@ -67,4 +67,5 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
+    arguments(__doc__)
     sys.exit(not main())

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+from measure import arguments
 from postgres_cpu import process_cpu, server_cpu
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TICKERS, TRADES, Home
@@ -186,7 +187,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    asked, long = (int(argument) for argument in [*sys.argv[1:3], *("50000", "60")[len(sys.argv) - 1 :]])
+    asked, long = arguments(__doc__, messages_per_second=50_000, seconds=60)
     with tempfile.TemporaryDirectory(prefix="kalshi-bench-") as place:
         Path(place).chmod(0o711)
         sys.exit(not measure(Path(place), asked, long))

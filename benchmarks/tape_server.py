@@ -13,6 +13,8 @@ import socket
 import sys
 from collections.abc import Iterator
 
+from measure import arguments
+
 T0 = 1_795_219_200_000
 DELTAS_PER_MS = 50
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -175,7 +177,7 @@ def commands_for(markets: int) -> int:
 
 def main() -> None:
     """Play to one client after the other."""
-    count, markets = int(sys.argv[1]), int(sys.argv[2])
+    count, markets = arguments(__doc__, frames=int, markets=int)
     frames = list(tape(count, markets, commands_for(markets) + 1))
     with socket.create_server(("127.0.0.1", 0)) as server:
         sys.stdout.write(f"{server.getsockname()[1]}\n")

@@ -27,8 +27,8 @@ def doctor(as_json: AsJson = False) -> None:
     """Examine this installation and say what is wrong and what to do about it.
 
     Looks at settings that are misspelt or contradict each other, the key and who may read it, the exchange, the clock,
-    every database (schema, rights, encryption, signs of life), disks, the spool, the metrics port and versions.
-    Nothing is changed, no secret is shown.
+    every database and login (schema, rights, encryption, signs of life), a lake that is a bucket, QuestDB, alerts,
+    disks, the spool, the metrics port and versions. Nothing is changed, no secret is shown.
 
     Exit codes: 0 all is well; 1 there is a problem; 2 a setting is wrong.
     """

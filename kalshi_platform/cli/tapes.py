@@ -105,19 +105,24 @@ def record(
     rotate_minutes: Annotated[float, typer.Option(min=0.01, help="A file holds so much time at the most.")] = 60,
     rotate_mib: Annotated[float, typer.Option(min=0.01, help="A file holds so much, packed, at the most.")] = 512,
     flush_seconds: Annotated[float, typer.Option(min=0.01, help="A kill loses so much time at the most.")] = 1,
+    connections: Annotated[
+        int | None, typer.Option(min=1, help="Connections for order books; as many as they need unless given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
     """Record the live socket: each frame as it came, with the time of its receipt, as NDJSON packed with zstd.
 
-    Every market that is open or opens meanwhile, unless some are named. Ctrl-C ends it in order. After a kill at any
-    moment, what was flushed is readable; the next run begins new files. `kalshi-platform replay` plays them.
+    Every market that is open or opens meanwhile, unless some are named; all connections go into one tape, in order.
+    Ctrl-C ends it in order. After a kill at any moment, what was flushed is readable; the next run begins new files.
+    `kalshi-platform replay` plays them.
+
     Exit codes: 0 stopped in order; 1 something broke; 2 a mistake, or the exchange refuses the key.
     """
     from kalshi_platform.service.lifecycle import run_daemon
     from kalshi_platform.service.logs import configure_logs
     from kalshi_platform.service.settings import load_settings
     from kalshi_platform.tools.record_command import channels_of, record_until_stopped, show_report
-    from kalshi_platform.tools.tape import TapeOptions
+    from kalshi_platform.tools.tape_files import TapeOptions
 
     settings = load_settings()
     configure_logs(settings.log_format)
@@ -127,7 +132,9 @@ def record(
     )
 
     async def run(stop: asyncio.Event) -> None:
-        report = await record_until_stopped(settings, stop, folder, channels, ticker or (), series or (), options)
+        report = await record_until_stopped(
+            settings, stop, folder, channels, ticker or (), series or (), options, connections
+        )
         show_report(report, as_json=as_json)
 
     raise typer.Exit(run_daemon(run))

@@ -24,7 +24,9 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
        pg_database_size(current_database()) AS bytes, current_user AS user_name,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
        coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted,
-       to_regclass('public.alembic_version') IS NOT NULL AS is_migrated
+       to_regclass('public.alembic_version') IS NOT NULL AS is_migrated,
+       coalesce((SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class
+                 WHERE oid = to_regclass('public.trades')), false) AS is_owner
 """
 _ROLES = "SELECT rolname FROM pg_roles WHERE rolname = ANY($1) AND pg_has_role(current_user, oid, 'MEMBER')"
 _REVISION = "SELECT version_num FROM public.alembic_version"
@@ -89,6 +91,7 @@ class Survey:
         error: Why it cannot be asked; everything below is empty then.
         timescale: TimescaleDB's version; None where the database does not have the extension.
         is_migrated: Whether it has a schema of ours; `revision` stays empty where we may not ask which.
+        is_owner: Whether our login may do what the tables' owner may.
         roles: The platform's roles that our login is a member of.
         silence_seconds: A gatherer's: since its last write, heartbeats included.
     """
@@ -102,6 +105,7 @@ class Survey:
     bytes: int = 0
     user: str = ""
     is_superuser: bool = False
+    is_owner: bool = False
     is_encrypted: bool = False
     is_migrated: bool = False
     revision: str | None = None
@@ -145,6 +149,7 @@ async def _asked(connection: asyncpg.Connection, home: Home, address: str) -> Su
         bytes=server["bytes"],
         user=server["user_name"],
         is_superuser=server["is_superuser"],
+        is_owner=server["is_owner"],
         is_encrypted=server["is_encrypted"],
         is_migrated=server["is_migrated"],
         revision=revision[0][0] if revision else None,

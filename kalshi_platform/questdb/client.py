@@ -132,6 +132,11 @@ class QuestClient:
         except httpx.HTTPError as error:
             raise QuestUnavailable(f"QuestDB at {self.place}: {error or type(error).__name__}") from None
 
+    def reset(self) -> None:
+        """Begin anew with the next rows, whatever was under way."""
+        self._forget_sender()
+        self._has_tables = False
+
     def close(self) -> None:
         """Let go of the connections; what was not sent is lost."""
         self._forget_sender()

@@ -1,7 +1,8 @@
 """A second sink of a gatherer: takes every stream row besides PostgreSQL's writers, and never makes anybody wait.
 
 Rows wait in a queue of bounded length while QuestDB is slow or away; beyond it the oldest are given up and counted.
-PostgreSQL has them. Kept out: PostgreSQL, and how rows are sent (`client`).
+PostgreSQL has them. A defect of ours here is told and counted, costs the rows it met, and ends nothing. Kept out:
+PostgreSQL, and how rows are sent (`client`).
 """
 
 import asyncio
@@ -22,7 +23,7 @@ _END_SECONDS = 10.0
 _log = structlog.get_logger()
 
 Tell = Callable[[str, int], None]
-"""Told what became of how many rows: `sent`, `refused` or `dropped`."""
+"""Told what became of how many rows: `sent`, `refused`, `dropped`, or `failed` by a defect of ours."""
 
 
 class SecondSink(Protocol):
@@ -77,17 +78,27 @@ class QuestSink:
 
     async def run(self) -> None:
         """Send until closed; what QuestDB does not take then is given up."""
+        waits = self._retry_waits()
         try:
             while not self._closed.is_set() or self._rows:
                 await self._wait(self._due, _FLUSH_SECONDS)
                 self._due.clear()
-                while self._rows and await self._send():
-                    pass
-                if self._closed.is_set() and self._rows:
-                    self._tell("dropped", len(self._rows))
-                    self._rows.clear()
+                try:
+                    await self._send_all()
+                    waits = self._retry_waits()
+                except Exception:  # whatever it was: nobody else would tell of it, and the gatherer goes on
+                    _log.exception("the QuestDB sink failed, and begins anew", waiting=len(self._rows))
+                    await asyncio.to_thread(self._client.reset)
+                    await self._wait(self._closed, next(waits, _FLUSH_SECONDS))
         finally:
             await asyncio.to_thread(self._client.close)
+
+    async def _send_all(self) -> None:
+        while self._rows and await self._send():
+            pass
+        if self._closed.is_set() and self._rows:
+            self._tell("dropped", len(self._rows))
+            self._rows.clear()
 
     async def _send(self) -> bool:
         """One batch, until it is sent, refused, or we are closed; false where it was given up."""
@@ -101,6 +112,9 @@ class QuestSink:
                 return True
             except QuestUnavailable as error:
                 _log.warning("QuestDB does not take rows", waiting=len(self._rows) + len(batch), error=str(error))
+            except Exception:
+                self._tell("failed", len(batch))
+                raise
             else:
                 self._tell("sent", len(batch))
                 return True

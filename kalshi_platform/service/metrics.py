@@ -120,7 +120,7 @@ class GathererMetrics:
         )
         self.questdb_rows = Counter(
             "kalshi_gatherer_questdb_rows",
-            "Rows for QuestDB, where that is set: sent, refused by it, or dropped because too many waited.",
+            "Rows for QuestDB, where set: sent, refused by it, failed here, or dropped because too many waited.",
             ["outcome"],
             registry=self.registry,
         )

@@ -16,12 +16,15 @@ from kalshi_platform.exchange.rest.client import RestClient
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.service.settings import Settings
 from kalshi_platform.tools.credentials import required_signer
-from kalshi_platform.tools.record import Recorder, RecordReport, open_markets
-from kalshi_platform.tools.tape import TapeOptions
+from kalshi_platform.tools.record import Recorder, RecordReport, Spread, open_markets
+from kalshi_platform.tools.tape_files import TapeOptions
 
 _COLUMNS = (
     SpinnerColumn(),
-    TextColumn("recording {task.completed:,} frames, {task.fields[mib]:,.1f} MiB, {task.fields[gaps]:,} gaps"),
+    TextColumn(
+        "recording {task.completed:,} frames over {task.fields[open]} connections, {task.fields[mib]:,.1f} MiB, "
+        "{task.fields[gaps]:,} gaps"
+    ),
     TimeElapsedColumn(),
 )
 _SHOW_SECONDS = 0.5
@@ -49,6 +52,7 @@ async def record_until_stopped(
     tickers: Sequence[str],
     series: Sequence[str],
     options: TapeOptions,
+    connections: int | None,
 ) -> RecordReport:
     """Record; markets and series that are named are recorded alone, else all that are open and those that open.
 
@@ -64,9 +68,14 @@ async def record_until_stopped(
             followed = await open_markets(rest, series)
     else:
         followed = list(tickers)
+    spread = Spread(
+        most_markets=settings.markets_per_connection,
+        connections=connections,
+        handshakes_per_second=settings.handshakes_per_second,
+    )
     recorder = Recorder(
         settings.ws_url, signer, folder, channels, followed,
-        only=bool(tickers or series), follows_new=not (tickers or series), options=options,
+        only=bool(tickers or series), follows_new=not (tickers or series), options=options, spread=spread,
     )  # fmt: skip
     with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:
         showing = asyncio.create_task(_show(bar, recorder))
@@ -89,10 +98,10 @@ def _check(folder: Path) -> None:
 
 
 async def _show(bar: Progress, recorder: Recorder) -> None:
-    task = bar.add_task("", total=None, mib=0.0, gaps=0)
+    task = bar.add_task("", total=None, mib=0.0, gaps=0, open=0)
     while True:
         report = recorder.report
-        bar.update(task, completed=report.frames, mib=report.bytes / _MIB, gaps=report.gaps)
+        bar.update(task, completed=report.frames, mib=report.bytes / _MIB, gaps=report.gaps, open=report.open)
         await asyncio.sleep(_SHOW_SECONDS)
 
 
@@ -100,7 +109,7 @@ def show_report(report: RecordReport, *, as_json: bool) -> None:
     """What was recorded, on standard output."""
     if as_json:
         raw = {
-            **{name: getattr(report, name) for name in report.__slots__},
+            **{name: getattr(report, name) for name in report.__slots__ if name != "open"},
             "files": [str(one) for one in report.files],
         }
         sys.stdout.write(msgspec.json.encode(raw).decode() + "\n")

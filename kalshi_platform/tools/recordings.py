@@ -1,8 +1,8 @@
 """Recorded frames in the forms that people keep them: read line by line, compressed or not.
 
-Understood: `{"recv_ms", "event"}` (a frame as an object), `{"recv_ts_ns", "raw"}` (a frame as text),
-`{"channel", "message"}` and bare frames; today's and, through `legacy`, those of whole cents; plain, `.gz` or
-`.zst`, also cut off. Kept out: what frames mean.
+Understood: `{"recv_ms", "event"}` (a frame as an object), `{"recv_ts_ns", "raw"}` (a frame as text; ours say over which
+`connection`), `{"channel", "message"}` and bare frames; today's and, through `legacy`, those of whole cents; plain,
+`.gz` or `.zst`, also cut off. Kept out: what frames mean.
 """
 
 import gzip
@@ -29,16 +29,27 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class RecordedFrame:
-    """One frame and when it was received (µs since 1970); None where the recording does not say."""
+    """One frame, when it was received (µs since 1970; None where the recording does not say), and over what.
+
+    Recordings of others have one connection to a file: number 0.
+    """
 
     raw: bytes
     received_us: int | None
+    connection: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """Nothing follows over this connection."""
+
+    connection: int
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The first line of a file of our own recorder: which connection it is a part of, counted from 1."""
+    """The first line of a file of our own recorder: which part, counted from 1, of which recording it is."""
 
-    connection: str
+    recording: str
     part: int
     channels: list[str]
 
@@ -56,6 +67,9 @@ class _Line(msgspec.Struct):
     event: msgspec.Raw = msgspec.Raw()
     recv_ts_ns: int | None = None
     raw: str | None = None
+    connection: int = 0
+    opened: list[str] | None = None
+    closed: str | None = None
     channel: str | None = None
     message: msgspec.Raw = msgspec.Raw()
     recorder: Header | None = None
@@ -93,7 +107,12 @@ def find_recordings(paths: list[Path]) -> list[Path]:
 
 
 def read_frames(path: Path) -> Iterator[RecordedFrame]:
-    """Every frame of one file; blank lines are skipped, broken lines come as they are, to be quarantined.
+    """Every frame of one file; see `read_recording`."""
+    return (one for one in read_recording(path) if isinstance(one, RecordedFrame))
+
+
+def read_recording(path: Path) -> Iterator[RecordedFrame | ConnectionClosed]:
+    """Every frame of one file, and where connections ended; blank lines are skipped, broken lines come as they are.
 
     Raises:
         ConfigurationError: Where the file cannot be read.
@@ -101,8 +120,8 @@ def read_frames(path: Path) -> Iterator[RecordedFrame]:
     try:
         with _open(path) as lines:
             for line in lines:
-                if not line.isspace() and (frame := _frame(line)) is not None:
-                    yield frame
+                if not line.isspace() and (found := _read(line)) is not None:
+                    yield found
     except (OSError, EOFError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
 
@@ -132,7 +151,7 @@ def stamp_of(frame: RecordedFrame) -> int | None:
 
 
 def header_of(path: Path) -> Header | None:
-    """Which connection a file is a part of; None where it does not say, as those of other recorders.
+    """Which recording a file is a part of; None where it does not say, as those of other recorders.
 
     Raises:
         ConfigurationError: Where the file cannot be read.
@@ -146,13 +165,15 @@ def header_of(path: Path) -> Header | None:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
 
 
-def _frame(line: bytes) -> RecordedFrame | None:
-    """The frame of a line; None where it is a header."""
+def _read(line: bytes) -> RecordedFrame | ConnectionClosed | None:
+    """What a line says; None where it is a header, or that a connection was opened."""
     try:
         envelope = _lines.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return RecordedFrame(line, None)
-    if envelope.recorder is not None:
+    if envelope.closed is not None:
+        return ConnectionClosed(envelope.connection)
+    if envelope.recorder is not None or envelope.opened is not None:
         return None
     raw, received_us = line, None
     if envelope.event and envelope.recv_ms is not None:
@@ -162,7 +183,8 @@ def _frame(line: bytes) -> RecordedFrame | None:
     elif envelope.channel is not None and envelope.message:
         raw = framed(envelope.channel, bytes(envelope.message))
         received_us = None if envelope.recv_ms is None else envelope.recv_ms * MILLISECOND
-    return RecordedFrame(modern(raw) if any(mark in raw for mark in LEGACY_MARKS) else raw, received_us)
+    raw = modern(raw) if any(mark in raw for mark in LEGACY_MARKS) else raw
+    return RecordedFrame(raw, received_us, envelope.connection)
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -92,6 +92,27 @@ async def test_an_outage_is_waited_for_and_bounded(server: Server) -> None:
     assert server.lines == 20_000
 
 
+async def test_a_defect_of_ours_is_told_and_the_sink_goes_on(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row that cannot be read takes its batch along, counted, and nothing else; the next rows are sent."""
+    told: Counter[str] = Counter()
+    sink = QuestSink(QuestClient(server.configuration), 10_000, lambda what, count: told.update({what: count}), _waits)
+    running = asyncio.create_task(sink.run())
+    for _ in range(3):
+        sink.add(TradeRow(None, TRADE, "KXA-1", 1, 1, None, False, US))  # type: ignore[arg-type]
+        before = told["failed"]
+        async with asyncio.timeout(30):
+            while told["failed"] == before:
+                await asyncio.sleep(0.01)
+    for row in ROWS:
+        sink.add(row)
+    await end_second(sink, running)
+    assert told == {"failed": 3, "sent": 4}
+    assert running.exception() is None
+    assert "the QuestDB sink failed" in capsys.readouterr().out
+
+
 async def test_a_server_that_is_gone_does_not_hold_up_the_end(server: Server) -> None:
     """What waits is given up and counted."""
     server.is_away = True

@@ -24,10 +24,17 @@ from kalshi_platform.gatherer.router import Router
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.tools.children import platform_command
-from kalshi_platform.tools.record import Recorder
-from kalshi_platform.tools.recordings import find_recordings, header_of, read_frames
+from kalshi_platform.tools.record import Recorder, Spread
+from kalshi_platform.tools.recordings import (
+    ConnectionClosed,
+    RecordedFrame,
+    find_recordings,
+    read_frames,
+    read_recording,
+)
 from kalshi_platform.tools.replay import Replay
-from kalshi_platform.tools.tape import Tape, TapeOptions
+from kalshi_platform.tools.tape import Tape
+from kalshi_platform.tools.tape_files import TapeOptions
 from kalshi_platform_tests.gatherer.exchange_at_hand import (
     KEY_ID,
     Proxy,
@@ -89,7 +96,10 @@ async def play(simulator: Simulator, changes: int) -> None:
 
 @pytest.mark.slow
 async def test_a_replay_is_what_a_gatherer_captured(tmp_path: Path, new_gatherer_database: Callable[[], str]) -> None:
-    """A gatherer on six connections, a recorder on one: the same content, byte for byte, over several files."""
+    """A gatherer on six connections, a recorder on five of its own: the same content, byte for byte, in several files.
+
+    The tape is one, in the order of receipt, and each connection's numbers rise in it.
+    """
     private, public = keys(tmp_path)
     captured, from_tape = new_gatherer_database(), new_gatherer_database()
     async with running(options(tmp_path, public, **QUIET)) as simulator:
@@ -98,18 +108,23 @@ async def test_a_replay_is_what_a_gatherer_captured(tmp_path: Path, new_gatherer
         recorder = Recorder(
             simulator.ws_url, _signer(private), tmp_path / "tapes", CHANNELS,
             simulator.exchange.catalogue.markets, options=TapeOptions(flush_seconds=0.05, rotate_seconds=0.3),
+            spread=Spread(connections=4),
         )  # fmt: skip
         stop = asyncio.Event()
         recording = asyncio.create_task(recorder.run(stop))
         async with gathering(one):
-            await until(lambda: _listening(simulator, 4, 2))
+            await until(lambda: _listening(simulator, 7, 2))
             await play(simulator, 3000)
             sent = simulator.ledger
             await until(lambda: recorder.report.frames >= sent.deltas + sent.trades + sent.tickers)
         stop.set()
         report = await recording
     assert len(report.files) > 1
-    assert report.gaps == 0
+    assert (report.gaps, report.connections) == (0, 5)
+    tape = [frame for path in report.files for frame in read_frames(path)]
+    stamps = [frame.received_us or 0 for frame in tape]
+    assert stamps == sorted(stamps)
+    assert {frame.connection for frame in tape} == {1, 2, 3, 4, 5}
     await replayed(from_tape, tmp_path / "tapes")
     live, again = await copied(captured, CONTENT), await copied(from_tape, CONTENT)
     assert {name: len(data) for name, data in live.items()} == {name: len(data) for name, data in again.items()}
@@ -135,8 +150,8 @@ async def test_with_the_recorded_stamps_even_provenance_is_equal(
             Coverage("gatherer-1", "c", sink.add), session, Capture("gatherer-1", 1000), sink, GathererMetrics(),
             lambda _frame: None,
         )  # fmt: skip
-        tape = Tape(tmp_path / "tapes", TapeOptions(), now_us(), [], lambda _path: None)
-        taken = 0
+        tape = Tape(tmp_path / "tapes", TapeOptions(), [], now_us, lambda _path: None)
+        number, taken = tape.opened(now_us(), []), 0
 
         async def listen() -> None:
             nonlocal taken
@@ -145,7 +160,7 @@ async def test_with_the_recorded_stamps_even_provenance_is_equal(
                     await socket.send(command)
                 async for messages in socket:
                     for raw, received_us in messages:
-                        tape.write(raw, received_us)
+                        tape.write(number, raw, received_us)
                         taken += 1
                     router.feed(messages)
 
@@ -158,13 +173,14 @@ async def test_with_the_recorded_stamps_even_provenance_is_equal(
             await until(lambda: taken >= sent.deltas + sent.trades + sent.tickers + 30)
             listening.cancel()
             sink.close()
-        tape.close(now_us())
+        tape.end()
+        await tape.run(now_us)
     await replayed(from_tape, tmp_path / "tapes")
     assert await copied(captured, WITH_PROVENANCE) == await copied(from_tape, WITH_PROVENANCE)
 
 
 async def test_a_broken_connection_is_another_tape(tmp_path: Path) -> None:
-    """Cut in the middle: the recorder connects again and records on; each tape is one connection, of one market."""
+    """Cut in the middle: the recorder connects again and records on; the tape says what came over which connection."""
     private, public = keys(tmp_path)
     async with running(options(tmp_path, public, **QUIET)) as simulator, Proxy(simulator.ws_url) as proxy:
         chosen = next(iter(simulator.exchange.catalogue.markets))
@@ -178,9 +194,10 @@ async def test_a_broken_connection_is_another_tape(tmp_path: Path) -> None:
         await until(lambda: recorder.report.connections == 2 and recorder.report.frames > before + 50)
         stop.set()
         report = await recording
-    headers = [header_of(path) for path in report.files]
-    assert len({header.connection for header in headers if header}) == 2
-    frames = [json.loads(frame.raw) for path in report.files for frame in read_frames(path)]
+    lines = [line for path in report.files for line in read_recording(path)]
+    assert {line.connection for line in lines} == {1, 2}
+    assert [line for line in lines if isinstance(line, ConnectionClosed)] == [ConnectionClosed(1), ConnectionClosed(2)]
+    frames = [json.loads(line.raw) for line in lines if isinstance(line, RecordedFrame)]
     assert len(frames) == report.frames
     named = {one["msg"]["market_ticker"] for one in frames if "market_ticker" in one.get("msg", {})}
     assert named == {chosen}
@@ -188,14 +205,55 @@ async def test_a_broken_connection_is_another_tape(tmp_path: Path) -> None:
 
 
 def test_new_markets_are_followed_and_combos_are_not(tmp_path: Path) -> None:
-    """Combos come by the thousand an hour; the list that a recording begins with has none either."""
+    """Combos come by the thousand an hour; the list that a recording begins with has none either.
+
+    Where no connection has room there is one more; what is settled makes room.
+    """
     private, _ = keys(tmp_path)
-    recorder = Recorder("ws://127.0.0.1:1", _signer(private), tmp_path, CHANNELS, [], follows_new=True)
-    session = Session(CHANNELS, [])
-    for kind, ticker in (("market_lifecycle_v2", "KXNEW-1"), ("multivariate_market_lifecycle", "KXMVE-1")):
-        message = {"market_ticker": ticker, "event_type": "created"}
-        recorder._follow(decode(json.dumps({"type": kind, "sid": 1, "seq": 1, "msg": message}).encode()), session)
-    assert list(recorder._tickers) == ["KXNEW-1"]
+    recorder = Recorder(
+        "ws://127.0.0.1:1", _signer(private), tmp_path, CHANNELS, [], follows_new=True, spread=Spread(most_markets=2)
+    )
+
+    def told(kind: str, ticker: str, event: str) -> None:
+        message = {"market_ticker": ticker, "event_type": event}
+        recorder._look_at(decode(json.dumps({"type": kind, "sid": 1, "seq": 1, "msg": message}).encode()))
+
+    told("multivariate_market_lifecycle", "KXMVE-1", "created")
+    for number in range(5):
+        told("market_lifecycle_v2", f"KXNEW-{number}", "created")
+    assert [list(one._tickers) for one in recorder._connections] == [
+        ["KXNEW-0", "KXNEW-1"],
+        ["KXNEW-2", "KXNEW-3"],
+        ["KXNEW-4"],
+    ]
+    told("market_lifecycle_v2", "KXNEW-1", "settled")
+    told("market_lifecycle_v2", "KXNEW-5", "activated")
+    assert sorted(ticker for one in recorder._connections for ticker in one._tickers) == [
+        f"KXNEW-{number}" for number in (0, 2, 3, 4, 5)
+    ]
+    assert len(recorder._connections) == 3
+
+
+async def test_as_many_connections_as_the_exchange_makes_necessary(tmp_path: Path) -> None:
+    """It refuses more than twenty markets on one: the rest are heard over others, and all of them are."""
+    private, public = keys(tmp_path)
+    limited = options(tmp_path, public, **QUIET, subscription_markets=20, markets=50)
+    async with running(limited) as simulator:
+        wanted = list(simulator.exchange.catalogue.markets)[:50]
+        recorder = Recorder(simulator.ws_url, _signer(private), tmp_path / "tapes", [Channel.ORDERBOOK], wanted)
+        stop = asyncio.Event()
+        recording = asyncio.create_task(recorder.run(stop))
+        await until(lambda: sum(len(one._tickers) for one in recorder._connections) == 50 and recorder.report.open > 2)
+        await until(lambda: recorder.report.frames > 200)
+        stop.set()
+        report = await recording
+    named = {
+        one["msg"]["market_ticker"]
+        for path in report.files
+        for frame in read_frames(path)
+        if (one := json.loads(frame.raw))["type"] == "orderbook_snapshot"
+    }
+    assert (named, len(named)) == (set(wanted), 50)
 
 
 @pytest.mark.slow

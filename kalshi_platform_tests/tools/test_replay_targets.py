@@ -19,7 +19,7 @@ from kalshi_platform.tools.children import platform_command
 from kalshi_platform.tools.replay import Replay
 from kalshi_platform.tools.replay_lake import LakeTarget
 from kalshi_platform.tools.replay_targets import FeedTarget, ReplayReport, Target
-from kalshi_platform.tools.tape import Tape, TapeOptions
+from kalshi_platform.tools.tape_files import Line, TapeFiles, TapeOptions
 from kalshi_platform_tests.queries import fetch
 
 START_MS = 1_790_000_000_000
@@ -47,10 +47,9 @@ def frames() -> Iterator[tuple[bytes, int]]:
 def tape(tmp_path: Path) -> Path:
     """A folder with a recording of several files, the last of them cut."""
     folder = tmp_path / "tape"
-    tape = Tape(folder, TapeOptions(rotate_seconds=HOUR_MS / 1000), START_MS * 1000, [], lambda _path: None)
+    tape = TapeFiles(folder, TapeOptions(rotate_seconds=HOUR_MS / 1000), START_MS * 1000, [])
     for raw, at_ms in sorted(frames(), key=lambda one: one[1]):
-        tape.write(raw, at_ms * 1000)
-        tape.tick(at_ms * 1000)
+        tape.append([Line(at_ms * 1000, at_ms * 1000, 1, raw)], at_ms * 1000)
     tape.close((START_MS + 4 * HOUR_MS) * 1000)
     last = max(folder.iterdir())
     last.write_bytes(last.read_bytes() + b"\x28\xb5\x2f\xfd\x00")

@@ -14,6 +14,7 @@ from kalshi_platform.tools.doctor.exchange_checks import check_exchange, check_k
 from kalshi_platform.tools.doctor.findings import Finding, Level, exit_code, setting
 from kalshi_platform.tools.doctor.machine_checks import check_machine
 from kalshi_platform.tools.doctor.settings_checks import check_settings
+from kalshi_platform.tools.doctor.store_checks import check_stores
 from kalshi_platform.tools.status.facts import find_daemon
 
 _SIGNS = {Level.WELL: "ok", Level.NOTE: "note", Level.PROBLEM: "PROBLEM", Level.SETTING: "SETTING"}
@@ -32,6 +33,7 @@ async def examine() -> list[Finding]:
         *check_settings(settings, unknown_names()),
         *await _exchange(settings),
         *await _databases(settings),
+        *await check_stores(settings),
         *check_machine(settings, await find_daemon(settings)),
     ]
 

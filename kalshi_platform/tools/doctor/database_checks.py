@@ -1,13 +1,16 @@
 """The databases of the settings: reached, of the right kind and schema, rights, encryption, signs of life.
 
-Kept out: asking them (`database.survey`).
+Production may be named three times, with the logins of what is fetched over REST and of the tables' owner. Kept out:
+asking them (`database.survey`).
 """
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from kalshi_platform.core.schema import Home
-from kalshi_platform.database.roles import ROLES_OF
+from kalshi_platform.database.migrations import newest_revision
+from kalshi_platform.database.roles import ROLES_OF, Role
+from kalshi_platform.database.survey import survey
 from kalshi_platform.service.settings import Settings
 from kalshi_platform.tools.doctor.findings import Finding, note, problem, well
 from kalshi_platform.tools.doctor.hosts import is_local
@@ -16,6 +19,11 @@ from kalshi_platform.tools.status.view import seconds
 
 _OLDEST_SERVER = 150_000
 _LATE_SECONDS = 60.0
+
+LOGINS = {"catalogue_database_url": "catalogue", "owners_database_url": "owner"}
+"""Settings that name production once more, for another login; and what findings call it."""
+
+_CATALOGUE = (Role.CATALOGUE, Role.DEDUP)
 
 
 async def check_databases(settings: Settings) -> list[Finding]:
@@ -29,7 +37,29 @@ async def check_databases(settings: Settings) -> list[Finding]:
         remedy = "set KALSHI_GATHERER_DATABASE_URL, KALSHI_GATHERERS or KALSHI_PRODUCTION_DATABASE_URL"
         return [note("databases", "none is named", remedy)]
     found = await survey_all(urls)
-    return [finding for one in found for finding in check_database(one, urls[one.name])]
+    findings = [finding for one in found for finding in check_database(one, urls[one.name])]
+    for name, subject in LOGINS.items():
+        if getattr(settings, name) is not None:
+            findings += await check_login(subject, settings.required(name))
+    return findings
+
+
+async def check_login(subject: str, url: str) -> list[Finding]:
+    """Production by the address for another login: its rights are those that it is there for."""
+    found = await survey(url, Home.PRODUCTION)
+    database = Database(subject, found, newest_revision(Home.PRODUCTION))
+    if found.error or not found.is_migrated:
+        return check_database(database, url)
+    bad = [*_schema(database), *_encryption(database, url)]
+    missing = [role.value for role in _CATALOGUE if role.value not in found.roles]
+    if subject == "owner" and not found.is_owner:
+        remedy = "log in as the user that ran `kalshi-platform migrate production`: old partitions are dropped with it"
+        bad.append(problem(subject, f"{found.user} does not own the tables", remedy))
+    elif subject == "catalogue" and missing and not found.is_superuser:
+        bad.append(
+            problem(subject, f"{found.user} is no member of {missing[0]}", f"GRANT {missing[0]} TO {found.user}")
+        )
+    return bad or [well(subject, f"PostgreSQL {found.version}, as {found.user}")]
 
 
 def check_database(database: Database, url: str) -> list[Finding]:

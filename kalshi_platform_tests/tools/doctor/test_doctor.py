@@ -17,12 +17,14 @@ import pytest
 from aiohttp import web
 
 from kalshi_platform.core.schema import Home
+from kalshi_platform.database.roles import Role
 from kalshi_platform.database.survey import Survey
 from kalshi_platform.tools.doctor.command import examine
 from kalshi_platform.tools.doctor.database_checks import check_database
 from kalshi_platform.tools.doctor.findings import Finding, Level, exit_code
 from kalshi_platform.tools.doctor.machine_checks import check_disk, check_versions
 from kalshi_platform.tools.status.facts import Database, Disk
+from kalshi_platform_tests.tools.doctor.conftest import login
 
 GB = 10**9
 _NOBODY = "postgresql://u:s3cret@127.0.0.1:1/k"
@@ -37,6 +39,16 @@ async def test_nothing_to_say_where_all_is_well(installation: Any) -> None:
         "settings", "key", "exchange", "clock", "gatherer-1", "production", "disk", "port", "versions",
     }  # fmt: skip
     assert exit_code(findings) == 0
+
+
+async def test_production_named_again_for_another_login(installation: Any) -> None:
+    """What is fetched over REST has two roles, retention the tables' owner."""
+    catalogue = await login(installation.production_owner, Role.CATALOGUE)
+    await _sql(installation.production_owner, f"GRANT kalshi_dedup TO {_user(catalogue)}")
+    installation.set(CATALOGUE_DATABASE_URL=catalogue, OWNERS_DATABASE_URL=installation.production_owner)
+    findings = await examine()
+    assert {one.subject for one in findings} > {"catalogue", "owner"}
+    assert [one for one in findings if one.level is not Level.WELL] == []
 
 
 async def test_the_command_itself(installation: Any) -> None:
@@ -81,6 +93,20 @@ async def test_the_command_itself(installation: Any) -> None:
         ({"ORDERBOOK_CONNECTIONS": "300"}, Level.NOTE, "opens 306 connections", "KALSHI_ORDERBOOK_CONNECTIONS"),
         ({"PRODUCTION_DATABASE_URL": _NOBODY}, Level.PROBLEM, "cannot be used", "login"),
         ({"SPOOL_BYTES": str(10**18)}, Level.PROBLEM, "the spool may take", "lower KALSHI_SPOOL_BYTES"),
+        ({"OWNERS_DATABASE_URL": _NOBODY}, Level.SETTING, "OWNERS_DATABASE_URL is 127.0.0.1:1/k", "only the login"),
+        ({"CATALOGUE_DATABASE_URL": _NOBODY, "PRODUCTION_DATABASE_URL": _NOBODY}, Level.PROBLEM, "cannot be used",
+         "login"),
+        ({"CATALOGUE_DATABASE_URL": _NOBODY, "PRODUCTION_DATABASE_URL": None}, Level.SETTING,
+         "KALSHI_PRODUCTION_DATABASE_URL is not", "for another login"),
+        ({"GATHERER_ID": "a/b", "GATHERERS": None}, Level.SETTING, "KALSHI_GATHERER_ID is 'a/b'", "dashes only"),
+        ({"LAG_WARN_SECONDS": "1000"}, Level.SETTING, "KALSHI_LAG_WARN_SECONDS (1000) is above", "smaller"),
+        ({"MARKETS_PER_CONNECTION": "100"}, Level.NOTE, "room for 14,400 order books", "raise KALSHI_ORDERBOOK"),
+        ({"ALERT_SLACK_URL": "s3cret"}, Level.SETTING, "KALSHI_ALERT_SLACK_URL is no https", "the whole address"),
+        ({"ALERT_SMTP_URL": "mail.s3cret", "ALERT_EMAIL_TO": "a@b"}, Level.SETTING, "is no mail server", "smtp://user"),
+        ({"ALERT_EMAIL_TO": "a@b"}, Level.SETTING, "KALSHI_ALERT_SMTP_URL is not", "mail needs both"),
+        ({"LAKE_URL": "gs://bucket/x"}, Level.SETTING, "gs://bucket/x", "KALSHI_LAKE_URL is a folder"),
+        ({"QUESTDB": "http::addr=127.0.0.1:1;"}, Level.PROBLEM, "QuestDB at http://127.0.0.1:1", "start it"),
+        ({"QUESTDB": "nonsense"}, Level.SETTING, "KALSHI_QUESTDB must read", "it is optional"),
         ({"METRICS_HOST": "203.0.113.7"}, Level.PROBLEM, "203.0.113.7:0 cannot be had", "KALSHI_METRICS_PORT"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
@@ -121,6 +147,14 @@ async def _no_rights(here: Any) -> None:
 
 async def _superuser(here: Any) -> None:
     here.set(PRODUCTION_DATABASE_URL=here.production_owner)
+
+
+async def _catalogue_without_rights(here: Any) -> None:
+    here.set(CATALOGUE_DATABASE_URL=os.environ["KALSHI_PRODUCTION_DATABASE_URL"])
+
+
+async def _owner_who_owns_nothing(here: Any) -> None:
+    here.set(OWNERS_DATABASE_URL=os.environ["KALSHI_PRODUCTION_DATABASE_URL"])
 
 
 async def _silent_gatherer(here: Any) -> None:
@@ -164,6 +198,8 @@ async def _full_spool(here: Any) -> None:
         (_later_schema, Level.PROBLEM, "later than this version's", "update kalshi-platform"),
         (_earlier_schema, Level.PROBLEM, "its schema is production_0000", "kalshi-platform migrate production"),
         (_no_rights, Level.PROBLEM, "member of none of our roles", "GRANT"),
+        (_catalogue_without_rights, Level.PROBLEM, "is no member of kalshi_catalogue", "GRANT kalshi_catalogue TO"),
+        (_owner_who_owns_nothing, Level.PROBLEM, "does not own the tables", "migrate production"),
         (_superuser, Level.NOTE, "is a superuser", "kalshi_export"),
         (_silent_gatherer, Level.PROBLEM, "nothing was written for 60 min", "start its gatherer"),
         (_unmerged, Level.PROBLEM, "nothing of gatherer-1 was merged for 5 min", "the deduplicator run"),
