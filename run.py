@@ -93,7 +93,7 @@ def install() -> str:
 
 
 def install_spark(wanted: str) -> None:
-    """Where there is a Java, the tests also hold Spark (430 MB) against DuckDB; elsewhere that one says why it skips."""
+    """Where there is a Java, the tests also hold Spark (430 MB) against DuckDB; elsewhere that one is skipped."""
     if shutil.which("java") and not _is_done(SPARK_STAMP, wanted):
         _build([BIN / "python", *PIP, ".[spark]"])
         SPARK_STAMP.write_text(wanted)
