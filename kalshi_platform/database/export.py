@@ -119,7 +119,7 @@ def watermark(url: str, tables: Sequence[Table], silence: float = 60.0) -> dict[
 def is_merged(url: str, table: Table) -> bool:
     """Whether rows of any gatherer are merged into `table`; where not, it has what was fetched over REST alone."""
     with reading(url) as cursor:
-        cursor.execute(f"SELECT count(*) FROM {SYNC_CURSORS.name} WHERE table_name = $1", (table.name,))  # noqa: S608 - a name of the schema
+        cursor.execute("SELECT count(*) FROM sync_progress WHERE table_name = $1", (table.name,))
         ((cursors,),) = cursor.fetchall()
     return bool(cursors)
 
