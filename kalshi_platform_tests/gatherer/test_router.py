@@ -192,8 +192,8 @@ async def test_what_fell_silent_was_heard_until_its_last_data(gatherer_database:
     bench = Bench(gatherer_database)
     bench.snapshot("A")
     bench.router.sweep(0, bench.now, 0)
-    for _ in range(55):  # in a minute the exchange is asked what it serves
-        bench.now += SECOND
+    for _ in range(55):
+        bench.now += 12 * SECOND
         bench.delta("A", ts_ms=bench.now // 1000)
     silent_from, is_over = bench.now, False
     while not is_over:
