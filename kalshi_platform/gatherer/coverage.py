@@ -86,16 +86,17 @@ class Coverage:
         self._gatherer_id = gatherer_id
         self._add = add
         self._heard: dict[str, _Heard] = {}
-        self._holes: dict[tuple[object, ...], GapRow] = {}
+        self._holes: dict[tuple[str, str], dict[tuple[object, ...], GapRow]] = {}
+        """Open ones by channel and market, because books that are in doubt together become whole together."""
         self.last_us = 0
         self.data_us = 0
         self.numbered_us = 0
         self.broken_us = 0
 
     @property
-    def open_holes(self) -> Collection[GapRow]:
-        """Holes behind which not everything is whole yet."""
-        return self._holes.values()
+    def has_holes(self) -> bool:
+        """Whether there are holes behind which not everything is whole yet."""
+        return bool(self._holes)
 
     def subscribed(self, channel: str, sid: int) -> None:
         """A subscription serves a channel from now on; what was heard before on another has ended."""
@@ -129,29 +130,42 @@ class Coverage:
         that fell silent the last data count, of a broken sequence its last number: the exchange answers commands all
         the same, and a reply without a number does not tell what was lost before it.
         """
-        key = (hole.cause, hole.channel, hole.sid, hole.ticker, hole.seen)
-        if key in self._holes:
+        key = (hole.cause, hole.sid, hole.seen)
+        rows = self._holes.setdefault((hole.channel, hole.ticker), {})
+        if key in rows:
             return None
         last_us = {Cause.SILENT: self.data_us, Cause.SEQUENCE: self.numbered_us}.get(hole.cause, self.last_us)
-        row = self._holes[key] = GapRow(
+        row = rows[key] = GapRow(
             now_us, self._gatherer_id, self.connection, hole.sid, hole.channel, hole.ticker, hole.cause,
             hole.expected, hole.seen, hole.markets, min(last_us or now_us, now_us),
         )  # fmt: skip
         self._add(row)
         return row
 
-    def heal(self, cure_of: Callable[[GapRow], Cure | None], now_us: int) -> None:
+    def heal(
+        self, cure_of: Callable[[GapRow], Cure | None], now_us: int, markets: Collection[str] | None = None
+    ) -> None:
         """Close the record of the holes that are cured.
 
         A break of a stream without books that nothing can cure ends where it was seen: what came since was heard.
+
+        Args:
+            cure_of: Judges a hole; None while it is open.
+            now_us: The time.
+            markets: Look at the holes of these alone, besides those of whole subscriptions; None is every market.
         """
-        for key, row in list(self._holes.items()):
-            cure = cure_of(row)
-            if cure is not None:
-                del self._holes[key]
-                is_past = row.cause in (Cause.SEQUENCE, Cause.REJECTED) and row.channel != Channel.ORDERBOOK
-                until_us = row.detected_at if cure is Cure.UNHEALED and is_past else max(now_us, row.detected_at)
-                self._add(row._replace(until_at=until_us, healed_by=cure))
+        named = self._holes if markets is None else [(one, ticker) for one in Channel for ticker in ("", *markets)]
+        for scope in [one for one in named if one in self._holes]:
+            rows = self._holes[scope]
+            if scope[0] == Channel.ORDERBOOK and cure_of(next(iter(rows.values()))) is None:
+                continue
+            for key, row in list(rows.items()):
+                cure = cure_of(row)
+                if cure is not None:
+                    del rows[key]
+                    self._close_hole(row, cure, now_us)
+            if not rows:
+                del self._holes[scope]
 
     def disconnected(self, now_us: int) -> None:
         """The socket broke: whatever came after its last frame is missed."""
@@ -167,6 +181,11 @@ class Coverage:
         self.heal(lambda _: Cure.UNHEALED, heard_us)
         for channel in self._heard:
             self.ended(channel, End.STOPPED, heard_us)
+
+    def _close_hole(self, row: GapRow, cure: Cure, now_us: int) -> None:
+        is_past = row.cause in (Cause.SEQUENCE, Cause.REJECTED) and row.channel != Channel.ORDERBOOK
+        until_us = row.detected_at if cure is Cure.UNHEALED and is_past else max(now_us, row.detected_at)
+        self._add(row._replace(until_at=until_us, healed_by=cure))
 
     def _close(self, channel: str, ticker: str, until_us: int, by: End) -> None:
         heard = self._heard.get(channel)

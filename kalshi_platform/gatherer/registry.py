@@ -11,7 +11,7 @@ from itertools import islice
 
 import structlog
 
-from kalshi_platform.core.errors import ExchangeRefused, ExchangeUnavailable, FrameRejected
+from kalshi_platform.core.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable, FrameRejected
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
 from kalshi_platform.core.units import SECOND, us_from_rfc3339
 from kalshi_platform.exchange.rest.client import RestClient
@@ -261,7 +261,7 @@ class Registry:
     async def _read_schedule(self, now_us: int) -> None:
         try:
             windows = pauses(await self._rest.schedule(), now_us)
-        except ExchangeUnavailable as error:
+        except ExchangeError as error:  # refused, too: endpoints come and go, and the weekly pause is known without
             _log.warning("the exchange does not say when it pauses", error=str(error))
             return
         self._schedule_us = now_us

@@ -3,7 +3,7 @@
 One router lives as long as its connection. Kept out: the socket, and what the rows say (core.capture).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 import structlog
@@ -177,7 +177,7 @@ class Router:
         for event in (*self._session.tick(now_us), *self._session.stale(now_us, active_since_us)):
             self._handle(event, b"", now_us)
         self._capture.await_late(may_come=self._session.awaits_late(now_us))
-        self._heal(now_us)
+        self._heal(now_us, ())
         now_ms = now_us // MILLISECOND
         rows = self._capture.checkpoints(settled_ms - self.lag_ms(now_ms), now_us)
         for row in rows:
@@ -186,6 +186,7 @@ class Router:
             self.swept_ms = max(self.swept_ms, settled_ms - self.lag_ms(now_ms))
         if now_ms - self._asked_ms >= _ASK_AGAIN_MS:
             self._session.request_snapshots(self._capture.untrusted)
+            self._heal(now_us)
             self._asked_ms = now_ms
         self._report_alarms()
 
@@ -282,10 +283,10 @@ class Router:
         if ended.channel == Channel.ORDERBOOK:
             self._capture.restart()
 
-    def _heal(self, now_us: int) -> None:
-        """Close the record of holes behind which everything is whole again."""
-        if self._coverage.open_holes:
-            self._coverage.heal(partial(self._healing.cure, now_us, self._coverage.broken_us), now_us)
+    def _heal(self, now_us: int, markets: Collection[str] | None = None) -> None:
+        """Close the record of holes behind which everything is whole again; those of single markets where named."""
+        if self._coverage.has_holes:
+            self._coverage.heal(partial(self._healing.cure, now_us, self._coverage.broken_us), now_us, markets)
 
     def _complain(self, event: Refused | Unanswered | Stale) -> None:
         match event:
@@ -329,7 +330,7 @@ class Router:
         """A whole book came: its market is heard from now on, unless it was given up meanwhile."""
         if ticker in self._session.tickers:
             self._coverage.listening(Channel.ORDERBOOK, ticker, now_us)
-            self._heal(now_us)
+            self._heal(now_us, (ticker,))
         else:
             self._capture.retire(ticker, lives_on=True)
 

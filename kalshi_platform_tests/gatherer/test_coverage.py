@@ -83,6 +83,27 @@ def test_a_market_that_cannot_be_read_has_one_hole_until_it_is_whole() -> None:
     assert [gap.until_at for gap in record.gaps.values()] == [12, None]
 
 
+def test_a_book_heals_its_own_holes_and_nothing_else_is_looked_at() -> None:
+    """A torn stream has holes by the thousand and books by the thousand: each book asks about as many as concern it."""
+    record = listening(*(f"M{number}" for number in range(100)))
+    for number in range(100):
+        record.coverage.missed(Hole(Cause.REJECTED, BOOK, 1, f"M{number}"), 10)
+        record.coverage.missed(Hole(Cause.SEQUENCE, BOOK, 1, "", 10 * number + 1, 10 * number + 3, 100), 10)
+    asked: list[GapRow] = []
+
+    def cure(hole: GapRow) -> Cure | None:
+        asked.append(hole)
+        return Cure.SNAPSHOTS if hole.ticker == "M7" else None
+
+    record.coverage.heal(cure, 12, ("M7",))
+    assert {(gap.ticker, gap.until_at) for gap in record.gaps.values() if gap.until_at} == {("M7", 12)}
+    assert len(asked) <= 3, "one of all those that await every book, and M7's"
+    record.coverage.heal(lambda _: Cure.SNAPSHOTS, 13, ())
+    assert sum(gap.until_at == 13 for gap in record.gaps.values()) == 100
+    record.coverage.heal(lambda _: Cure.SNAPSHOTS, 14)
+    assert not record.coverage.has_holes
+
+
 def test_every_break_of_a_sequence_is_a_hole_of_its_own() -> None:
     """And each says which numbers it lacks."""
     record = listening("A")

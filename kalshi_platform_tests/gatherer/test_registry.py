@@ -259,6 +259,19 @@ async def test_an_exchange_that_does_not_say_is_tried(tmp_path: Path) -> None:
             await until(lambda: len(one.room.followed) == 30, seconds=10)
 
 
+async def test_an_exchange_without_a_timetable_is_followed_all_the_same(tmp_path: Path) -> None:
+    """Endpoints come and go (kalshi-protocol.md §2.3): that this one is refused says nothing of the markets."""
+    async with scene(tmp_path) as one:
+
+        async def gone() -> Any:
+            raise ExchangeRefused("GET /exchange/schedule: not_found")
+
+        one.registry._rest.schedule = gone  # type: ignore[method-assign]
+        async with running_registry(one):
+            await until(lambda: len(one.room.followed) == 30, seconds=10)
+            assert one.registry.hours.is_active
+
+
 async def test_how_long_to_wait_for_a_closed_exchange(tmp_path: Path) -> None:
     """Until it means to be back, if that is soon; overdue, it is asked more often; open, as ever."""
     async with scene(tmp_path, rest=RestOptions(tier="prestige", cache_seconds=0)) as one:
