@@ -1,4 +1,4 @@
-"""One pass of care for a database: partitions ahead, closed ones finished, hours proven, what is due dropped.
+"""One pass of care for a database: hours proven, what is due dropped, partitions ahead, closed ones finished.
 
 Run as the tables' owner, every so often, by `kalshi-platform maintain` or by Dagster. Each step says what it did and
 why it left something; a pass that was killed is simply repeated. Kept out: how each step works (the rooms database
@@ -7,7 +7,7 @@ and lake).
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -23,6 +23,7 @@ from kalshi_platform.database.errors import DatabaseUnreachableError
 from kalshi_platform.database.forgetting import forget_notes
 from kalshi_platform.database.locks import lock_shortage
 from kalshi_platform.database.migrations import check_revision
+from kalshi_platform.database.partition_list import Partition
 from kalshi_platform.database.partitions import ensure_ahead
 from kalshi_platform.database.proofs import Proof, proofs_between, record_proof
 from kalshi_platform.database.retention import Verdict, drop_merged, drop_proven, due_partitions
@@ -74,15 +75,18 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
     report = Report()
     async with _session(url) as connection:
         await _alone(connection)
-        report.made = await ensure_ahead(connection, now.date())
+        # what gives room on the disk comes before what takes some: where it is full, nothing else would ever end that
         report.warning = await lock_shortage(connection)
-        report.compressed = await apply_compression(connection)
-        for table in STREAM_TABLES:
-            if (mark := marks[table.name]) is not None:
-                await _prove_new(connection, url, lake, table, mark, report)
+        with suppress(
+            asyncpg.DiskFullError
+        ):  # what was proven before may be dropped; if that is not enough, more fails
+            for table in STREAM_TABLES:
+                if (mark := marks[table.name]) is not None:
+                    await _prove_new(connection, url, lake, table, mark, report)
         for table in STREAM_TABLES:
             await _drop_due(connection, url, lake, table, now, report)
-        # last, because it takes room on the disk, and what was dropped gave some
+        report.made = await ensure_ahead(connection, now.date())
+        report.compressed = await apply_compression(connection)
         report.closed = await close_partitions(connection, STREAM_TABLES, marks)
     return report
 
@@ -93,23 +97,33 @@ async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | No
     report = Report()
     async with _session(url) as connection:
         await _alone(connection)
-        report.made = await ensure_ahead(connection, now.date())
         report.warning = await lock_shortage(connection)
-        report.compressed = await apply_compression(connection)
         due = await due_partitions(connection, STREAM_TABLES, now)
         if production_url is None:
             reason = "nobody knows whether it was merged: KALSHI_PRODUCTION_DATABASE_URL is not set"
             report.verdicts = [Verdict(partition.name, 0, reason) for partition in due]
-            return report
-        async with _session(production_url) as production:
-            for table in STREAM_TABLES:
-                for partition in [one for one in due if one.table is table]:
-                    verdict = await drop_merged(connection, partition, gatherer_id, production, _file_fault)
-                    report.verdicts.append(verdict)
-                    if verdict.kept_because:
-                        break  # the earliest goes first: batches are forgotten in order
-            report.forgotten = await forget_notes(connection, gatherer_id, production, now)
+        else:
+            async with _session(production_url) as production:
+                await _drop_merged(connection, due, gatherer_id, production, report)
+                report.forgotten = await forget_notes(connection, gatherer_id, production, now)
+        report.made = await ensure_ahead(connection, now.date())  # behind what gives room on a disk that is full
+        report.compressed = await apply_compression(connection)
     return report
+
+
+async def _drop_merged(
+    connection: asyncpg.Connection,
+    due: Sequence[Partition],
+    gatherer_id: str,
+    production: asyncpg.Connection,
+    report: Report,
+) -> None:
+    for table in STREAM_TABLES:
+        for partition in [one for one in due if one.table is table]:
+            verdict = await drop_merged(connection, partition, gatherer_id, production, _file_fault)
+            report.verdicts.append(verdict)
+            if verdict.kept_because:
+                break  # the earliest goes first: batches are forgotten in order
 
 
 async def _drop_due(

@@ -1,18 +1,13 @@
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 
 from kalshi_platform.core.errors import PlatformError
-from kalshi_platform.core.records import DeltaRow
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, TRADES, Home
-from kalshi_platform.core.units import us_from_datetime
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TRADES, Home
 from kalshi_platform.database import export
-from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.lake.datasets import RAW
@@ -20,65 +15,18 @@ from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.manifest import manifest_path
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
-from kalshi_platform.service.settings import Settings
-from kalshi_platform.tools.maintenance_loop import maintain_until
-from kalshi_platform.tools.scrape import scrape
 from kalshi_platform_tests.deduplicator.rows import running, sync_loops, until_read, write
+from kalshi_platform_tests.maintenance.conftest import NOON, ROWS, delta, put
 from kalshi_platform_tests.queries import fetch
 
-NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
 MUCH_LATER = NOON + timedelta(days=100)
 NAMES = ["orderbook_deltas_20260801_12", "orderbook_deltas_20260801_13"]
-
-
-def delta(minutes: float, ticker: str = "A") -> DeltaRow:
-    """A change so long after noon."""
-    at = us_from_datetime(NOON + timedelta(minutes=minutes))
-    return DeltaRow(at, ticker, True, 400_000, 100, 0, 0, 1, 1, at + 12_000)
-
-
-ROWS = [delta(1), delta(2), delta(3, "B"), delta(61)]
-
-
-async def put(url: str, home: Home, *rows: DeltaRow) -> None:
-    """Rows into a database, with their partitions."""
-    connection = await asyncpg.connect(url)
-    await ensure_partitions(connection, ORDERBOOK_DELTAS, [NOON.date()])
-    given = [row if home is Home.GATHERER else (*row[:8], row[9]) for row in rows]
-    async with connection.transaction():
-        await Stage(ORDERBOOK_DELTAS, home).insert_new(connection, given)
-    await connection.close()
 
 
 def exported(url: str, lake: Lake, hour: datetime) -> Path:
     """The file of an hour, written from production as it is."""
     with export.read_window(url, ORDERBOOK_DELTAS, hour, hour + HOUR) as batches:
         return Path(write_partition(lake, RAW[ORDERBOOK_DELTAS.name], hour, batches).path)
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    """An empty lake."""
-    return Lake(tmp_path / "lake")
-
-
-@pytest.fixture
-async def production(production_database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Production with an hour of three rows and one of one, merged for long."""
-    await put(production_database, Home.PRODUCTION, *ROWS)
-    connection = await asyncpg.connect(production_database)
-    for hour in {*range(24)} - {12, 13, 14}:  # fewer of them make these tests quicker
-        await connection.execute(f"DROP TABLE orderbook_deltas_20260801_{hour:02}")
-    await connection.execute("UPDATE table_policies SET partition_hours = 24")
-    for table in STREAM_TABLES:
-        await connection.execute(
-            "INSERT INTO sync_cursors (gatherer_id, table_name, source, next_xid, watermark, rows_read, rows_merged) "
-            "VALUES ('g', $1, 's', '1', $2, 0, 0)",
-            table.name,
-            NOON + 3 * HOUR,
-        )
-    yield connection
-    await connection.close()
 
 
 async def partitions(connection: asyncpg.Connection) -> list[str]:
@@ -367,32 +315,13 @@ async def test_a_gatherer_that_dropped_days_can_be_read_again(
     await production.close()
 
 
-async def test_the_command_passes_again_until_it_is_stopped(
-    production: asyncpg.Connection, production_database: str, lake: Lake, monkeypatch: pytest.MonkeyPatch
+async def test_what_takes_room_comes_after_what_gives_some(
+    production: asyncpg.Connection, production_database: str, lake: Lake
 ) -> None:
-    """It says what it did, survives a bad pass, and ends with the pause."""
-    monkeypatch.setenv("KALSHI_LAKE_URL", lake.root)
-    stop, said = asyncio.Event(), asyncio.Queue[str]()
-    blocked = "SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
-    await production.fetchval(blocked)
-    settings = Settings()
-    work = maintain_until(stop, Home.PRODUCTION, production_database, settings, 0.05, said.put_nowait)
-    running = asyncio.create_task(work)
-    port = int((await asyncio.wait_for(said.get(), 10)).removeprefix("metrics on port "))
-    assert "this pass failed" in await asyncio.wait_for(said.get(), 10)
-    async with httpx.AsyncClient() as client:
-        health = await client.get(f"http://127.0.0.1:{port}/health")
-    assert health.status_code == 503
-    assert "another `kalshi-platform maintain`" in health.json()["error"]
-    await production.fetchval(blocked.replace("advisory_lock", "advisory_unlock"))
-    line = ""
-    while not line.startswith("made "):
-        line = await asyncio.wait_for(said.get(), 10)
-    async with httpx.AsyncClient() as client:
-        assert (await client.get(f"http://127.0.0.1:{port}/health")).status_code == 200
-    reading = await asyncio.to_thread(scrape, httpx.Client(), port)
-    assert reading.total("kalshi_maintenance_passes_total", result="failed") >= 1
-    assert reading.total("kalshi_maintenance_passes_total", result="done") >= 1
-    assert reading.total("kalshi_maintenance_last_done_timestamp_seconds") > 0
-    stop.set()
-    await asyncio.wait_for(running, 10)
+    """A partition that cannot be made, as on a full disk, keeps none from being dropped."""
+    for n in range(2):
+        exported(production_database, lake, NOON + n * HOUR)
+    await production.execute(f"CREATE TABLE trades_{MUCH_LATER:%Y%m%d} ()")
+    with pytest.raises(asyncpg.DuplicateTableError):
+        await maintain_production(production_database, lake, MUCH_LATER)
+    assert await partitions(production) == []
