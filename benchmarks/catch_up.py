@@ -341,7 +341,9 @@ def main() -> bool:
     with tempfile.TemporaryDirectory(prefix="kalshi-bench-", dir=options.folder) as place:
         folder = Path(place)
         folder.chmod(0o711)
-        needed = options.minutes * 60 * options.rate * MESSAGE_BYTES + 4 * 2**30
+        needed = (
+            options.minutes * 60 * options.rate * MESSAGE_BYTES + 16 * 2**30
+        )  # what four servers keep of their logs
         if shutil.disk_usage(folder).free < needed:
             raise SystemExit(f"{needed / 2**30:.0f} GiB are needed in {folder}; ask for fewer --minutes")
         with ExitStack() as stack:

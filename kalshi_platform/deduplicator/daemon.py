@@ -88,12 +88,13 @@ class Deduplicator:
         return self.status.health(self._lead.role, time.time(), self._lead.problems())
 
     async def _merge(self, stop: asyncio.Event) -> None:
+        await self._announce(stop)
         async with asyncio.TaskGroup() as tasks:
             for loop in self.loops:
                 loop.state.last_heard = time.time()  # whoever stood by has heard of nobody, and waits anew
                 tasks.create_task(loop.run(stop))
-            tasks.create_task(self._attend(stop))
             if self._shard.is_first:
+                tasks.create_task(self._cover(stop))
                 tasks.create_task(keep_up(self._production_url, Home.PRODUCTION, stop))
 
     async def _publish(self, stop: asyncio.Event) -> None:
@@ -101,24 +102,42 @@ class Deduplicator:
             self.status.publish(self._lead.role, time.time())
             await pause(stop, _PUBLISH_SECONDS)
 
-    async def _attend(self, stop: asyncio.Event) -> None:
-        """Announce the gatherers that are waited for, then compute coverage behind the watermark, until `stop`."""
+    async def _announce(self, stop: asyncio.Event) -> None:
+        """Say which gatherers are waited for, before any is merged: the first would be taken for all that live."""
+        waits = _retry_waits()
         while not stop.is_set():
             try:
-                production = await asyncpg.connect(
-                    self._production_url, server_settings={"application_name": "coverage"}, command_timeout=600
-                )
+                production = await self._connection("announcing gatherers")
                 try:
                     for loop in self.loops:
                         await expect(production, loop.gatherer_id, loop.table, loop.shard)
-                    if not self._shard.is_first:
-                        return
+                    return
+                finally:
+                    production.terminate()
+            except DATABASE_FAILURES as error:
+                _log.warning("gatherers are not announced, trying again", error=f"{type(error).__name__}: {error}")
+                await pause(stop, next(waits))
+
+    async def _cover(self, stop: asyncio.Event) -> None:
+        """Compute coverage behind the watermark, until `stop`."""
+        while not stop.is_set():
+            try:
+                production = await self._connection("coverage", command_timeout=600)
+                try:
                     await self._cover_rounds(production, stop)
                 finally:
                     production.terminate()
             except DATABASE_FAILURES as error:
                 _log.warning("coverage failed, trying again", error=f"{type(error).__name__}: {error}")
                 await pause(stop, _COVERAGE_SECONDS)
+
+    async def _connection(self, name: str, command_timeout: float = 60) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self._production_url,
+            server_settings={"application_name": name},
+            timeout=10,
+            command_timeout=command_timeout,
+        )
 
     async def _cover_rounds(self, production: asyncpg.Connection, stop: asyncio.Event) -> None:
         while not stop.is_set():

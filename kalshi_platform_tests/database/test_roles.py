@@ -134,6 +134,10 @@ async def test_deduplicator_merges_and_moves_cursors(empty_database: str) -> Non
         await dedup.execute(INSERT_CURSOR)
         await dedup.execute(MOVE_CURSOR)
         await dedup.fetch("SELECT * FROM sync_cursors FOR UPDATE")
+        assert len(await dedup.fetch("SELECT * FROM sync_progress")) == 1
+        assert (
+            await dedup.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") is not None
+        )  # who leads
         async with dedup.transaction():
             assert await Stage(TRADES, Home.PRODUCTION).insert_new(dedup, []) == 0
         await can_read_all(dedup, Home.PRODUCTION)
@@ -161,6 +165,7 @@ async def test_export_only_reads(empty_database: str) -> None:
         dedup, export = await login(Role.DEDUP), await login(Role.EXPORT)
         await dedup.execute(INSERT_TRADE)
         assert await export.fetchval("SELECT count(*) FROM trades") == 1
+        assert await export.fetch("SELECT * FROM sync_progress") == []
         await can_read_all(export, Home.PRODUCTION)
         await refused(export, *NEVER, INSERT_TRADE, ENSURE, INSERT_CURSOR, MOVE_CURSOR)
 

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from kalshi_platform.core.records import SessionRow
-from kalshi_platform.core.schema import CAPTURE_SESSIONS, CAPTURE_TABLES, Home
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, CAPTURE_TABLES, STREAM_TABLES, Home
 from kalshi_platform.database.migrations import migrate_async
 from kalshi_platform.deduplicator.daemon import Deduplicator
 from kalshi_platform.service.settings import Settings
@@ -24,6 +25,9 @@ OUTAGE_SECONDS = float(os.environ.get("KALSHI_TEST_OUTAGE_SECONDS", "3"))
 
 _HOUR_US = 3_600_000_000
 _SKEW_US = 2_000_000
+_OURS = "FROM pg_stat_activity WHERE datname = current_database()"
+_WAITING = f"SELECT count(*) {_OURS} AND application_name = 'announcing gatherers' AND wait_event = 'advisory'"
+_MERGING = f"SELECT count(*) {_OURS} AND application_name LIKE 'merge %'"
 
 
 @pytest.fixture
@@ -125,6 +129,26 @@ async def _write_for(seconds: float, sources: dict[str, str]) -> int:
         written += 200
         await asyncio.sleep(0.2)  # the pace of traffic, not a wait for anything
     return written
+
+
+@pytest.mark.slow
+async def test_nothing_is_merged_before_all_gatherers_are_announced(
+    gatherer_database: str, production_database: str
+) -> None:
+    """Else readers of the cursors would take the first that is merged for all that live, and close hours too early."""
+    await write(gatherer_database, deltas(0, 10))
+    sources = {"gatherer-1": gatherer_database, "gatherer-2": "postgresql://nobody@127.0.0.1:1/none"}
+    holder = await asyncpg.connect(production_database)
+    await holder.execute("SELECT pg_advisory_lock(hashtext('kalshi_cursors'), hashtext('gatherer-2 book_differences'))")
+    async with deduplicating(sources, production_database):
+        async with asyncio.timeout(40):
+            while not await holder.fetchval(_WAITING):
+                await asyncio.sleep(0.05)
+        assert await holder.fetchval(_MERGING) == 0
+        await holder.close()
+        await until_read({"gatherer-1": gatherer_database}, production_database)
+    announced = "SELECT count(*) FROM sync_cursors WHERE gatherer_id = 'gatherer-2'"
+    assert await value(production_database, announced) == len(STREAM_TABLES) + len(CAPTURE_TABLES)
 
 
 @pytest.mark.slow

@@ -27,13 +27,14 @@ _DELTAS = "SELECT exchange_ts, ticker, side, price, size_delta FROM orderbook_de
 _TRADES = "SELECT trade_id::text, exchange_ts, ticker, price, size, taker_side FROM trades"
 _UNCOVERED = "SELECT ticker, from_at, until_at FROM uncovered_intervals WHERE channel = $1 ORDER BY 2, 1"
 _WINDOWS = [f"KXGOLD15M-26AUG{name}" for name in ("050000-00", "101800-00", "102030-30", "111300-00")]
+_IS_WHOLE = bool(os.environ.get("KALSHI_TEST_WHOLE_TAPE"))
 _COMMON = "KXGOLD15M-26AUG111300-00"
 """In the middle of this market's life there is a moment that nobody hears."""
 
 
 def _chosen(events: Path, folder: Path) -> Path:
     """A part of the tape with one of its reconnections; all of it where `KALSHI_TEST_WHOLE_TAPE` is set."""
-    if os.environ.get("KALSHI_TEST_WHOLE_TAPE"):
+    if _IS_WHOLE:
         return events
     for name in _WINDOWS:
         (folder / name).mkdir()
@@ -94,7 +95,7 @@ def _scaled(text: str, decimals: int) -> int:
     return round(float(text) * 10**decimals)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600 if _IS_WHOLE else 600)
 async def test_three_tapes_with_holes_become_the_one_that_was_recorded(
     shared_data: Path, tmp_path: Path, new_gatherer_database: Callable[[], str], production_database: str
 ) -> None:
