@@ -140,6 +140,9 @@ class Settings(BaseSettings):
     lag_error_seconds: float = Field(
         900.0, gt=0, description="How far it may be behind before Dagster calls it an error."
     )
+    late_rows_days: int = Field(
+        7, ge=1, description="How many days back Dagster looks for rows that were merged after their file was written."
+    )
     alert_slack_url: SecretStr | None = Field(
         None, description="Slack webhook (or one that takes the same) that Dagster's alerts go to."
     )

@@ -6,7 +6,7 @@
 import asyncio
 import os
 import sys
-import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +23,7 @@ from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
-from kalshi_platform_tests.defs.dagster_at_hand import DagsterAtHand, dagster_dev
+from kalshi_platform_tests.defs.dagster_at_hand import dagster_dev
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,6 +37,7 @@ DELTAS = RAW["orderbook_deltas"]
 FIRST = datetime(2026, 11, 10, 21, tzinfo=UTC)
 STARTS = [FIRST + n * timedelta(hours=1) for n in range(HOURS)]
 KEYS = [key_at(DELTAS, start) for start in STARTS]
+DELTAS_PATH = raw_key(ORDERBOOK_DELTAS).path
 
 _ROWS = """
 INSERT INTO orderbook_deltas
@@ -85,7 +86,10 @@ def automatic(production: str, tmp_path: Path) -> dict[datetime, str]:
 def test_a_backfill_is_the_automatic_export_even_after_a_kill(
     production: str, automatic: dict[datetime, str], tmp_path: Path
 ) -> None:
-    """Killed with every process while it writes, no file is half; started again it ends, with the same bytes."""
+    """Killed with every process while it writes, no file is half; Dagster started again ends it, with the same bytes.
+
+    Nobody lends a hand: runs whose process is gone fail, and are retried.
+    """
     lake = Lake(tmp_path / "lake")
     nobody = "http://127.0.0.1:9/trade-api/v2"  # schedules run too, and must not leave this machine
     settings = {
@@ -93,25 +97,17 @@ def test_a_backfill_is_the_automatic_export_even_after_a_kill(
     }  # fmt: skip
     home = tmp_path / "home"
     with dagster_dev(home, settings) as dagster:
-        dagster.launch_backfill(DELTAS_PATH, KEYS)
+        backfill = dagster.launch_backfill(DELTAS_PATH, KEYS)
         dagster.wait(lambda: lake.starts(DELTAS))
     before = hashes(lake)
     assert 0 < len(before) < len(KEYS), "the kill came too late to prove anything"
     assert before.items() <= automatic.items()
     with dagster_dev(home, settings) as dagster:
-        seconds = finished(dagster, dagster.launch_backfill(DELTAS_PATH, KEYS))
-    assert hashes(lake) == automatic
-    sys.stdout.write(f"{len(before)} of {HOURS} hours were whole when it was killed; all {seconds:.0f} s after\n")
-
-
-DELTAS_PATH = raw_key(ORDERBOOK_DELTAS).path
-
-
-def finished(dagster: DagsterAtHand, backfill_id: str) -> float:
-    """Wait for the end of a backfill, which must be a good one; returns how long it took."""
-    started = time.monotonic()
-    dagster.wait(lambda: dagster.backfill(backfill_id)["status"] not in ("REQUESTED", "FAILING"), 600)
-    done = dagster.backfill(backfill_id)
+        seconds = dagster.wait(lambda: dagster.backfill(backfill)["status"] not in ("REQUESTED", "FAILING"), 600)
+        done = dagster.backfill(backfill)
     assert done["status"] == "COMPLETED_SUCCESS", done
-    assert {run["status"] for run in done["runs"]} == {"SUCCESS"}, done
-    return time.monotonic() - started
+    assert hashes(lake) == automatic
+    runs = Counter(run["status"] for run in done["runs"])
+    sys.stdout.write(
+        f"{len(before)} of {HOURS} hours were whole when it was killed; all {seconds:.0f} s after; {runs}\n"
+    )

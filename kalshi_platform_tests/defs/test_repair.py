@@ -1,6 +1,8 @@
 """Repair of what nobody heard, against a simulated exchange over sockets."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +15,11 @@ from kalshi_platform.database.quality import Uncovered
 from kalshi_platform.defs.partitions import HOUR
 from kalshi_platform.defs.repair import repair, stretches
 from kalshi_platform.defs.resources import CatalogueDatabase, Exchange
+from kalshi_platform.simulator import Simulator
 from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.backfill.past import START_MS, make_past
 from kalshi_platform_tests.exchange.rest_at_hand import AtHand, exchange_at_hand
-from kalshi_platform_tests.queries import fetch
+from kalshi_platform_tests.queries import fetch, value
 
 FREE = RestOptions(default_cost=0, cache_seconds=0)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -52,8 +55,7 @@ async def test_trades_that_nobody_heard_come_back(
         return _run("trade", start, resources, instance)
 
     result, said = await asyncio.to_thread(run)
-    first, last = ((moment.timestamp()) * 1_000_000 for moment in (start - 5 * SECOND, end + 6 * SECOND))
-    trades = {one.trade_id for one in hand.simulator.exchange.tape.before(None) if first <= one.micros < last}
+    trades = {one.trade_id for one in hand.simulator.exchange.tape.before(None) if _within(one, start, end)}
     held = {str(row["trade_id"]) for row in await fetch(production_database, "SELECT trade_id FROM trades")}
     assert len(trades) > 10
     assert held == trades
@@ -90,6 +92,55 @@ async def test_changes_of_books_do_not_come_back_and_that_is_said(
     rows = await fetch(production_database, "SELECT ticker, source, gatherer_id FROM orderbook_snapshots ORDER BY 1")
     assert [tuple(row) for row in rows] == [(ticker, "rest", "repair") for ticker in sorted(tickers)]
     assert len(await fetch(production_database, "SELECT FROM uncovered_intervals")) == 2
+
+
+def test_a_cancelled_repair_stops_cleanly_and_the_next_one_goes_on(
+    resources_over_rest: dict[str, Any],
+    instance: dg.DagsterInstance,
+    simulator: Simulator,
+    note: Any,
+    production_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cancelling is a signal, as in the UI; a run that was killed goes on in the same way, from what was committed."""
+    make_past(simulator, trades=3_000, days=1)
+    start = datetime.fromtimestamp(START_MS / 1000, UTC)
+    note("uncovered_intervals", hour=start, channel="trade", ticker="", from_at=start, until_at=start + 23 * HOUR)
+
+    def impatient(_: Any) -> Any:
+        def told(step: Any) -> None:
+            if step.inserted:
+                (run,) = instance.get_runs()
+                instance.report_run_canceling(run)  # what the button does before it sends the signal
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return told
+
+    config = {"ops": {"repair_gaps": {"config": {"hour": start.isoformat(), "channel": "trade"}}}}
+
+    def run() -> dg.ExecuteInProcessResult:
+        return repair.execute_in_process(
+            run_config=config, resources=resources_over_rest, instance=instance, raise_on_error=False
+        )
+
+    count = "SELECT count(*) FROM trades"
+    with monkeypatch.context() as patched:
+        patched.setattr("kalshi_platform.defs.repair._teller", impatient)
+        cancelled = run()
+    assert not any(event.is_step_up_for_retry for event in cancelled.all_events)
+    stopped = instance.get_run_by_id(cancelled.run_id)
+    assert stopped is not None
+    assert stopped.status is dg.DagsterRunStatus.CANCELED
+    half = asyncio.run(value(production_database, count))
+    assert 0 < half < 2_800
+    assert run().success
+    heard = {one.trade_id for one in simulator.exchange.tape.before(None) if _within(one, start, start + 23 * HOUR)}
+    assert asyncio.run(value(production_database, count)) == len(heard)
+
+
+def _within(one: Any, start: datetime, end: datetime) -> bool:
+    first, last = (moment.timestamp() * 1_000_000 for moment in (start - 5 * SECOND, end + 6 * SECOND))
+    return bool(first <= one.micros < last)
 
 
 def test_ticker_updates_do_not_come_back(note: Any, resources: dict[str, Any], instance: dg.DagsterInstance) -> None:

@@ -12,6 +12,7 @@ import pytest
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Table
 from kalshi_platform.database.export import read_window
 from kalshi_platform.defs.partitions import key_at
+from kalshi_platform.defs.repair import REPAIR
 from kalshi_platform.defs.resources import Alerts, ProductionDatabase
 from kalshi_platform.defs.sensors.failures import check_failures, run_failures
 from kalshi_platform.defs.sensors.gaps import uncovered_gaps
@@ -110,7 +111,8 @@ class Slow(ProductionDatabase):
 
 def test_every_file_has_its_turn(sensor: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long counting takes, no table waits for another, and a tick goes on where the last one stopped."""
-    looked_back = {Period.HOUR: 48, Period.DAY: 7}
+    monkeypatch.setenv("KALSHI_LATE_ROWS_DAYS", "3")
+    looked_back = {Period.HOUR: 72, Period.DAY: 3}
     expected = set()
     for table in STREAM_TABLES:
         dataset = RAW[table.name]
@@ -121,7 +123,7 @@ def test_every_file_has_its_turn(sensor: Any, lake: Lake, monkeypatch: pytest.Mo
     _counted.clear()
     monkeypatch.setattr("kalshi_platform.defs.sensors.late_rows.monotonic", lambda: 1.5 * len(_counted))
     late = sensor(late_rows)
-    for _ in range(46):
+    for _ in range(70):
         late.tick(production=Slow())
     assert not sorted(expected - set(_counted))
 
@@ -184,6 +186,24 @@ def test_a_gap_that_nobody_heard_asks_for_one_repair(sensor: Any, note: Any) -> 
     note("uncovered_intervals", ticker="", from_at=hour + 2 * MINUTE, until_at=hour + 3 * MINUTE, **common)
     other = sensor(uncovered_gaps)
     assert other.tick().run_requests[0].run_key != request.run_key
+
+
+def test_a_repair_that_failed_is_asked_for_again_after_a_while(
+    sensor: Any, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exchange was away for longer than a run waits: each failed run asks for one more, until one succeeds."""
+    tags = {"kalshi/hour": "2026-11-20T12:00:00+00:00", "kalshi/channel": "trade"}
+    config = {"ops": {"repair_gaps": {"config": {"hour": tags["kalshi/hour"], "channel": "trade"}}}}
+    failed = instance.create_run_for_job(REPAIR, status=dg.DagsterRunStatus.FAILURE, tags=tags, run_config=config)
+    watch = sensor(uncovered_gaps)
+    assert isinstance(watch.tick(), dg.SkipReason), "not at once"
+    monkeypatch.setattr("kalshi_platform.defs.sensors.gaps._PAUSE", timedelta(0))
+    (request,) = watch.tick().run_requests
+    assert failed.run_id in str(request.run_key)
+    assert request.tags == tags
+    assert request.run_config == config
+    instance.create_run_for_job(REPAIR, status=dg.DagsterRunStatus.SUCCESS, tags=tags, run_config=config)
+    assert isinstance(watch.tick(), dg.SkipReason)
 
 
 @pytest.mark.parametrize("definition", [late_rows, sync_lag, uncovered_gaps], ids=lambda one: one.name)

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform_tests.defs.dagster_at_hand import DagsterAtHand, dagster_dev
 
@@ -59,7 +59,7 @@ def page(chromium: str) -> Iterator[Page]:
 
 @pytest.fixture
 def dagster(tmp_path: Path, production_database: str) -> Iterator[DagsterAtHand]:
-    """A Dagster with one exported hour of a market that moved now and then."""
+    """A Dagster with one exported hour of markets that moved now and then."""
     asyncio.run(_fill(production_database))
     settings = {"KALSHI_PRODUCTION_DATABASE_URL": production_database, "KALSHI_LAKE_URL": str(tmp_path / "lake")}
     with dagster_dev(tmp_path / "dagster", settings) as running:
@@ -69,14 +69,39 @@ def dagster(tmp_path: Path, production_database: str) -> Iterator[DagsterAtHand]
 
 
 async def _fill(url: str) -> None:
+    """An hour that three gatherers heard whole, with the books at both of its ends."""
     connection = await asyncpg.connect(url)
+    end, tickers = _NOON + timedelta(hours=1), [f"KXDEMO-T{number}" for number in range(7)]
     await ensure_partitions(connection, ORDERBOOK_DELTAS, {_NOON.date()})
+    await ensure_partitions(connection, ORDERBOOK_SNAPSHOTS, {_NOON.date()})
     rows: list[tuple[Any, ...]] = []
+    books = [dict.fromkeys(tickers, 50_000)]
+    books.append(dict(books[0]))
     for number in range(3_000):
         moment = _NOON + timedelta(milliseconds=number * 1_150)
-        rows.append((moment, f"KXDEMO-T{number % 7}", True, 560_000, 100 + number % 5, 0, 0, number, moment))
+        change = 100 + number % 5
+        rows.append((moment, tickers[number % 7], True, 560_000, change, 0, 0, number, moment))
+        books[1][tickers[number % 7]] += change
     columns = ("exchange_ts", "ticker", "side", "price", "size_delta", "occurrence", "position", "seq", "received_at")
     await connection.copy_records_to_table("orderbook_deltas", records=rows, columns=columns)
+    checkpoint = (
+        "INSERT INTO orderbook_snapshots (snapshot_ts, ticker, source, gatherer_id, yes_prices, yes_sizes, no_prices, "
+        "no_sizes, best_yes_bid, received_at) VALUES ($1, $2, 'checkpoint', '', '{560000}', $3, '{}', '{}', 560000, $1)"
+    )
+    for moment, book in zip((_NOON, end), books, strict=True):
+        await connection.executemany(checkpoint, [(moment, ticker, [size]) for ticker, size in book.items()])
+    session = (
+        "INSERT INTO capture_sessions (gatherer_id, connection, channel, ticker, sid, started_at) "
+        "VALUES ($1, 'orderbook-1', 'orderbook_delta', '', 1, $2)"
+    )
+    names = [f"gatherer-{number}" for number in (1, 2, 3)]
+    await connection.executemany(session, [(name, _NOON - timedelta(minutes=5)) for name in names])
+    await connection.execute(
+        "INSERT INTO coverage_hours (hour, channel, markets, uncovered_markets, uncovered_us, gatherers, behind, "
+        "is_stale) VALUES ($1, 'orderbook_delta', 7, 0, 0, $2, '{}', false)",
+        _NOON,
+        ",".join(names),
+    )
     await connection.close()
 
 
@@ -95,8 +120,13 @@ def test_the_ui_shows_lineage_a_partition_and_checks(dagster: DagsterAtHand, pag
     expect(page.get_by_text("3000").or_(page.get_by_text("3,000")).first).to_be_visible(timeout=_SECONDS)
     page.screenshot(path=artefacts / "partition.png")
 
-    page.goto(f"{asset}?view=checks", timeout=_SECONDS)
+    page.goto(f"{asset}?view=checks&checkDetail=replay", timeout=_SECONDS)
     for check in ("row_parity", "unique_keys", "possible_values", "replay", "coverage"):
         expect(page.get_by_text(check, exact=True).first).to_be_visible(timeout=_SECONDS)
     expect(page.get_by_text("Passed").first).to_be_visible(timeout=_SECONDS)
+    expect(page.get_by_text("checkpoints_compared").first).to_be_visible(timeout=_SECONDS)
+    page.wait_for_load_state("networkidle", timeout=_SECONDS)  # icons come last
     page.screenshot(path=artefacts / "checks.png")
+    page.get_by_text("Partitions", exact=True).last.click()
+    expect(page.get_by_text(_KEY).first).to_be_visible(timeout=_SECONDS)
+    page.screenshot(path=artefacts / "check_partitions.png")

@@ -66,8 +66,8 @@ def judged(
         verdicts[span.key] = replace(found, findings=[f"{span.key}: {one}" for one in found.findings])
         if not run.has_partition_key:
             _tell(run, span.key, verdicts[span.key])
-    if run.has_partition_key:
-        return verdicts[run.partition_key].result()
+    if len(verdicts) == 1:
+        return next(iter(verdicts.values())).result()
     return _together(verdicts)
 
 

@@ -3,20 +3,25 @@
 - Add here: which gaps are worth a run.
 - Keep out: repairing (`repair`), and reckoning coverage, which the deduplicator does.
 - The deduplicator reckons an hour again whenever something came later; only other intervals ask for another run.
+- A run that failed (the exchange was away, say) is asked for again after a while, for two days.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from kalshi_platform.core.errors import ConfigurationError
-from kalshi_platform.defs.repair import REPAIR, repair_request
+from kalshi_platform.defs.repair import CHANNEL_TAG, HOUR_TAG, REPAIR, repair_request
 from kalshi_platform.defs.resources import ProductionDatabase
 
 _MOST = 20
 """Runs that one tick asks for; the rest follow in the next ones."""
 
 _LOOKED_BACK = timedelta(days=7)
+_TRIED_FOR = timedelta(days=2)
+_PAUSE = timedelta(minutes=30)
+_RUNS = 500
 
 
 @dg.sensor(
@@ -35,8 +40,26 @@ def uncovered_gaps(
         found = production.gap_hours(since, _MOST)
     except ConfigurationError as error:  # a fresh clone has no production yet, which is no failure
         return dg.SkipReason(str(error))
-    if not found:
+    requests = [*map(repair_request, found), *_again(context.instance, datetime.now(UTC))]
+    if not requests:
         return dg.SkipReason("no hour with uncovered intervals was reckoned since the last look")
-    return dg.SensorResult(
-        run_requests=[repair_request(hour) for hour in found], cursor=found[-1].computed_at.isoformat()
-    )
+    cursor = found[-1].computed_at.isoformat() if found else context.cursor
+    return dg.SensorResult(run_requests=requests, cursor=cursor)
+
+
+def _again(instance: dg.DagsterInstance, now: datetime) -> Iterator[dg.RunRequest]:
+    """Hours and channels whose latest run failed some time ago; each failed run asks for one more."""
+    latest: dict[tuple[str, str], dg.RunRecord] = {}
+    wanted = dg.RunsFilter(job_name=REPAIR.name, created_after=now - _TRIED_FOR)
+    for record in instance.get_run_records(wanted, limit=_RUNS):  # the newest come first
+        tags = record.dagster_run.tags
+        if HOUR_TAG in tags and CHANNEL_TAG in tags:  # not a person's
+            latest.setdefault((tags[HOUR_TAG], tags[CHANNEL_TAG]), record)
+    for (hour, channel), record in latest.items():
+        run = record.dagster_run
+        if run.status is dg.DagsterRunStatus.FAILURE and record.update_timestamp < now - _PAUSE:
+            yield dg.RunRequest(
+                run_key=f"again {run.run_id}",
+                run_config=run.run_config,
+                tags={HOUR_TAG: hour, CHANNEL_TAG: channel},
+            )

@@ -3,13 +3,15 @@
 - Add here: how late rows are noticed.
 - Keep out: exporting.
 - A gatherer that was away brings its rows whenever it comes back. Production's counts are held against the files',
-  the newest partitions first, then the others of two days (a week, for files of a day) in turn, some seconds a tick.
+  the newest partitions first, then the others of KALSHI_LATE_ROWS_DAYS in turn, some seconds a tick.
+- Counts are enough: a row of a stream is never changed or replaced (another version of it is refused, into
+  `merge_conflicts`), and rows go by whole partitions only, after which nobody asks for their file again.
 - Each table has its share of a tick, so that one with busy hours leaves time for those behind it.
 """
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 import dagster as dg
@@ -19,16 +21,14 @@ from kalshi_platform.core.schema import STREAM_TABLES, Table
 from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 from kalshi_platform.defs.sensors.closed_hours import report
-from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.service.settings import load_settings
 
-_LOOKED_BACK = {Period.HOUR: 48, Period.DAY: 7}
+_DAY = timedelta(days=1)
 _BUDGET_SECONDS = 4.0
 """Of a tick, for each table; counting a busy hour takes a second."""
-
-_REMEMBERED = 500
-"""Reports that are remembered; fewer partitions than this are looked at."""
 
 
 @dg.sensor(
@@ -61,7 +61,8 @@ def late_rows(
                     reports.append(report(table, key))
     except ConfigurationError as error:  # a fresh clone has no production yet, which is no failure
         return dg.SkipReason(str(error))
-    after = json.dumps({"turns": turns, "said": dict(list(said.items())[-_REMEMBERED:])})
+    most = len(STREAM_TABLES) * 24 * load_settings().late_rows_days  # more than are looked at
+    after = json.dumps({"turns": turns, "said": dict(list(said.items())[-most:])})
     if not reports:
         context.update_cursor(after)
         return dg.SkipReason("no file that was looked at lacks rows that were not reported yet")
@@ -75,7 +76,7 @@ def _in_turn(table: Table, turns: dict[str, int]) -> Iterator[datetime]:
     newest = period.floor(datetime.now(UTC))
     yield newest
     yield newest - period.value
-    others = range(2, _LOOKED_BACK[period])
+    others = range(2, max(3, load_settings().late_rows_days * _DAY // period.value))
     begin = turns.get(table.name, 0)
     for step in range(len(others)):
         yield newest - others[(begin + step) % len(others)] * period.value
