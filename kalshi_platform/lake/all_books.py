@@ -3,36 +3,36 @@
 Kept out: one market, which `books` answers faster and from the next checkpoint too.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import duckdb
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS
 from kalshi_platform.core.units import datetime_from_us
+from kalshi_platform.lake.at_once import at_once
 from kalshi_platform.lake.books import BookUnknown
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.footer import read_footer
-from kalshi_platform.lake.holes import SLACK, manifest_holes
+from kalshi_platform.lake.holes import SLACK, manifest_holes, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.partitions import in_days, in_hours, with_zone
 from kalshi_platform.lake.reader import root_of
 
-_DAYS = "date BETWEEN CAST($since AS DATE) AND CAST($at AS DATE)"
-_HOURS = f"""{_DAYS}
-      AND (date > CAST($since AS DATE) OR hour >= hour($since)) AND (date < CAST($at AS DATE) OR hour <= hour($at))"""
-"""The files that can hold rows of a window: repeats what the times say, so that DuckDB leaves out the others."""
+LOOKBACK = timedelta(days=7)
+"""How far back the last checkpoint of a quiet market is looked for: all changes since are read."""
 
+_CHECKPOINTS = f"source = 'checkpoint' AND snapshot_ts BETWEEN $since AND $at AND {in_days('$since', '$at')}"
 BOOKS_SQL = f"""
-WITH last_checkpoint AS (
+WITH latest AS (
+    SELECT ticker, max(snapshot_ts) AS snapshot_ts FROM orderbook_snapshots WHERE {_CHECKPOINTS} GROUP BY ticker
+), last_checkpoint AS (
     SELECT ticker, snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes
-    FROM orderbook_snapshots
-    WHERE source = 'checkpoint' AND snapshot_ts BETWEEN $since AND $at
-      AND {_DAYS}
-    QUALIFY row_number() OVER (PARTITION BY ticker ORDER BY snapshot_ts DESC) = 1
+    FROM orderbook_snapshots JOIN latest USING (ticker, snapshot_ts) WHERE {_CHECKPOINTS}
 ), hole AS (
     SELECT ticker, max(until_at) AS until_at FROM (
         SELECT ticker, until_at FROM uncovered_intervals
         WHERE channel = 'orderbook_delta' AND from_at - $slack <= $at AND until_at >= $since
-          AND date BETWEEN CAST($since AS DATE) AND CAST($at + $slack AS DATE)
+          AND {in_days("$since", "$at + $slack")}
         UNION ALL
         SELECT unnest(CAST($holed AS VARCHAR[])), unnest(CAST($holed_until AS TIMESTAMPTZ[]))
     ) GROUP BY ticker
@@ -48,7 +48,7 @@ WITH last_checkpoint AS (
     SELECT ticker, side, price, size_delta
     FROM orderbook_deltas JOIN checkpoint USING (ticker)
     WHERE exchange_ts BETWEEN snapshot_ts AND $at AND exchange_ts >= $since
-      AND {_HOURS}
+      AND {in_hours("$since", "$at")}
 ), level AS (
     SELECT ticker, side, price, sum(size) AS size FROM change GROUP BY ALL HAVING sum(size) <> 0
 )
@@ -67,26 +67,34 @@ ORDER BY ticker
 `$holed` and `$holed_until`: markets (empty: all) that nobody heard up to a moment, as manifests say."""
 
 
-_OLDEST = """
+_OLDEST = f"""
 SELECT epoch_us(min(last)) FROM (
-    SELECT max(snapshot_ts) AS last FROM orderbook_snapshots
-    WHERE source = 'checkpoint' AND snapshot_ts <= $at AND date <= CAST($at AS DATE) GROUP BY ticker
+    SELECT max(snapshot_ts) AS last FROM orderbook_snapshots WHERE {_CHECKPOINTS} GROUP BY ticker
 )
-"""
+"""  # noqa: S608 - a constant
 
 
-def books_at(connection: duckdb.DuckDBPyConnection, when: datetime) -> duckdb.DuckDBPyRelation:
+def books_at(
+    connection: duckdb.DuckDBPyConnection, when: datetime, lookback: timedelta = LOOKBACK
+) -> duckdb.DuckDBPyRelation:
     """The books of all markets that can be known at `when`, as a relation to query further.
 
     Columns: ticker, checkpoint_ts, yes_prices, yes_sizes, no_prices, no_sizes. A market whose checkpoint or whose
     hours are missing, or which nobody heard for a while since, is not in it. Negative sizes, proof of a defect in
     the record, are left for the reader to see.
 
+    Args:
+        connection: As `connect` made it.
+        when: Changes at exactly this moment are in.
+        lookback: A market whose last checkpoint is older is not in it: it has been quiet, or closed, for that long.
+
     Raises:
         BookUnknown: Where the hour of `when` itself is not in the lake.
+        ValueError: Where `when` names no time zone.
     """
     lake = root_of(connection)
-    ((oldest_us,),) = connection.execute(_OLDEST, {"at": when}).fetchall()
+    span = {"at": with_zone(when), "since": when - lookback}
+    ((oldest_us,),) = connection.execute(_OLDEST, span).fetchall()
     earliest = when if oldest_us is None else datetime_from_us(oldest_us)
     since = _unbroken_since(lake, earliest, when)
     if since is None:
@@ -100,12 +108,11 @@ def books_at(connection: duckdb.DuckDBPyConnection, when: datetime) -> duckdb.Du
 
 def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime | None:
     """The hour from which on the lake has every delta up to `when`; the search ends at the hour of `earliest`."""
-    hour = Period.HOUR.floor(when)
-    if not _reaches(lake, hour, when):
-        return None
-    while hour > earliest and _reaches(lake, hour - HOUR, hour - datetime.resolution):
-        hour -= HOUR
-    return hour
+    hours = starts_between(Period.HOUR, earliest, when)
+    are_whole = at_once(lambda hour: _reaches(lake, hour, min(hour + HOUR - datetime.resolution, when)), hours)
+    broken = [nth for nth, is_whole in enumerate(are_whole) if not is_whole]
+    unbroken = hours[broken[-1] + 1 :] if broken else hours
+    return unbroken[0] if unbroken else None
 
 
 def _reaches(lake: Lake, hour: datetime, moment: datetime) -> bool:

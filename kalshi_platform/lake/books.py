@@ -18,11 +18,13 @@ from kalshi_platform.core.book import NegativeLevel
 from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.core.units import datetime_from_us
+from kalshi_platform.lake.at_once import at_once
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.fold import Instants, fold, fold_once
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.holes import Coverage, coverage_of, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.partitions import with_zone
 from kalshi_platform.lake.reader import root_of
 
 Levels = tuple[tuple[Decimal, Decimal], ...]
@@ -77,7 +79,9 @@ def book_at(connection: duckdb.DuckDBPyConnection, ticker: str, when: datetime) 
     Raises:
         BookUnknown: Where it cannot be told for sure: no checkpoint, an hour missing, or nobody heard the market.
         NegativeLevel: Where the record takes more from a level than it held.
+        ValueError: Where `when` names no time zone.
     """
+    when = with_zone(when)
     market = _Market(connection, root_of(connection), ticker, when, when)
     (part,) = market.parts(Instants(when))
     if part.checkpoint is None:
@@ -99,8 +103,9 @@ def books(
     for sure `is_known` is false and the rest is empty.
 
     Raises:
-        ValueError: Where `end` lies before `start` or `every` is no time.
+        ValueError: Where `end` lies before `start`, `every` is no time, or a moment names no time zone.
     """
+    start, end = with_zone(start), with_zone(end)
     if end < start or every <= timedelta(0):
         raise ValueError("books need a start, an end that is not before it, and a time between them above 0")
     market = _Market(connection, root_of(connection), ticker, start, end)
@@ -180,8 +185,10 @@ class _Market:
     def _forward(self, checkpoint: datetime, last: datetime) -> tuple[datetime, str]:
         """The first moment that does not follow from an earlier checkpoint, and why."""
         limit, missing = last + datetime.resolution, ""
-        for hour in starts_between(Period.HOUR, checkpoint, last):
-            reach = self._reaches(hour)
+        hours = starts_between(Period.HOUR, checkpoint, last)
+        self._note_reaches(hours)
+        for hour in hours:
+            reach = self._reach[hour]
             if reach is None or reach < min(hour + HOUR, limit):
                 limit, missing = (
                     max(reach or hour, checkpoint),
@@ -197,20 +204,21 @@ class _Market:
     def _backward(self, checkpoint: datetime, first: datetime) -> datetime:
         """The first moment that follows from a later checkpoint."""
         limit = first if self._heard_from is None else max(first, self._heard_from)
-        for hour in reversed(starts_between(Period.HOUR, first, checkpoint - datetime.resolution)):
-            reach = self._reaches(hour)
+        hours = starts_between(Period.HOUR, first, checkpoint - datetime.resolution)
+        self._note_reaches(hours)
+        for hour in reversed(hours):
+            reach = self._reach[hour]
             if reach is None or reach < min(hour + HOUR, checkpoint):
                 limit = max(limit, hour + HOUR)
                 break
         holes = [high for low, high in self.coverage.holes if low < checkpoint]
         return max([limit, *holes]) if self._heard_from else checkpoint
 
-    def _reaches(self, hour: datetime) -> datetime | None:
-        """The first moment of an hour whose deltas the lake does not have; None where it has no file of it."""
-        if hour not in self._reach:
-            footer = read_footer(self.lake, _DELTAS, hour)
+    def _note_reaches(self, hours: Sequence[datetime]) -> None:
+        """Note of each hour the first moment whose deltas the lake does not have; None where it has no file of it."""
+        new = [hour for hour in hours if hour not in self._reach]
+        for hour, footer in zip(new, at_once(lambda hour: read_footer(self.lake, _DELTAS, hour), new), strict=True):
             self._reach[hour] = None if footer is None else footer.window_end
-        return self._reach[hour]
 
     def _look(self, start: datetime, end: datetime) -> None:
         """Find the checkpoints of the span, one before and one after it."""

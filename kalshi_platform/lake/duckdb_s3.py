@@ -1,10 +1,13 @@
 """DuckDB's way to a bucket: its `httpfs` extension as PyPI carries it, loaded by path, so that nothing is downloaded.
 
-Keys, region and endpoint come from where boto3 finds them: the AWS environment, its files, or the machine's role.
-Kept out: writing, which goes through `bucket`.
+Keys, region and endpoint come from where boto3 finds them: the AWS environment, its files, or the machine's role. Keys
+of a role live for an hour; a thread hands the connection new ones for as long as there is a connection, so that plain
+SQL goes on too. Kept out: writing, which goes through `bucket`.
 """
 
 import re
+import threading
+import weakref
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +19,8 @@ import duckdb
 from kalshi_platform.core.errors import ConfigurationError
 
 _PACKAGE = "duckdb_extension_httpfs"
+_LOOK_SECONDS = 20.0
+"""How often keys that expire are looked at; boto3 renews them ten to fifteen minutes before their end."""
 
 
 def open_bucket(connection: duckdb.DuckDBPyConnection) -> None:
@@ -34,15 +39,51 @@ def open_bucket(connection: duckdb.DuckDBPyConnection) -> None:
         raise ConfigurationError(
             "no key for the bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role"
         )
+    store = {"region": session.region_name or "us-east-1"} | _endpoint(session)
     keys = credentials.get_frozen_credentials()
-    settings = {
-        "s3_access_key_id": keys.access_key,
-        "s3_secret_access_key": keys.secret_key,
-        "s3_session_token": keys.token or "",
-        "s3_region": session.region_name or "us-east-1",
-    } | _endpoint(session)
-    for name, value in settings.items():
-        connection.execute(f"SET {name} = ?", [value])
+    _hand_over(connection, keys, store)
+    if hasattr(credentials, "refresh_needed"):
+        closed = threading.Event()
+        weakref.finalize(connection, closed.set)
+        about = (weakref.ref(connection), closed, credentials, keys, store)
+        threading.Thread(target=_keep_valid, args=about, name="lake-keys", daemon=True).start()
+
+
+def _hand_over(connection: duckdb.DuckDBPyConnection, keys: Any, store: dict[str, str | bool]) -> None:
+    """Let every connection to the same database use these keys from now on."""
+    options = {"key_id": keys.access_key, "secret": keys.secret_key} | store
+    if keys.token:
+        options["session_token"] = keys.token
+    words = ", ".join(f"{name} ?" for name in options)
+    connection.execute(f"CREATE OR REPLACE SECRET kalshi_lake (TYPE s3, {words})", list(options.values()))
+
+
+def _keep_valid(
+    find: "weakref.ref[duckdb.DuckDBPyConnection]",
+    closed: threading.Event,
+    credentials: Any,
+    keys: Any,
+    store: dict[str, str | bool],
+) -> None:
+    """Hand over new keys until the connection is gone."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    while not closed.wait(_LOOK_SECONDS):
+        connection = find()
+        if connection is None:
+            return
+        try:
+            with connection.cursor() as cursor:
+                latest = credentials.get_frozen_credentials()
+                if latest != keys:
+                    _hand_over(cursor, latest, store)
+                    keys = latest
+        except (BotoCoreError, ClientError):  # whoever gives keys is away: the old ones may still do
+            continue
+        except duckdb.ConnectionException:  # it was closed
+            return
+        finally:
+            del connection  # or it would never be gone
 
 
 def _extension() -> Path:
@@ -65,4 +106,4 @@ def _endpoint(session: Any) -> dict[str, str | bool]:
     parts = urlsplit(str(session.client("s3").meta.endpoint_url))
     if re.search(r"\.amazonaws\.com(\.cn)?$", parts.netloc):
         return {}
-    return {"s3_endpoint": parts.netloc, "s3_use_ssl": parts.scheme == "https", "s3_url_style": "path"}
+    return {"endpoint": parts.netloc, "use_ssl": parts.scheme == "https", "url_style": "path"}

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import duckdb
 
+from kalshi_platform.lake.at_once import at_once
 from kalshi_platform.lake.datasets import COVERAGE, RAW, Period
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
@@ -54,7 +55,7 @@ def coverage_of(
     if days:
         query = {"files": [lake.path(_UNCOVERED, day) for day in days], "ticker": ticker}
         found = connection.execute(_SQL, query | {"start": start, "end": end + SLACK}).fetchall()
-        holes, is_known = {*holes, *found}, is_known or _reach(lake, days, start) > end
+        holes, is_known = {*holes, *found}, is_known or _reach(lake, days, start) > end + SLACK
     return Coverage(is_known, tuple(sorted((low - SLACK, high) for low, high in holes)))
 
 
@@ -62,7 +63,7 @@ def _of_manifests(lake: Lake, ticker: str, start: datetime, end: datetime) -> tu
     """The holes that the manifests of a span know, and whether they know them all."""
     told = manifest_holes(lake, start, end)
     holes = {(hole.from_at, hole.until_at) for one in told.values() for hole in one if hole.ticker in ("", ticker)}
-    return holes, all(hour in told for hour in starts_between(Period.HOUR, start, end))
+    return holes, all(hour in told for hour in starts_between(Period.HOUR, start, end + SLACK))
 
 
 def manifest_holes(lake: Lake, start: datetime, end: datetime) -> dict[datetime, tuple[Uncovered, ...]]:
@@ -72,7 +73,7 @@ def manifest_holes(lake: Lake, start: datetime, end: datetime) -> dict[datetime,
     `end`.
     """
     hours = starts_between(Period.HOUR, start, end + SLACK)
-    found = ((hour, read_manifest(lake, _DELTAS, hour)) for hour in hours)
+    found = zip(hours, at_once(lambda hour: read_manifest(lake, _DELTAS, hour), hours), strict=True)
     return {hour: one.uncovered for hour, one in found if one is not None and one.covered is not None}
 
 

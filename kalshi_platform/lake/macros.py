@@ -4,13 +4,12 @@ They answer as the functions of `books` do wherever the lake is whole, but they 
 nobody heard is seen by asking `uncovered_intervals`. Kept out: the functions that refuse to guess (`books`).
 """
 
+from kalshi_platform.lake.partitions import in_days, in_hours
+
 _AT = "CAST(moment AS TIMESTAMPTZ)"
 _SINCE = f"({_AT} - lookback)"
-_DAYS = f"date BETWEEN CAST({_SINCE} AS DATE) AND CAST({_AT} AS DATE)"
-_HOURS = f"""{_DAYS}
-        AND (date > CAST({_SINCE} AS DATE) OR hour >= hour({_SINCE}))
-        AND (date < CAST({_AT} AS DATE) OR hour <= hour({_AT}))"""
-"""The files that can matter, said so that DuckDB leaves out the others before it opens them."""
+_DAYS = in_days(_SINCE, _AT)
+_HOURS = in_hours(_SINCE, _AT)
 
 BOOK_AT = f"""
 CREATE MACRO book_at(market, moment, lookback := INTERVAL 1 DAY) AS TABLE

@@ -9,10 +9,13 @@ from datetime import datetime
 import duckdb
 
 from kalshi_platform.lake.holes import SLACK
+from kalshi_platform.lake.partitions import in_days, in_hours, with_zone
 
-_OF_DAYS = "date BETWEEN CAST($start AS DATE) AND CAST($end AS DATE)"
-_OF_HOURS = f"""{_OF_DAYS} AND (date > CAST($start AS DATE) OR hour >= hour($start))
-AND (date < CAST($end AS DATE) OR hour <= hour($end))"""
+_OF_DAYS = in_days("$start", "$end")
+_OF_HOURS = in_hours("$start", "$end")
+_OF_DAYS_WITH_NEXT = in_days("$start", f"$end + INTERVAL 1 HOUR + INTERVAL {SLACK.seconds} SECONDS")
+"""A hole that opens with the next hour reaches into the last one by a message's delay."""
+
 _TRADES = f"""
 SELECT * EXCLUDE (date) FROM trades
 WHERE ticker = $ticker AND exchange_ts >= $start AND exchange_ts < $end AND {_OF_DAYS}
@@ -25,11 +28,12 @@ WHERE ticker = $ticker AND minute >= $start AND minute < $end AND {_OF_DAYS} ORD
 _BEST_BID_OFFER = f"""
 WITH hole AS (
     SELECT from_at - INTERVAL {SLACK.seconds} SECONDS AS low, until_at AS high FROM uncovered_intervals
-    WHERE channel = 'orderbook_delta' AND ticker IN ('', $ticker) AND {_OF_DAYS}
+    WHERE channel = 'orderbook_delta' AND ticker IN ('', $ticker) AND {_OF_DAYS_WITH_NEXT}
 ), reckoned AS (
     SELECT DISTINCT hour AS start FROM coverage_hours WHERE channel = 'orderbook_delta' AND {_OF_DAYS}
 ), quote AS (
-    SELECT * EXCLUDE (date, hour), date_trunc('hour', exchange_ts) AS start FROM best_bid_offer
+    SELECT * EXCLUDE (date, hour), timezone('UTC', date_trunc('hour', timezone('UTC', exchange_ts))) AS start
+    FROM best_bid_offer
     WHERE ticker = $ticker AND exchange_ts >= $start AND exchange_ts < $end AND {_OF_HOURS}
 )
 SELECT quote.* EXCLUDE (start),
@@ -74,4 +78,4 @@ def coverage(connection: Connection, ticker: str, start: datetime, end: datetime
 
 
 def _asked(connection: Connection, query: str, ticker: str, start: datetime, end: datetime) -> Relation:
-    return connection.sql(query, params={"ticker": ticker, "start": start, "end": end})
+    return connection.sql(query, params={"ticker": ticker, "start": with_zone(start), "end": with_zone(end)})

@@ -73,12 +73,12 @@ def moto() -> Iterator[Store]:
 
 
 @contextmanager
-def rclone(folder: Path, port: int = 0) -> Iterator[Store]:
-    """Rclone serving a folder, with the bucket."""
+def rclone(folder: Path, port: int = 0, keys: str = f"{KEY},{SECRET}") -> Iterator[Store]:
+    """Rclone serving a folder, with the bucket, to whoever has the keys: an id, a comma, a secret."""
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     program = Path(sys.executable).with_name("rclone")
     command = [str(program if program.exists() else shutil.which("rclone")), "serve", "s3", str(folder)]
-    command += ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}", "-v"]
+    command += ["--addr", f"127.0.0.1:{port}", "--auth-key", keys, "-v"]
     with _running(command, {"PATH": os.environ["PATH"], "HOME": str(folder)}) as process:
         yield Store(_first(process.stderr, r"\[(http://[^\]/]+)").rstrip("/"), process)
 

@@ -82,6 +82,7 @@ def test_a_quiet_market_is_found_days_later(write: Any, noon: datetime) -> None:
     late = noon + 29 * HOUR + SECOND
     assert book_at(connection, "KXA", late).checkpoint_ts == noon
     assert [row[0] for row in books_at(connection, late).fetchall()] == ["KXA"]
+    assert books_at(connection, late, lookback=28 * HOUR).fetchall() == []
 
 
 def test_without_a_checkpoint_the_book_is_unknown(write: Any, noon: datetime) -> None:

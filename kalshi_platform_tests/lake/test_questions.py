@@ -3,6 +3,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -121,6 +122,38 @@ def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
         assert (found.column_names, found.num_rows) == ([*dataset.schema.names, *more], 0)
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati", "Asia/Kolkata"])
+def test_a_session_that_shows_other_times_gets_the_same_answers(holed: Lake, noon: datetime, zone: str) -> None:
+    """Partitions are cut in UTC, whatever the day or the hour is where somebody sits."""
+    quote = {"ticker": "KXA", "exchange_ts": noon, "yes_bid": Decimal("0.5"), "yes_bid_size": Decimal(1)}
+    write_rows(holed, AGGREGATES["best_bid_offer"], noon, [quote])
+    moment = noon + 11 * 60 * SECOND
+
+    def answers(connection: duckdb.DuckDBPyConnection) -> list[list[tuple[object, ...]]]:
+        asked = [question(connection, "KXA", noon, noon + HOUR) for question in (best_bid_offer, coverage)]
+        asked += [books_at(connection, moment), connection.sql("FROM book_at('KXA', ?)", params=[moment])]
+        return [relation.fetchall() for relation in asked]
+
+    abroad = connect(holed)
+    abroad.execute(f"SET TimeZone = '{zone}'")
+    found = answers(abroad)
+    assert all(found)
+    assert found == answers(connect(holed))
+
+
+def test_a_moment_without_a_zone_is_no_moment(holed: Lake, noon: datetime) -> None:
+    """It would be read as UTC by some and as the machine's by others."""
+    connection, naive = connect(holed), noon.replace(tzinfo=None)
+    for ask in (
+        lambda: book_at(connection, "KXA", naive),
+        lambda: books_at(connection, naive),
+        lambda: books(connection, "KXA", naive, naive, HOUR),
+        lambda: trades(connection, "KXA", naive, naive),
+    ):
+        with pytest.raises(ValueError, match="names no time zone"):
+            ask()
+
+
 def test_best_prices_say_where_something_was_missed(tmp_path: Path, noon: datetime) -> None:
     """False in an hour with a hole, the hour before one that opens with its turn included; NULL where nobody knows."""
     lake, day = Lake(tmp_path), Period.DAY.floor(noon)
@@ -135,6 +168,17 @@ def test_best_prices_say_where_something_was_missed(tmp_path: Path, noon: dateti
     write_rows(lake, COVERAGE["uncovered_intervals"], day, [hole | {"until_at": hours[2] + 9 * SECOND}])
     found = best_bid_offer(connect(lake), "KXA", noon, noon + 4 * HOUR).fetchall()
     assert [row[-1] for row in found] == [True, False, False, None]
+
+
+def test_a_hole_that_opens_the_next_day_reaches_into_the_last_hour(tmp_path: Path, noon: datetime) -> None:
+    """Its file is that of the next day, which a question up to midnight would not open."""
+    lake, midnight = Lake(tmp_path), Period.DAY.floor(noon) + 24 * HOUR
+    quote = {"ticker": "KXA", "exchange_ts": midnight - HOUR, "yes_bid": Decimal("0.5"), "yes_bid_size": Decimal(1)}
+    write_rows(lake, AGGREGATES["best_bid_offer"], midnight - HOUR, [quote])
+    hole = {"hour": midnight, "channel": "orderbook_delta", "ticker": "", "from_at": midnight + SECOND}
+    write_rows(lake, COVERAGE["uncovered_intervals"], midnight, [hole | {"until_at": midnight + 9 * SECOND}])
+    (found,) = best_bid_offer(connect(lake), "KXA", midnight - HOUR, midnight - HOUR / 2).fetchall()
+    assert found[-1] is False
 
 
 @pytest.mark.slow

@@ -1,0 +1,37 @@
+"""Which partitions can hold the rows of a span, in SQL: said so that DuckDB leaves out the other files unopened.
+
+Partitions are cut in UTC, whatever zone a session shows times in. Kept out: where partitions lie (`layout`).
+"""
+
+from datetime import datetime
+
+
+def in_days(start: str, end: str) -> str:
+    """The condition on `date` for the days that [start, end] touches; both are SQL expressions with a time zone."""
+    return f"date BETWEEN {_date(start)} AND {_date(end)}"
+
+
+def in_hours(start: str, end: str) -> str:
+    """The condition on `date` and `hour` for the hours that [start, end] touches."""
+    return f"""{in_days(start, end)}
+    AND (date > {_date(start)} OR hour >= hour({_utc(start)})) AND (date < {_date(end)} OR hour <= hour({_utc(end)}))"""
+
+
+def with_zone(moment: datetime) -> datetime:
+    """The moment itself.
+
+    Raises:
+        ValueError: Where it names no time zone: which instant it is would be a guess.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} names no time zone: give it one, as in datetime(…, tzinfo=UTC)")
+    return moment
+
+
+def _date(moment: str) -> str:
+    return f"CAST({_utc(moment)} AS DATE)"
+
+
+def _utc(moment: str) -> str:
+    """The clock in UTC of an expression with a time zone."""
+    return f"timezone('UTC', CAST({moment} AS TIMESTAMPTZ))"
