@@ -6,7 +6,7 @@ beside it. Absolute by its budget: a million trades in two minutes at an unlimit
 times with SIGKILL the rows must be the tape's; at the Basic tier no request may be refused, and of what the bucket
 gives between the first commit and the last tenth of the trades at least 97 % must be used.
 
-Basic is twenty thousand trades a second: a busy machine does not get there, and `--cost 50` asks for a fifth of it.
+Basic is twenty thousand trades a second: a busy machine does not get there, and `--cost 30` asks for a third of it.
 
 Run: python benchmarks/backfill.py [--trades 1000000] [--only whole|killed|basic] [--cost 10]
 """

@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LIFE = "How often markets come, change and go (on average; 0 is never)"
-_CLOCK = "The exchange's clock and its pauses"
-_REPLAY = "A recorded tape instead of invented traffic"
-_SOCKETS = "WebSocket"
-_REST = "REST"
-_FAULTS = "Faults on purpose"
-
 
 def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of REST and WebSocket; 0 takes a free one.")] = 8080,
@@ -47,119 +40,89 @@ def simulate(
         typer.Option(help="An API key: KEY_ID=public.pem. May be repeated; one is made if none is given."),
     ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Where the port is written once it answers.")] = None,
-    new_market_seconds: Annotated[float, typer.Option(min=0, help="Between new markets.", rich_help_panel=_LIFE)] = 10,
+    new_market_seconds: Annotated[float, typer.Option(min=0, help="Between new markets.")] = 10,
     close_market_seconds: Annotated[
-        float, typer.Option(min=0, help="Between markets that close before their time.", rich_help_panel=_LIFE)
+        float, typer.Option(min=0, help="Between markets that close before their time.")
     ] = 45,
-    new_combo_seconds: Annotated[float, typer.Option(min=0, help="Between new combos.", rich_help_panel=_LIFE)] = 0,
+    new_combo_seconds: Annotated[float, typer.Option(min=0, help="Between new combos.")] = 0,
     change_market_seconds: Annotated[
         float,
         typer.Option(
             min=0,
             help="Between rarer events: a market pauses, moves its close, grid, title or fee.",
-            rich_help_panel=_LIFE,
         ),
     ] = 30,
     silent_share: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of new markets that open without a message.", rich_help_panel=_LIFE),
+        typer.Option(min=0, max=1, help="Share of new markets that open without a message."),
     ] = 0.3,
     rest_delay_seconds: Annotated[
-        float, typer.Option(min=0, help="How long REST does not know an announced market.", rich_help_panel=_LIFE)
+        float, typer.Option(min=0, help="How long REST does not know an announced market.")
     ] = 0.3,
     market_life_hours: Annotated[
         float,
-        typer.Option(min=0, help="Markets close within so many hours; 0 is in 1 to 30 days.", rich_help_panel=_LIFE),
+        typer.Option(min=0, help="Markets close within so many hours; 0 is in 1 to 30 days."),
     ] = 0,
     time_scale: Annotated[
         float,
-        typer.Option(min=0, help="Seconds of the exchange per second: 1440 is a day a minute.", rich_help_panel=_CLOCK),
+        typer.Option(min=0, help="Seconds of the exchange per second: 1440 is a day a minute."),
     ] = 1,
     start: Annotated[
         str | None,
-        typer.Option(
-            help="Its time at the start, e.g. 2026-11-18T17:00:00Z; now unless given.", rich_help_panel=_CLOCK
-        ),
+        typer.Option(help="Its time at the start, e.g. 2026-11-18T17:00:00Z; now unless given."),
     ] = None,
     maintenance: Annotated[
         bool,
-        typer.Option("--maintenance", help="Keep the Thursday pause, 03:00-05:00 in New York.", rich_help_panel=_CLOCK),
+        typer.Option("--maintenance", help="Keep the Thursday pause, 03:00-05:00 in New York."),
     ] = False,
     pause: Annotated[
         list[str] | None,
         typer.Option(
             help="AFTER=SECONDS: trade nothing for a while; with ! at the end, sockets are closed. May be repeated.",
-            rich_help_panel=_CLOCK,
         ),
     ] = None,
     replay: Annotated[
         Path | None,
-        typer.Option(
-            help="A recorded file or folder (.ndjson, .jsonl, plain, .gz, .zst), or a lake.", rich_help_panel=_REPLAY
-        ),
+        typer.Option(help="A recorded file or folder (.ndjson, .jsonl, plain, .gz, .zst), or a lake."),
     ] = None,
-    speed: Annotated[
-        str, typer.Option(help="1, N times as fast, or max: as fast as the clients read.", rich_help_panel=_REPLAY)
-    ] = "1",
+    speed: Annotated[str, typer.Option(help="1, N times as fast, or max: as fast as the clients read.")] = "1",
     replay_wait_seconds: Annotated[
         float,
-        typer.Option(
-            min=0, help="It begins when nobody has subscribed for so long, after somebody has.", rich_help_panel=_REPLAY
-        ),
+        typer.Option(min=0, help="It begins when nobody has subscribed for so long, after somebody has."),
     ] = 1,
-    connection_cap: Annotated[
-        int, typer.Option(min=1, help="Connections per key; the next gets HTTP 429.", rich_help_panel=_SOCKETS)
-    ] = 200,
-    compression: Annotated[
-        bool, typer.Option("--compression", help="Compress for clients that offer it.", rich_help_panel=_SOCKETS)
-    ] = False,
+    connection_cap: Annotated[int, typer.Option(min=1, help="Connections per key; the next gets HTTP 429.")] = 200,
+    compression: Annotated[bool, typer.Option("--compression", help="Compress for clients that offer it.")] = False,
     subscription_markets: Annotated[
         int,
-        typer.Option(
-            min=1, help="Markets that a connection may subscribe; more is error 26.", rich_help_panel=_SOCKETS
-        ),
+        typer.Option(min=1, help="Markets that a connection may subscribe; more is error 26."),
     ] = 500_000,
     commands_per_second: Annotated[
-        int, typer.Option(min=1, help="Commands of a connection; more is error 27.", rich_help_panel=_SOCKETS)
+        int, typer.Option(min=1, help="Commands of a connection; more is error 27.")
     ] = 10_000,
     send_buffer_bytes: Annotated[
-        int, typer.Option(min=1, help="What a client may leave unread; beyond is error 25.", rich_help_panel=_SOCKETS)
+        int, typer.Option(min=1, help="What a client may leave unread; beyond is error 25.")
     ] = 16 * 1024 * 1024,
-    rest_tier: Annotated[
-        str, typer.Option(help="Usage tier of every key: basic, advanced, … prestige.", rich_help_panel=_REST)
-    ] = "basic",
-    rest_cost: Annotated[
-        int, typer.Option(min=0, help="Tokens that a signed request takes; 0 is no limit.", rich_help_panel=_REST)
-    ] = 10,
-    rest_cache_seconds: Annotated[
-        float, typer.Option(min=0, help="How old an answer to anybody may be.", rich_help_panel=_REST)
-    ] = 15,
+    rest_tier: Annotated[str, typer.Option(help="Usage tier of every key: basic, advanced, … prestige.")] = "basic",
+    rest_cost: Annotated[int, typer.Option(min=0, help="Tokens that a signed request takes; 0 is no limit.")] = 10,
+    rest_cache_seconds: Annotated[float, typer.Option(min=0, help="How old an answer to anybody may be.")] = 15,
     rest_failure: Annotated[
         list[str] | None,
-        typer.Option(
-            help="N=STATUS: the N-th request is answered so, e.g. 5=503. May be repeated.", rich_help_panel=_REST
-        ),
+        typer.Option(help="N=STATUS: the N-th request is answered so, e.g. 5=503. May be repeated."),
     ] = None,
     rest_cutoff: Annotated[
         str | None,
-        typer.Option(help="Time before which markets and trades are /historical only.", rich_help_panel=_REST),
+        typer.Option(help="Time before which markets and trades are /historical only."),
     ] = None,
     rest_omit_last_cursor: Annotated[
-        bool, typer.Option("--rest-omit-last-cursor", help="A last page has no cursor key.", rich_help_panel=_REST)
+        bool, typer.Option("--rest-omit-last-cursor", help="A last page has no cursor key.")
     ] = False,
     fault: Annotated[
         list[str] | None,
-        typer.Option(
-            help="KIND@MESSAGE[=SECONDS][#CONNECTION], e.g. drop@100. May be repeated.", rich_help_panel=_FAULTS
-        ),
+        typer.Option(help="KIND@MESSAGE[=SECONDS][#CONNECTION], e.g. drop@100. May be repeated."),
     ] = None,
-    faults: Annotated[
-        Path | None, typer.Option(help="JSON file with an array of faults.", rich_help_panel=_FAULTS)
-    ] = None,
-    fault_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Faults per message by lot.", rich_help_panel=_FAULTS)
-    ] = 0,
-    fault_seed: Annotated[int, typer.Option(help="Fixes the lots.", rich_help_panel=_FAULTS)] = 1,
+    faults: Annotated[Path | None, typer.Option(help="JSON file with an array of faults.")] = None,
+    fault_rate: Annotated[float, typer.Option(min=0, max=1, help="Faults per message by lot.")] = 0,
+    fault_seed: Annotated[int, typer.Option(help="Fixes the lots.")] = 1,
 ) -> None:
     """Run an exchange of your own: Kalshi's REST and WebSocket protocol, with a ledger of everything sent.
 

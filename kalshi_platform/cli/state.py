@@ -43,6 +43,9 @@ def settings(
 ) -> None:
     """Show every setting: value, default, where it comes from, what it means. Secrets are masked.
 
+    The environment wins over a file .env in the current folder. `kalshi-platform settings --example > .env` begins one;
+    `kalshi-platform doctor` says whether it fits.
+
     Exit codes: 0 shown; 2 a setting does not fit.
     """
     import msgspec
