@@ -125,10 +125,14 @@ class Connection:
         return crowded
 
     def stopped(self) -> None:
-        """The gatherer stops: what was heard so far is written down, and no claim made for frames that lie unread."""
-        now_us = self._around.now_us()
+        """The gatherer stops: what was heard so far is written down, and no claim made for frames that lie unread.
+
+        Nor for what is on its way; of a quiet connection, that is what is younger than messages usually come late.
+        """
+        now_us, last_us = self._around.now_us(), self._coverage.last_us
         lag_ms = 0 if self.router is None else self.router.lag_ms(now_us // MILLISECOND)
-        self._coverage.stopped(self._coverage.last_us if self.is_blocked else now_us - lag_ms * MILLISECOND)
+        quiet_us = now_us - max(lag_ms, self._around.settle_ms) * MILLISECOND
+        self._coverage.stopped(last_us if self.is_blocked else max(last_us, quiet_us))
 
     async def run(self) -> None:
         """Listen until cancelled, whatever happens to the socket.

@@ -5,7 +5,7 @@ Kept out: everything that can be tested without a process.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -130,7 +130,7 @@ class Gatherer:
             _log.info("gathering", gatherer=settings.gatherer_id, exchange=settings.ws_url, metrics_port=port)
             writing = asyncio.create_task(self._sink.run())
             echoing = None if self._second is None else asyncio.create_task(self._second.run())
-            refusal = await _until(stop, writing, self._listen(stop))
+            refusal = await _until(stop, writing, self._listen(stop), self._manager.stopped)
             try:
                 await self._drain(writing)  # first: it says until when was listened, and a kill may follow soon
             finally:
@@ -159,7 +159,6 @@ class Gatherer:
         Raises:
             PlatformError: Where the database does not take it in time; other gatherers have it.
         """
-        self._manager.stopped()
         self._sink.close()
         await asyncio.wait([writing], timeout=_DRAIN_SECONDS)
         if not writing.done():
@@ -234,14 +233,18 @@ def _policies(settings: Settings) -> Mapping[str, FlushPolicy]:
 
 
 async def _until(
-    stop: asyncio.Event, writing: asyncio.Task[None], work: Coroutine[Any, Any, None]
+    stop: asyncio.Event, writing: asyncio.Task[None], work: Coroutine[Any, Any, None], on_end: Callable[[], None]
 ) -> BaseException | None:
-    """Run `work` until `stop` is set or the writing fails; the error that ended it before, if one did."""
+    """Run `work` until `stop` is set or the writing fails; the error that ended it before, if one did.
+
+    `on_end` is called before the work is ended, which takes a while in which nothing is heard any more.
+    """
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait([stopping, working, writing], return_when=asyncio.FIRST_COMPLETED)
     finally:
+        on_end()
         stopping.cancel()
         working.cancel()
         await asyncio.wait([stopping, working])

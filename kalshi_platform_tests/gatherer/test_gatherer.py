@@ -1,13 +1,16 @@
 """One gatherer against the simulator over real sockets, into a real database; the ledger judges."""
 
 import asyncio
+import json
 import socket
+from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 
 from kalshi_platform.core.errors import ExchangeRefused
+from kalshi_platform.core.units import us_from_datetime
 from kalshi_platform.simulator import running
 from kalshi_platform.tools.verify import Judge, Verdict
 from kalshi_platform_tests.gatherer.exchange_at_hand import Proxy, gatherer, gathering, keys, options, until
@@ -52,6 +55,36 @@ async def test_cut_connections_and_killed_writers_lose_only_what_nobody_heard(
     assert (deltas.surplus, trades.surplus, tickers.surplus) == (0, 0, 0)
     assert deltas.missing < deltas.sent // 2
     assert deltas.kept > 1000
+
+
+async def test_who_stops_in_the_middle_claims_no_more_than_it_heard(tmp_path: Path, gatherer_database: str) -> None:
+    """The exchange sends on while sockets are closed: until its end each session has every change of its market."""
+    private, public = keys(tmp_path)
+    async with running(options(tmp_path, public, rate=4000.0, close_market_seconds=0.0)) as simulator:
+        one = gatherer(gatherer_database, simulator.rest_url, simulator.ws_url, private)
+        async with gathering(one):
+            await until(lambda: simulator.ledger.deltas > 4000)
+        before = simulator.ledger.deltas
+        await until(lambda: simulator.ledger.deltas > before + 200)
+        simulator.stop_traffic()
+    sessions = await fetch(
+        gatherer_database, "SELECT ticker, started_at, ended_at FROM capture_sessions WHERE channel = 'orderbook_delta'"
+    )
+    kept = await fetch(
+        gatherer_database, "SELECT exchange_ts, ticker, count(*) AS n FROM orderbook_deltas GROUP BY 1, 2"
+    )
+    held = {(us_from_datetime(row["exchange_ts"]) // 1000, row["ticker"]): row["n"] for row in kept}
+    heard = {row["ticker"]: [us_from_datetime(row[name]) // 1000 for name in ("started_at", "ended_at")]
+             for row in sessions}  # fmt: skip
+    sent: Counter[tuple[int, str]] = Counter()
+    with (tmp_path / "ledger.ndjson").open() as ledger:
+        for line in filter(lambda line: line.startswith('{"kind":"delta"'), ledger):
+            delta = json.loads(line)
+            start_ms, end_ms = heard.get(delta["ticker"], (0, 0))
+            if start_ms + 500 < delta["ts_ms"] < end_ms:
+                sent[delta["ts_ms"], delta["ticker"]] += 1
+    assert sum(sent.values()) > 1000
+    assert not {key: number for key, number in sent.items() if held.get(key, 0) < number}
 
 
 async def test_wrong_credentials_end_the_gatherer_in_plain_words(tmp_path: Path, gatherer_database: str) -> None:
