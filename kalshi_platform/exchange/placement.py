@@ -67,13 +67,15 @@ class Placement:
         """Find room for markets that have none; returns what each place gets, and those without room."""
         shares: dict[int, list[str]] = {}
         homeless: list[str] = []
+        room = self.room
         for ticker in tickers:
             if ticker in self._home:
                 continue
-            place = self._choose(ticker)
+            place = self._choose(ticker) if room else None  # looking in vain takes a while, and may be for many
             if place is None:
                 homeless.append(ticker)
                 continue
+            room -= 1
             self._settle(ticker, place)
             shares.setdefault(place, []).append(ticker)
         return shares, homeless
