@@ -6,6 +6,7 @@ with nothing of ours, and by the simulator's ledger. `KALSHI_FULL=1` runs it at 
 
 import asyncio
 import json
+import logging
 import os
 import re
 import shutil
@@ -32,6 +33,8 @@ from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 from kalshi_platform_tests.queries import fetch
 
 pytestmark = pytest.mark.slow
+
+_log = logging.getLogger(__name__)
 
 _TABLES = (TRADES, ORDERBOOK_DELTAS, TICKERS)
 _FULL = pytest.mark.skipif(not os.environ.get("KALSHI_FULL"), reason="takes two minutes; set KALSHI_FULL=1")
@@ -81,8 +84,11 @@ def test_what_was_spooled_before_a_kill_is_written_in_order_once(folder: Path, r
         assert sum(map(len, spooled.values())) > rate * seconds * 0.8
         world.gatherer.start()
         _until(lambda: world.spooled() > sum(map(len, spooled.values())))  # it goes on without its database
+        lay, returned = world.spooled(), time.monotonic()
         world.server.start()
         _until(lambda: world.spooled() == 0 and world.count(ORDERBOOK_DELTAS) > len(spooled[ORDERBOOK_DELTAS.name]))
+        _log.info("%d rows lay in the spool at the kill, %d when the database came back; they were written in %.1f s",
+                  sum(map(len, spooled.values())), lay, time.monotonic() - returned)  # fmt: skip
         world.simulator.send(signal.SIGUSR1)
         world.gatherer.stop(45)
         for table in _TABLES:
