@@ -94,7 +94,7 @@ async def fill(url: str, hours: int, day: datetime) -> int:
     for hour in range(1, hours):
         started, mark = time.perf_counter(), day + timedelta(hours=hour)
         closed = await close_partitions(connection, [ORDERBOOK_DELTAS], {ORDERBOOK_DELTAS.name: mark})
-        say(f"closed {', '.join(closed)} in {time.perf_counter() - started:.1f} s")
+        say(f"closed {', '.join(closed.finished)} in {time.perf_counter() - started:.1f} s")
     await connection.execute(f"ANALYZE orderbook_deltas_{day:%Y%m%d}_{hours - 1:02}")  # as autovacuum does meanwhile
     for name, size in await connection.fetch(SIZES, f"orderbook_deltas_{day:%Y%m%d}_%", HOUR_ROWS * 0.9):
         say(f"  {name}: {size:.0f} bytes a row")

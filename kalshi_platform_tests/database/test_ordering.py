@@ -199,11 +199,12 @@ async def test_large_partitions_are_put_in_order_when_they_close(
     """Once; one that somebody reads is finished by the next call."""
     marks: dict[str, datetime | None] = {ORDERBOOK_DELTAS.name: NOON + HOUR}
 
-    async def close() -> bool:
-        return NAME in await close_partitions(production, [ORDERBOOK_DELTAS], marks, large=2**20)
+    async def close() -> tuple[bool, bool]:
+        closing = await close_partitions(production, [ORDERBOOK_DELTAS], marks, large=2**20)
+        return NAME in closing.finished, NAME in closing.waiting
 
     async with session(production_database) as reader, reader.transaction():
         await reader.fetch(SUMS)
-        assert not await close()
-    assert [await close(), await close()] == [True, False]
+        assert await close() == (False, True)
+    assert [await close(), await close()] == [(True, False), (False, False)]
     assert await production.fetchval(MOVES) == MARKETS
