@@ -6,6 +6,7 @@ when a partition is closed, which the watermark says, and how a large one is put
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import asyncpg
 
@@ -28,13 +29,20 @@ JOIN pg_am AS a ON a.oid = x.relam WHERE a.amname = 'gin' AND i.indrelid = $1::t
 _SIZE = "SELECT pg_relation_size($1::text::regclass)"
 
 
+class Closing(NamedTuple):
+    """Names of partitions: those that were finished, and those that wait for whoever uses them."""
+
+    finished: list[str]
+    waiting: list[str]
+
+
 async def close_partitions(
     connection: asyncpg.Connection,
     tables: Sequence[Table],
     marks: dict[str, datetime | None],
     large: int = LARGE,
-) -> list[str]:
-    """Finish every partition that ends at or before its table's watermark; returns the names of those it finished.
+) -> Closing:
+    """Finish every partition that ends at or before its table's watermark.
 
     One that is in use, and must be put in order, is left to the next call. Whoever is killed here has done nothing
     that hinders it.
@@ -46,15 +54,15 @@ async def close_partitions(
         large: Bytes of a partition from which it is put in order.
     """
     known = {record["relname"] for record in await connection.fetch(_FINISHED_NAMES, _FINISHED)}
-    finished: list[str] = []
+    closing = Closing([], [])
     for table in tables:
         mark = marks.get(table.name)
         for partition in await partitions_of(connection, table):
             if mark is None or partition.end > mark or _is_done(partition, known):
                 continue
-            if await _finish(connection, partition, large):
-                finished.append(partition.name)
-    return finished
+            is_finished = await _finish(connection, partition, large)
+            (closing.finished if is_finished else closing.waiting).append(partition.name)
+    return closing
 
 
 def _is_done(partition: Partition, known: set[str]) -> bool:

@@ -17,7 +17,8 @@ _BOUNDS = "within_the_partition"
 _MAKE_LIKE = "CREATE TABLE {copy} (LIKE {source} INCLUDING ALL EXCLUDING INDEXES)"
 _KEEP_OUT_VACUUM = "LOCK TABLE {source} IN SHARE UPDATE EXCLUSIVE MODE"
 _SORT_IN_MEMORY = "SELECT set_config('work_mem', current_setting('maintenance_work_mem'), true)"
-_FILL = "INSERT INTO {copy} SELECT * FROM {source} ORDER BY ticker, {time}"
+# bytes compare several times faster than the words of a language, and any order that keeps markets together will do
+_FILL = 'INSERT INTO {copy} SELECT * FROM {source} ORDER BY ticker COLLATE "C", {time}'
 _INDEXES = """
 SELECT x.relname::text AS name, i.indisprimary AS is_key, i.indisunique AS is_unique,
        split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2) AS definition

@@ -45,6 +45,7 @@ class Report:
         warning: What an administrator should change; empty where nothing.
         compressed: Tables whose compression by TimescaleDB was set anew.
         closed: Partitions that were finished.
+        waiting: Partitions that cannot be finished while somebody uses them.
         proven: Files of the lake that were found to hold what production holds, as "table hour" or "table day".
         disputed: Files that do not, with the difference.
         verdicts: What became of each partition older than its policy.
@@ -55,6 +56,7 @@ class Report:
     warning: str = ""
     compressed: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
     proven: list[str] = field(default_factory=list)
     disputed: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -87,7 +89,7 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
             await _drop_due(connection, url, lake, table, now, report)
         report.made = await ensure_ahead(connection, now.date())
         report.compressed = await apply_compression(connection)
-        report.closed = await close_partitions(connection, STREAM_TABLES, marks)
+        report.closed, report.waiting = await close_partitions(connection, STREAM_TABLES, marks)
     return report
 
 
@@ -236,6 +238,10 @@ def lines(report: Report) -> Sequence[str]:
     said += [f"WARNING: {report.warning}"] if report.warning else []
     said += [f"TimescaleDB compresses {name} as table_policies says" for name in report.compressed]
     said += [f"finished {name}" for name in report.closed]
+    said += [
+        f"NOT finished {name}: a transaction is older, or rows still come; the next pass tries again"
+        for name in report.waiting
+    ]
     said += [f"proven {name}" for name in report.proven]
     said += [f"NOT proven {reason}" for reason in report.disputed]
     for verdict in report.verdicts:
