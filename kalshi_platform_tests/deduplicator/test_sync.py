@@ -199,6 +199,36 @@ async def test_days_between_rows_that_lie_far_apart_get_no_partitions(
     assert await value(production_database, "SELECT count(*) FROM orderbook_deltas") == 20
 
 
+_BACKLOG = """
+DO $$ BEGIN FOR n IN 0..999 LOOP
+    INSERT INTO orderbook_deltas
+        (exchange_ts, ticker, side, price, size_delta, occurrence, position, seq, sid, received_at)
+    SELECT '2026-11-21'::timestamptz + n * interval '1 ms', 'KXB', true, 1000 * k, 1, 0, 0, k, 1, now()
+    FROM generate_series(1, 20) AS k;
+    INSERT INTO ingest_batches (table_name, row_count, min_ts, max_ts)
+    VALUES ('orderbook_deltas', 20, '2026-11-21'::timestamptz + n * interval '1 ms',
+            '2026-11-21'::timestamptz + n * interval '1 ms');
+    COMMIT;
+END LOOP; END $$
+"""
+
+
+async def test_live_rows_of_others_come_between_the_pieces_of_a_backlog(
+    new_gatherer_database: Callable[[], str], production_database: str
+) -> None:
+    """A thousand merges are due from one gatherer; what another writes meanwhile does not stand behind them."""
+    lagging, live = new_gatherer_database(), new_gatherer_database()
+    await write(lagging, deltas(0, 1))  # makes the day's partition
+    await fetch(lagging, _BACKLOG)
+    sources = {"lagging": lagging, "live": live}
+    read = "SELECT coalesce(max(rows_read), 0)::int FROM sync_progress WHERE gatherer_id = $1"
+    async with running(sync_loops(sources, production_database, most_rows=20)):
+        await _until(lambda: value(production_database, read, "lagging"))
+        await write(live, deltas(10_000, 1))
+        await _until(lambda: value(production_database, read, "live"))
+        assert await value(production_database, read, "lagging") < 20_001
+
+
 async def _holds(url: str, rows: int) -> bool:
     return await _is(url, "SELECT count(*)::int FROM orderbook_deltas", rows)
 

@@ -78,6 +78,12 @@ MISTAKES: dict[str, list[Mistake]] = {
     ],
     "deduplicate": [
         Mistake(A, "deduplicate", "KALSHI_PRODUCTION_DATABASE_URL is not set"),
+        Mistake(
+            A,
+            "deduplicate",
+            "KALSHI_DEDUPLICATOR_SHARD must read `1/1`",
+            PRODUCTION | {"GATHERERS": f"g={NOWHERE}", "DEDUPLICATOR_SHARD": "3/2"},
+        ),
         Mistake(A, "deduplicate", "KALSHI_GATHERERS must read", PRODUCTION | {"GATHERERS": "x"}),
         Mistake(P, "deduplicate", "127.0.0.1:1", {"PRODUCTION_DATABASE_URL": NOWHERE, "GATHERERS": f"g={NOWHERE}"}, 1),
     ],
