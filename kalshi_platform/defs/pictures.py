@@ -8,7 +8,7 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -35,8 +35,10 @@ def per_minute(
     """Messages in each minute, as a filled line; the busiest minute is named."""
 
     def draw(axes: "Axes") -> None:
-        axes.fill_between(_dates(minutes), counts, step="post", color=_FIRST, alpha=0.25, linewidth=0)
-        axes.step(_dates(minutes), counts, where="post", color=_FIRST, linewidth=1.2)
+        ends = [*minutes, *(minute + timedelta(minutes=1) for minute in minutes[-1:])]  # the last one has its width too
+        heights = [*counts, *counts[-1:]]
+        axes.fill_between(_dates(ends), heights, step="post", color=_FIRST, alpha=0.25, linewidth=0)
+        axes.step(_dates(ends), heights, where="post", color=_FIRST, linewidth=1.2)
         most, busiest = max(zip(counts, minutes, strict=True), default=(0, window[0]))
         axes.set_ylim(0, None if most else 1)
         told = f"most: {most:,} at {busiest:%H:%M}" if most else "none at all"
@@ -69,7 +71,8 @@ def coverage(
         for row, name in enumerate(reversed(rows)):
             spans, colour = (lost, _COLOURS[4]) if name == "nobody" and lost else (heard[name], _COLOURS[2])
             bars = [(since, until - since) for since, until in map(_dates, spans)]
-            axes.broken_barh(bars, (row - 0.36, 0.72), facecolors=colour, linewidth=0)
+            edge = 1.5 if colour == _COLOURS[4] else 0  # ten seconds of a day must be seen
+            axes.broken_barh(bars, (row - 0.36, 0.72), facecolors=colour, edgecolors=colour, linewidth=edge)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_yticks(range(len(rows)), list(reversed(rows)))
 
@@ -85,7 +88,7 @@ def per_hour(title: str, hours: Sequence[datetime], counts: Mapping[str, Sequenc
             axes.bar(_dates(hours), counts[name], 0.034, bottom=below, color=colour, label=name, align="edge")
             below = [low + high for low, high in zip(below, counts[name], strict=True)]
         axes.set_ylim(0, max(1, *below) * 1.25)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,.0f}")
         axes.legend(loc="upper right", fontsize=8, frameon=False, ncols=len(counts))
 
     return _picture(title, (hours[0], hours[-1] + (hours[1] - hours[0])), draw, "")

@@ -21,6 +21,7 @@ from kalshi_platform.core.schema import (
     UNCOVERED_INTERVALS,
     Table,
 )
+from kalshi_platform.database.export import ExportError
 from kalshi_platform.defs.checks.parity import PARITY_CHECKS
 from kalshi_platform.defs.lake import RAW_ASSETS, raw_key
 from kalshi_platform.defs.partitions import key_at
@@ -196,6 +197,38 @@ def test_a_partition_that_cannot_be_made_takes_no_other_along(
         failure.step_failure_data.error
     )
     assert lake.starts(RAW[ORDERBOOK_DELTAS.name]) == [NOON, NOON + HOUR]
+
+
+class Away(ProductionDatabase):
+    """Cannot be read of one hour, so many times."""
+
+    times: int
+
+    def read_window(self, table: Table, start: datetime, end: datetime) -> Any:
+        """Refuse, or read."""
+        if start == NOON and len(_refused) < self.times:
+            _refused.append(start)
+            raise ExportError("the server closed the connection")
+        return super().read_window(table, start, end)
+
+
+_refused: list[datetime] = []
+
+
+@pytest.mark.parametrize(("times", "made"), [(1, 3), (9, 2)], ids=["for a moment", "for good"])
+def test_what_may_recover_is_tried_again_and_at_last_takes_no_other_along(
+    times: int, made: int, resources: dict[str, Any], instance: dg.DagsterInstance, lake: Lake,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A run waits for its database as a whole; where one hour stays unreadable, the last try makes the rest."""
+    monkeypatch.setattr("kalshi_platform.defs.steps._FIRST_WAIT_SECONDS", 0)
+    _refused.clear()
+    asset = next(asset for asset in RAW_ASSETS if asset.key == raw_key(ORDERBOOK_DELTAS))
+    away = resources | {"production": Away(url=resources["production"].url, times=times)}
+    result = dg.materialize([asset], tags=RANGE, resources=away, instance=instance, raise_on_error=False)
+    assert result.success is (made == 3)
+    assert len(_refused) == min(times, 4)
+    assert len(lake.starts(RAW[ORDERBOOK_DELTAS.name])) == made
 
 
 def test_an_hour_that_production_dropped_is_not_written_again(

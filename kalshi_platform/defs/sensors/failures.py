@@ -96,7 +96,7 @@ def _alerts(
     )
     if failed:
         found = [evaluation for one in failed[:_TOLD] if (evaluation := said(instance, one))]
-        is_bad = any(one.severity is dg.AssetCheckSeverity.ERROR for one in found)
+        is_bad = not found or any(one.severity is dg.AssetCheckSeverity.ERROR for one in found)
         text = [one.description or "" for one in found]
         text += [f"… and {len(failed) - _TOLD} more partitions"] if len(failed) > _TOLD else []
         title = f"{_named(name, [one.partition or '' for one in failed])} fails"
