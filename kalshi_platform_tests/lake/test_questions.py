@@ -1,7 +1,8 @@
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -152,6 +153,13 @@ def test_a_moment_without_a_zone_is_no_moment(holed: Lake, noon: datetime) -> No
     ):
         with pytest.raises(ValueError, match="names no time zone"):
             ask()
+
+
+def test_an_hour_is_an_hour_in_the_night_that_has_one_more(lake: Lake) -> None:
+    """Moments of New York, when its clocks go back: five books four hours apart, not four."""
+    start, end = (datetime(2026, 11, 1, hour, 30, tzinfo=ZoneInfo("America/New_York")) for hour in (0, 3))
+    found = books(connect(lake), "KXA", start, end, HOUR).fetchall()
+    assert [row[0] for row in found] == [datetime(2026, 11, 1, hour, 30, tzinfo=UTC) for hour in (4, 5, 6, 7, 8)]
 
 
 def test_best_prices_say_where_something_was_missed(tmp_path: Path, noon: datetime) -> None:
