@@ -202,4 +202,7 @@ def test_a_bucket_answers_as_a_folder_does(
     found = book_at(connection, "KXA", noon + SECOND)
     assert found.yes == ((Decimal("0.1"), Decimal(1)), (Decimal("0.56"), Decimal(1)))
     assert connection.execute("FROM book_at('KXA', ?)", [noon + SECOND]).fetchall()[0] == ("yes", *found.yes[0])
-    assert connection.execute("SELECT count(*) FROM orderbook_deltas").fetchall() == [(1,)]
+    for count in (1, 2, 1):  # an object that was replaced within the second is read anew
+        rows = [{"milliseconds": 5, "position": position} for position in range(count)]
+        write_partition(s3_lake, RAW["orderbook_deltas"], noon, [deltas(*rows)])
+        assert connection.execute("SELECT count(*) FROM orderbook_deltas").fetchall() == [(count,)]
