@@ -24,6 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 STAMP, SPARK_STAMP = VENV / ".installed", VENV / ".spark"
+NEXT_DUCKDB, NEXT_DUCKDB_VERSION = VENV / "duckdb2", "2.0.0"
 BIN = VENV / "bin"
 EXTRAS = "simulator,local,dagster,notebooks,questdb,dev"
 OLDEST = (3, 11)
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> int:
     wanted = install()
     if what == "test":
         install_spark(wanted)
+        install_next_duckdb()
     if what in {"demo", "dev"}:
         command = [str(BIN / "kalshi-platform"), "demo"] if what == "demo" else [str(BIN / "dagster"), "dev"]
         os.execv(command[0], [*command, *rest])  # noqa: S606 - ours; signals shall reach it
@@ -97,6 +99,13 @@ def install_spark(wanted: str) -> None:
     if shutil.which("java") and not _is_done(SPARK_STAMP, wanted):
         _build([BIN / "python", *PIP, ".[spark]"])
         SPARK_STAMP.write_text(wanted)
+
+
+def install_next_duckdb() -> None:
+    """The next DuckDB, in a folder where nothing but the test that asks both versions finds it."""
+    if not NEXT_DUCKDB.is_dir():
+        pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target")
+        _build([BIN / "python", *pip, NEXT_DUCKDB, f"duckdb=={NEXT_DUCKDB_VERSION}"])
 
 
 def _is_done(stamp: Path, wanted: str) -> bool:

@@ -15,7 +15,7 @@ from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.holes import SLACK, manifest_holes, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
-from kalshi_platform.lake.partitions import in_days, in_hours, with_zone
+from kalshi_platform.lake.partitions import in_days, in_hours, in_utc
 from kalshi_platform.lake.reader import root_of
 
 LOOKBACK = timedelta(days=7)
@@ -93,7 +93,8 @@ def books_at(
         ValueError: Where `when` names no time zone.
     """
     lake = root_of(connection)
-    span = {"at": with_zone(when), "since": when - lookback}
+    when = in_utc(when)
+    span = {"at": when, "since": when - lookback}
     ((oldest_us,),) = connection.execute(_OLDEST, span).fetchall()
     earliest = when if oldest_us is None else datetime_from_us(oldest_us)
     since = _unbroken_since(lake, earliest, when)

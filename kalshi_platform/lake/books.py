@@ -24,7 +24,7 @@ from kalshi_platform.lake.fold import Instants, fold, fold_once
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.holes import Coverage, coverage_of, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
-from kalshi_platform.lake.partitions import with_zone
+from kalshi_platform.lake.partitions import in_utc
 from kalshi_platform.lake.reader import root_of
 
 Levels = tuple[tuple[Decimal, Decimal], ...]
@@ -81,7 +81,7 @@ def book_at(connection: duckdb.DuckDBPyConnection, ticker: str, when: datetime) 
         NegativeLevel: Where the record takes more from a level than it held.
         ValueError: Where `when` names no time zone.
     """
-    when = with_zone(when)
+    when = in_utc(when)
     market = _Market(connection, root_of(connection), ticker, when, when)
     (part,) = market.parts(Instants(when))
     if part.checkpoint is None:
@@ -105,7 +105,7 @@ def books(
     Raises:
         ValueError: Where `end` lies before `start`, `every` is no time, or a moment names no time zone.
     """
-    start, end = with_zone(start), with_zone(end)
+    start, end = in_utc(start), in_utc(end)
     if end < start or every <= timedelta(0):
         raise ValueError("books need a start, an end that is not before it, and a time between them above 0")
     market = _Market(connection, root_of(connection), ticker, start, end)

@@ -3,7 +3,7 @@
 Partitions are cut in UTC, whatever zone a session shows times in. Kept out: where partitions lie (`layout`).
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 def in_days(start: str, end: str) -> str:
@@ -17,15 +17,15 @@ def in_hours(start: str, end: str) -> str:
     AND (date > {_date(start)} OR hour >= hour({_utc(start)})) AND (date < {_date(end)} OR hour <= hour({_utc(end)}))"""
 
 
-def with_zone(moment: datetime) -> datetime:
-    """The moment itself.
+def in_utc(moment: datetime) -> datetime:
+    """The moment on UTC's clock, on which an hour later is an hour later: in New York's it is two, one night a year.
 
     Raises:
         ValueError: Where it names no time zone: which instant it is would be a guess.
     """
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} names no time zone: give it one, as in datetime(…, tzinfo=UTC)")
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _date(moment: str) -> str:

@@ -1,7 +1,6 @@
 """The reading side on DuckDB 2.0, whose Python API breaks what 1.x allowed; in a process of its own, beside 1.5.5.
 
-Put it in a folder once, and name that: `pip install --target /var/tmp/duckdb2 --no-deps duckdb==2.0.0` and
-`KALSHI_TEST_DUCKDB2_PATH=/var/tmp/duckdb2`.
+`run.py test` puts it into the environment's folder `duckdb2`, where nothing else finds it.
 """
 
 import os
@@ -43,12 +42,12 @@ for name in AGGREGATE_NAMES:
 
 def test_duckdb_2_tells_the_same(tmp_path: Path, noon: datetime) -> None:
     """Every question and every aggregate, on both versions, over the same files."""
-    newer = os.environ.get("KALSHI_TEST_DUCKDB2_PATH")
-    if not newer:
-        pytest.skip("needs KALSHI_TEST_DUCKDB2_PATH: a folder with DuckDB 2.0 (see the docstring)")
+    newer = Path(sys.prefix) / "duckdb2"
+    if not newer.is_dir():
+        pytest.skip("needs DuckDB 2.0, as python3 run.py test installs it")
     write_invented(Lake(tmp_path / "lake"), noon)
     first, *ours = _asked(tmp_path / "lake", "")
-    second, *theirs = _asked(tmp_path / "lake", newer)
+    second, *theirs = _asked(tmp_path / "lake", str(newer))
     assert (first, second.split(".")[0]) == ("1.5.5", "2")
     assert ours == theirs
 

@@ -1,7 +1,8 @@
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -154,6 +155,13 @@ def test_a_moment_without_a_zone_is_no_moment(holed: Lake, noon: datetime) -> No
             ask()
 
 
+def test_an_hour_is_an_hour_in_the_night_that_has_one_more(lake: Lake) -> None:
+    """Moments of New York, when its clocks go back: five books four hours apart, not four."""
+    start, end = (datetime(2026, 11, 1, hour, 30, tzinfo=ZoneInfo("America/New_York")) for hour in (0, 3))
+    found = books(connect(lake), "KXA", start, end, HOUR).fetchall()
+    assert [row[0] for row in found] == [datetime(2026, 11, 1, hour, 30, tzinfo=UTC) for hour in (4, 5, 6, 7, 8)]
+
+
 def test_best_prices_say_where_something_was_missed(tmp_path: Path, noon: datetime) -> None:
     """False in an hour with a hole, the hour before one that opens with its turn included; NULL where nobody knows."""
     lake, day = Lake(tmp_path), Period.DAY.floor(noon)
@@ -194,4 +202,7 @@ def test_a_bucket_answers_as_a_folder_does(
     found = book_at(connection, "KXA", noon + SECOND)
     assert found.yes == ((Decimal("0.1"), Decimal(1)), (Decimal("0.56"), Decimal(1)))
     assert connection.execute("FROM book_at('KXA', ?)", [noon + SECOND]).fetchall()[0] == ("yes", *found.yes[0])
-    assert connection.execute("SELECT count(*) FROM orderbook_deltas").fetchall() == [(1,)]
+    for count in (1, 2, 1):  # an object that was replaced within the second is read anew
+        rows = [{"milliseconds": 5, "position": position} for position in range(count)]
+        write_partition(s3_lake, RAW["orderbook_deltas"], noon, [deltas(*rows)])
+        assert connection.execute("SELECT count(*) FROM orderbook_deltas").fetchall() == [(count,)]
