@@ -78,6 +78,7 @@ def backfill(
     without KALSHI_API_KEY_ID as anybody may. Exit codes: 0 all is there; 1 something is missing or broke; 2 a mistake.
     """
     from kalshi_platform.backfill import BackfillRequest
+    from kalshi_platform.service.lifecycle import collect_rarely
     from kalshi_platform.service.settings import load_settings
     from kalshi_platform.tools.backfill_command import backfill_with_progress, moment_of, next_midnight, show_report
 
@@ -88,6 +89,7 @@ def backfill(
         series=tuple(series or ()),
         all_markets=all_markets,
     )
+    collect_rarely()
     try:
         report = asyncio.run(backfill_with_progress(load_settings(), request))
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from kalshi_platform.tools.credentials import signer_of
 _COLUMNS = (
     SpinnerColumn(),
     TextColumn("{task.description:<8}"),
-    BarColumn(bar_width=12),
+    BarColumn(bar_width=8),
     TextColumn("{task.fields[done]}, {task.fields[trades]:,} trades, {task.fields[rate]:,.0f}/s"),
     TimeElapsedColumn(),
 )

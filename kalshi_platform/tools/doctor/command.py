@@ -4,7 +4,7 @@ import sys
 
 import msgspec
 from rich.console import Console
-from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from kalshi_platform.core.errors import ConfigurationError
@@ -64,9 +64,11 @@ async def show(*, as_json: bool) -> int:
 
 
 def _draw(findings: list[Finding], console: Console) -> None:
+    lines = Table.grid(padding=(0, 1, 0, 0))
     for one in findings:
-        console.print(Text.assemble((f"{_SIGNS[one.level]:<8}", _STYLES[one.level]), f"{one.subject}: {one.says}"))
+        lines.add_row(Text(_SIGNS[one.level], style=_STYLES[one.level]), Text(f"{one.subject}: {one.says}"))
         if one.remedy:
-            console.print(Padding(Text(f"-> {one.remedy}"), (0, 0, 0, 8)))
+            lines.add_row("", Text(f"-> {one.remedy}"))
+    console.print(lines)
     count = sum(one.level in (Level.PROBLEM, Level.SETTING) for one in findings)
     console.print("all is well" if not count else f"{count} to mend", style="bold")

@@ -11,7 +11,7 @@ from functools import partial
 from rich.console import Console
 from rich.status import Status
 
-from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.core.errors import ConfigurationError, PlatformError
 from kalshi_platform.tools.keys import single_keys
 from kalshi_platform.tools.preview.pager import Page, Pager
 from kalshi_platform.tools.preview.records import records, shape_of
@@ -92,7 +92,7 @@ def _turned(pager: Pager, page: Page, step: int) -> tuple[str, Page]:
         return "this is the first page", page
     try:
         found = pager.page(page.number + step)
-    except ConfigurationError as error:
+    except PlatformError as error:
         return str(error), page
     return ("", found) if found else ("this is the last page", page)
 

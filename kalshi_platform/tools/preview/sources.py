@@ -78,6 +78,8 @@ def _s3(source: str) -> IO[bytes]:
         bucket, path = fs.FileSystem.from_uri(source)
     except (pa.ArrowInvalid, ValueError) as error:
         raise ConfigurationError(f"{shown(source)} is no s3://bucket/key: {_reason(error)}") from None
+    if not path.partition("/")[2]:
+        raise ConfigurationError(f"{shown(source)} is no s3://bucket/key: it names no key")
     return cast(IO[bytes], bucket.open_input_stream(path))
 
 
