@@ -26,7 +26,9 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
        coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted,
        to_regclass('public.alembic_version') IS NOT NULL AS is_migrated,
        coalesce((SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class
-                 WHERE oid = to_regclass('public.trades')), false) AS is_owner
+                 WHERE oid = to_regclass('public.trades')), false) AS is_owner,
+       (SELECT CASE datlocprovider WHEN 'b' THEN 'C' WHEN 'i' THEN 'ICU' ELSE datcollate END
+        FROM pg_database WHERE datname = current_database()) AS sorts_by
 """
 _ROLES = "SELECT rolname FROM pg_roles WHERE rolname = ANY($1) AND pg_has_role(current_user, oid, 'MEMBER')"
 _REVISION = "SELECT version_num FROM public.alembic_version"
@@ -92,6 +94,7 @@ class Survey:
         timescale: TimescaleDB's version; None where the database does not have the extension.
         is_migrated: Whether it has a schema of ours; `revision` stays empty where we may not ask which.
         is_owner: Whether our login may do what the tables' owner may.
+        sorts_by: The locale by which it compares text; `C` is by bytes.
         roles: The platform's roles that our login is a member of.
         silence_seconds: A gatherer's: since its last write, heartbeats included.
     """
@@ -107,6 +110,7 @@ class Survey:
     is_superuser: bool = False
     is_owner: bool = False
     is_encrypted: bool = False
+    sorts_by: str = "C"
     is_migrated: bool = False
     revision: str | None = None
     roles: Sequence[str] = ()
@@ -151,6 +155,7 @@ async def _asked(connection: asyncpg.Connection, home: Home, address: str) -> Su
         is_superuser=server["is_superuser"],
         is_owner=server["is_owner"],
         is_encrypted=server["is_encrypted"],
+        sorts_by=server["sorts_by"],
         is_migrated=server["is_migrated"],
         revision=revision[0][0] if revision else None,
         roles=sorted(record["rolname"] for record in roles),

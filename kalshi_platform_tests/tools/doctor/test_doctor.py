@@ -18,11 +18,12 @@ from aiohttp import web
 
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.roles import Role
-from kalshi_platform.database.survey import Survey
+from kalshi_platform.database.survey import Survey, survey
 from kalshi_platform.tools.doctor.command import examine
 from kalshi_platform.tools.doctor.database_checks import check_database
 from kalshi_platform.tools.doctor.findings import Finding, Level, exit_code
 from kalshi_platform.tools.doctor.machine_checks import check_disk, check_versions
+from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 from kalshi_platform.tools.status.facts import Database, Disk
 from kalshi_platform_tests.tools.doctor.conftest import login
 
@@ -259,6 +260,18 @@ def test_what_only_other_servers_have(survey: Survey, url: str, says: str) -> No
     """Judged from what a server would say: this machine has none such."""
     findings = check_database(Database("production", survey, "production_0001"), url)
     assert any(says in one.says and one.remedy and one.level is Level.PROBLEM for one in findings)
+
+
+async def test_a_database_whose_text_does_not_sort_by_bytes(cluster: EmbeddedPostgres) -> None:
+    """As servers make them that nobody tells; asked of a real one."""
+    owner = cluster.url("postgres")
+    await _sql(owner, "CREATE DATABASE elsewhere TEMPLATE template0 LOCALE 'C.UTF-8'")
+    try:
+        found = await survey(cluster.url("elsewhere"), Home.GATHERER)
+    finally:
+        await _sql(owner, "DROP DATABASE elsewhere WITH (FORCE)")
+    findings = check_database(Database("gatherer-1", found, "gatherer_0001"), cluster.url("elsewhere"))
+    assert any("its text sorts by C.UTF-8" in one.says and "LOCALE 'C'" in one.remedy for one in findings)
 
 
 def test_a_disk_that_fills() -> None:
