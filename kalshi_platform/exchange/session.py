@@ -167,14 +167,20 @@ class Session:
         return events + self._unsubscribed(frame, now_us)
 
     def receive_rejected(self, envelope: Envelope, now_us: int) -> list[Event]:
-        """Count a frame that could not be decoded: it took its place in the sequence all the same."""
+        """Count a frame that could not be decoded: it took its place in the sequence all the same.
+
+        Tickers have no sequence, by which anybody could tell later.
+        """
         one = self._subscriptions.get(envelope.sid)
-        if one is None or envelope.seq is None:
+        ticker = None if envelope.msg is None else envelope.msg.market_ticker
+        if one is None:
             return []
+        if envelope.seq is None:
+            is_all_we_hear = one.is_alive and one.channel is Channel.TICKER
+            return [Missed(one.channel, one.sid, ticker)] if is_all_we_hear else []
         place, events = self._place(one, envelope.seq, now_us)
         if place is Place.REPEATED or not one.is_alive:
             return [event for event in events if not isinstance(event, OutOfSequence)]
-        ticker = None if envelope.msg is None else envelope.msg.market_ticker
         if one.channel is Channel.ORDERBOOK:
             known = ticker if ticker in self._markets.requested else None
             self.request_snapshots(self._markets.requested if known is None else [known])

@@ -5,8 +5,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pytest
-
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.messages import LifecycleFrame
 from kalshi_platform.core.schema import Table
@@ -215,7 +213,6 @@ async def test_what_fell_silent_was_heard_until_its_last_data(gatherer_database:
     assert (gap["cause"], us_from_datetime(gap["from_at"])) == ("silent", silent_from)
 
 
-@pytest.mark.xfail(reason="Session.receive_rejected tells of frames with a number alone, and tickers have none")
 async def test_a_ticker_that_cannot_be_read_is_a_hole(gatherer_database: str) -> None:
     """It lies in the quarantine, and the record of what was heard must say so: there is no number to tell by."""
     bench = Bench(gatherer_database, Channel.TICKER)
