@@ -58,6 +58,13 @@ def says(process: subprocess.Popen[str], wanted: str) -> str:
     return line
 
 
+@pytest.fixture(autouse=True)
+def _sorted_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed writer was sorting goes with the test's folder."""
+    (tmp_path / "sorting").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "sorting"))
+
+
 @pytest.fixture(params=["folder", "bucket"])
 def place(request: pytest.FixtureRequest, rclone_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """An empty lake, once in a folder and once in a bucket."""
