@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalshi_platform.exchange.rest.objects import Event, Market
-from kalshi_platform.exchange.rest.records import decode, to_raw, to_record, to_records
+from kalshi_platform.exchange.rest.objects import Event, Market, Trade
+from kalshi_platform.exchange.rest.records import decode, read_page, to_raw, to_record, to_records
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
@@ -78,3 +78,31 @@ def test_whatever_is_sent_comes_back(more: dict[str, Any]) -> None:
     sent = {name: value for name, value in more.items() if name not in Market.__struct_fields__}
     expected = market() | {name: value for name, value in sent.items() if value is not None}
     assert to_raw(to_record(market() | sent, Market)) == expected
+
+
+TRADE = {
+    "trade_id": "t", "ticker": "KXA-1", "created_time": "2026-11-21T00:00:00Z", "count_fp": "1.00",
+    "yes_price_dollars": "0.5000", "is_block_trade": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"taker_side": None}, {"new": 1.10}, {"new": {"a": [1.5, None]}, "taker_side": "yes"}]
+)
+@pytest.mark.parametrize("cursor", [{}, {"cursor": ""}, {"cursor": None}, {"cursor": "x"}, {"cursor": "x", "other": 1}])
+def test_a_page_is_the_same_whichever_way_it_is_read(more: dict[str, Any], cursor: dict[str, Any]) -> None:
+    """Straight into records, or through plain Python because of what nobody expected."""
+    body = {"trades": [TRADE, TRADE | more], **cursor}
+    records, following = read_page(json.dumps(body).encode(), "trades", Trade)
+    assert records == to_records(decode(json.dumps(body["trades"]).encode()), Trade)
+    assert following == (cursor.get("cursor") or None)
+
+
+def test_a_page_that_is_none() -> None:
+    """No list is an empty one; no such key, another shape, or no JSON is an error."""
+    assert read_page(b'{"trades": null}', "trades", Trade) == ([], None)
+    with pytest.raises(KeyError):
+        read_page(b'{"markets": []}', "trades", Trade)
+    for body in (b'{"trades": [{"ticker": 1}]}', b'{"trades": {}}', b"<html>"):
+        with pytest.raises(msgspec.DecodeError):
+            read_page(body, "trades", Trade)
