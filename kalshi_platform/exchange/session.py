@@ -167,10 +167,7 @@ class Session:
         return events + self._unsubscribed(frame, now_us)
 
     def receive_rejected(self, envelope: Envelope, now_us: int) -> list[Event]:
-        """Count a frame that could not be decoded: it took its place in the sequence all the same.
-
-        Tickers have no sequence, by which anybody could tell later.
-        """
+        """Count a frame that could not be decoded: it took its place all the same; tickers alone have none to take."""
         one = self._subscriptions.get(envelope.sid)
         ticker = None if envelope.msg is None else envelope.msg.market_ticker
         if one is None:
