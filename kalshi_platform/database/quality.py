@@ -29,6 +29,9 @@ EXISTS (SELECT FROM uncovered_intervals AS gap
           AND {{moment}} < gap.until_at + interval '{_CLOCKS_SECONDS} seconds')
 """
 
+_COMBOS = "KXMVE%"
+"""Markets whose trades everybody hears, and whose books are followed only where asked for (kalshi-protocol.md §2.4)."""
+
 _UNCOUPLED = f"""
 WITH fill AS (
     SELECT exchange_ts, ticker, NOT taker_side AS side, size,
@@ -43,12 +46,17 @@ WITH fill AS (
         WHERE delta.exchange_ts = fill.exchange_ts AND delta.ticker = fill.ticker AND delta.side = fill.side
           AND delta.price = fill.price AND delta.size_delta = -fill.size) AS deltas
     FROM fill
+), heard AS MATERIALIZED (
+    SELECT ticker, min(started_at) AS since FROM capture_sessions WHERE channel = 'orderbook_delta' GROUP BY ticker
 ), missing AS (
     SELECT date_trunc('hour', exchange_ts, 'UTC') AS hour, ticker, trades - deltas AS trades,
-           {_UNCOVERED.format(channel="orderbook_delta", ticker="found.ticker", moment="exchange_ts")} AS explained
-    FROM found WHERE trades > deltas
+           {_UNCOVERED.format(channel="orderbook_delta", ticker="found.ticker", moment="exchange_ts")}
+           OR exchange_ts < interval '{_CLOCKS_SECONDS} seconds' + CASE
+               WHEN heard.since IS NULL AND ticker LIKE '{_COMBOS}' THEN 'infinity'
+               ELSE coalesce(heard.since, (SELECT min(since) FROM heard)) END AS explained
+    FROM found LEFT JOIN heard USING (ticker) WHERE trades > deltas
 )
-SELECT hour, ticker, sum(trades)::bigint, coalesce(sum(trades) FILTER (WHERE explained), 0)::bigint
+SELECT hour, ticker, sum(trades)::bigint, coalesce(sum(trades) FILTER (WHERE explained IS TRUE), 0)::bigint
 FROM missing GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {MOST}
 """  # noqa: S608 - constants
 
@@ -235,6 +243,8 @@ def trades_without_delta(url: str, start: datetime, end: datetime) -> list[Uncou
 
     Every trade has one (data of August 2026: 52,985 of 52,985), so one that has none proves a missed change. Equal
     trades need as many equal changes. Block trades are made off the book; where no taker is told, nobody can look.
+    Explained are those made while nobody heard the book: in an uncovered interval, before it was first heard (they came
+    over REST), or in a combo that is not followed.
     """
     return [Uncoupled(*row) for row in _asked(url, _UNCOUPLED, start.isoformat(), end.isoformat())]
 

@@ -100,6 +100,27 @@ def test_a_trade_that_nobody_could_hear_is_explained(
     assert found.metadata["explained"].value == 1
 
 
+@pytest.mark.parametrize(
+    ("ticker", "heard", "explained"),
+    [("KXA", MINUTE, 1), ("KXA", -MINUTE, 0), ("KXMVE-1", None, 1), ("KXMVE-1", -MINUTE, 0), ("KXA", None, 0)],
+    ids=["before it was heard", "after", "a combo that nobody follows", "one that is followed", "a market left out"],
+)
+def test_a_trade_before_its_book_was_heard_is_explained(
+    ticker: str, heard: timedelta | None, explained: int, fill: Any, note: Any, export: Export, evaluate: Any
+) -> None:
+    """It came over REST, or is a combo's; a market that was left out while others were heard is a defect."""
+    for name, since in (("KXB", -HOUR), (ticker, heard)):
+        if since is not None:
+            note(
+                "capture_sessions", started_at=NOON + since, gatherer_id="g", connection="c",
+                channel="orderbook_delta", ticker=name, sid=1,
+            )  # fmt: skip
+    fill(TRADES, _trade(1, ticker=ticker))
+    export(TRADES)
+    found = evaluate(trade_delta_coupling)
+    assert (found.passed, found.metadata["explained"].value) == (bool(explained), explained)
+
+
 @pytest.fixture
 def replayable(fill: Any, delta: Any) -> None:
     """An hour of two markets that fits: one with a checkpoint in its middle, one that was quiet before."""

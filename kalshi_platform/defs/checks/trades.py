@@ -18,7 +18,7 @@ from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
     TRADES,
     "trade_delta_coupling",
     "Every trade that is no block trade has a delta of the same millisecond, on the maker's side, with minus its size. "
-    "A trade made while nobody heard the book whole is counted as explained.",
+    "A trade made while nobody heard the book whole, or before it was first heard, is counted as explained.",
 )
 def trade_delta_coupling(
     context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
