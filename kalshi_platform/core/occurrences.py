@@ -9,6 +9,10 @@ _Older = OrderedDict[int, tuple[int, dict[tuple[object, ...], int]]]
 """Position and counts of milliseconds before the newest."""
 
 
+_MANY = 1_000
+"""Whenever so many more milliseconds are remembered, each is looked at, not only those in front."""
+
+
 class Occurrences:
     """How many equal things one stream has shown in a millisecond of one market.
 
@@ -78,4 +82,6 @@ def _remembered(older: _Older, ms: int, remember_from: int | None) -> _Older | N
         return None if newest == ms else OrderedDict({newest: older[newest]})
     while older and next(iter(older)) < remember_from:
         older.popitem(last=False)
+    if len(older) % _MANY == 0:  # something far ahead may stand in front
+        older = OrderedDict((at, kept) for at, kept in older.items() if at >= remember_from)
     return older or None

@@ -197,7 +197,7 @@ class Session:
                 return events
         if one.channel not in served_by:
             return self._misplaced(one, frame, seq, now_us)
-        if one.is_alive:
+        if one.is_alive and not isinstance(frame, SnapshotFrame):  # books come on request, in floods
             one.rhythm.note(now_us)
         if seq is None:
             return [*events, Heard(frame)]

@@ -156,6 +156,11 @@ class Socket:
         """Messages that have come and wait to be taken; reading pauses above the high mark."""
         return len(self._listener.messages)
 
+    @property
+    def alive_us(self) -> int:
+        """When the exchange was last heard, be it a ping."""
+        return self._listener.alive_us
+
     def check_alive(self) -> None:
         """Look whether the exchange still speaks; it pings every ten seconds.
 

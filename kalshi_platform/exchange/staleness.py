@@ -21,7 +21,7 @@ FRAMES_FOR_A_RHYTHM = 50
 """Frames before a subscription has a rhythm; a quieter one may be silent for as long as it likes."""
 
 LEARNING_US = 600 * SECOND
-"""Nor has it one before it was heard for so long: it begins with a flood of books, which come on request."""
+"""Nor is it judged before it is so old, the silence included."""
 
 _MEMORY_US = 1_800 * SECOND
 _MOST_PASSED_US = LONGEST_RHYTHM * SHORTEST_SILENCE_US
@@ -105,8 +105,8 @@ class Rhythm:
         if active_since_us is None:
             self._last_us = max(self._last_us, now_us)
             return False
-        if self._frames < FRAMES_FOR_A_RHYTHM or self._busy_us < LEARNING_US:
-            return False
-        usual_us = self._squares // self._busy_us // 2
         silent_us = now_us - max(self._last_us, active_since_us)
+        if self._frames < FRAMES_FOR_A_RHYTHM or self._busy_us + silent_us < LEARNING_US:
+            return False
+        usual_us = self._squares // max(1, self._busy_us) // 2
         return silent_us > max(SHORTEST_SILENCE_US, LONGEST_RHYTHM * usual_us)

@@ -15,12 +15,12 @@ from kalshi_platform.core.book import OrderBook
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, ExchangeUnavailable
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
-from kalshi_platform.core.units import MILLISECOND
+from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.bucket import Limit, TokenBucket
 from kalshi_platform.exchange.session import Channel, Session
 from kalshi_platform.exchange.signing import Signer
-from kalshi_platform.exchange.socket import Socket, SocketOptions, open_socket
+from kalshi_platform.exchange.socket import PING_US, Socket, SocketOptions, open_socket
 from kalshi_platform.exchange.staleness import Hours
 from kalshi_platform.gatherer.coverage import Coverage
 from kalshi_platform.gatherer.router import Router
@@ -81,6 +81,7 @@ class Connection:
         self._tickers: dict[str, None] = {}
         self._has_work = asyncio.Event()
         self._session: Session | None = None
+        self._socket: Socket | None = None
         self.router: Router | None = None
         self.is_blocked = False
         if channel is not Channel.ORDERBOOK:
@@ -130,8 +131,11 @@ class Connection:
         Nor for what is on its way; of a quiet connection, that is what is younger than messages usually come late.
         """
         now_us, last_us = self._around.now_us(), self._coverage.last_us
+        alive_us = now_us if self._socket is None else self._socket.alive_us
         lag_ms = 0 if self.router is None else self.router.lag_ms(now_us // MILLISECOND)
         quiet_us = now_us - max(lag_ms, self._around.settle_ms) * MILLISECOND
+        if now_us - alive_us > PING_US + SECOND:  # a ping stayed away: the network may be gone since the last
+            quiet_us = min(quiet_us, alive_us)
         self._coverage.stopped(last_us if self.is_blocked else max(last_us, quiet_us))
 
     async def run(self) -> None:
@@ -151,7 +155,7 @@ class Connection:
             if self.router is not None and self.router.heard_data:
                 waits = self._around.retry_waits()
             self._coverage.disconnected(self._around.now_us())
-            self.router = self._session = None
+            self.router = self._session = self._socket = None
             self.is_blocked = False
             self._around.metrics.reconnects.labels(self.role).inc()
             with self._in_state("waiting"):
@@ -188,7 +192,7 @@ class Connection:
         return self._around.metrics.connections.labels(self.role, state).track_inprogress()
 
     async def _listen(self, socket: Socket) -> None:
-        around = self._around
+        around, self._socket = self._around, socket
         session = self._session = Session([self.channel], self._tickers)
         capture = Capture(around.gatherer_id, around.checkpoint_ms)
         router = self.router = Router(
@@ -208,6 +212,7 @@ class Connection:
             if not sink.has_room and self.channel not in _WITHOUT_ROWS:
                 self.is_blocked = True
                 await sink.room()
+                session.stale(self._around.now_us(), None)  # we were not listening: that was no silence
                 self.is_blocked = False
 
     async def _care(self, socket: Socket, session: Session, router: Router) -> None:

@@ -181,6 +181,7 @@ class Coverage:
         self.heal(lambda _: Cure.UNHEALED, heard_us)
         for channel in self._heard:
             self.ended(channel, End.STOPPED, heard_us)
+        self._heard.clear()  # a book that still comes before the end opens nothing that nobody would close
 
     def _close_hole(self, row: GapRow, cure: Cure, now_us: int) -> None:
         is_past = row.cause in (Cause.SEQUENCE, Cause.REJECTED) and row.channel != Channel.ORDERBOOK

@@ -36,6 +36,15 @@ def test_memory_reaches_as_far_back_as_was_asked(steps: list[tuple[int, str]]) -
         equal[late, content] += 1
 
 
+def test_a_stamp_far_ahead_keeps_nothing_else() -> None:
+    """It stands in front until its time has come; what is behind it goes all the same."""
+    occurrences = Occurrences()
+    occurrences.count(3_600_000, ("a",), 0)
+    for ms in range(1, 5_000):
+        occurrences.count(ms, ("a",), ms - 100)
+    assert len(occurrences._older or ()) < 1_200
+
+
 def test_after_the_hole_only_the_newest_is_known() -> None:
     """What was remembered is let go, and the newest millisecond goes on counting."""
     occurrences = Occurrences()

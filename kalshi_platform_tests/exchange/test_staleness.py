@@ -125,3 +125,25 @@ def test_hours_know_thursday_s_pause_and_others() -> None:
 def us(text: str) -> int:
     """RFC 3339 to µs."""
     return us_from_rfc3339(text)
+
+
+def test_one_that_dies_young_is_found_all_the_same() -> None:
+    """After a restart of the exchange all gatherers are young at once."""
+    rhythm = Rhythm(NOW)
+    for number in range(2_000):
+        rhythm.note(NOW + number * SECOND // 10)
+    died = NOW + 200 * SECOND
+    assert not rhythm.is_stale(died + 30 * SECOND, NOW)
+    assert rhythm.is_stale(died + LEARNING_US, NOW)
+
+
+def test_time_in_which_nobody_listened_is_no_silence() -> None:
+    """Full queues stop reading for minutes; the rhythm after that is the one before."""
+    rhythm, now = Rhythm(NOW), NOW
+    for _ in range(10_000):
+        now += SECOND // 10
+        rhythm.note(now)
+    now += 600 * SECOND
+    assert not rhythm.is_stale(now, None)  # asked when reading goes on, as in a pause
+    rhythm.note(now)
+    assert rhythm.is_stale(now + 60 * SECOND, NOW)
