@@ -15,6 +15,7 @@ from __future__ import annotations  # an older Python gets as far as being told 
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 STAMP, SPARK_STAMP = VENV / ".installed", VENV / ".spark"
 NEXT_DUCKDB, NEXT_DUCKDB_VERSION = VENV / "duckdb2", "2.0.0"
+SPARKS_JAVA = 17
 BIN = VENV / "bin"
 EXTRAS = "simulator,local,dagster,notebooks,questdb,dev"
 OLDEST = (3, 11)
@@ -95,17 +97,36 @@ def install() -> str:
 
 
 def install_spark(wanted: str) -> None:
-    """Where there is a Java, the tests also hold Spark (430 MB) against DuckDB; elsewhere that one is skipped."""
-    if shutil.which("java") and not _is_done(SPARK_STAMP, wanted):
-        _build([BIN / "python", *PIP, ".[spark]"])
-        SPARK_STAMP.write_text(wanted)
+    """Where there is a Java 17, the tests also hold Spark (430 MB) against DuckDB; elsewhere that one is skipped."""
+    if _java() >= SPARKS_JAVA and not _is_done(SPARK_STAMP, wanted):
+        if _succeeds([BIN / "python", *PIP, ".[spark]"]):
+            SPARK_STAMP.write_text(wanted)
+        else:
+            sys.stderr.write("Spark cannot be had here: its test will be skipped\n")
 
 
 def install_next_duckdb() -> None:
     """The next DuckDB, in a folder where nothing but the test that asks both versions finds it."""
-    if not NEXT_DUCKDB.is_dir():
-        pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target")
-        _build([BIN / "python", *pip, NEXT_DUCKDB, f"duckdb=={NEXT_DUCKDB_VERSION}"])
+    stamp = NEXT_DUCKDB / NEXT_DUCKDB_VERSION
+    if stamp.exists():
+        return
+    shutil.rmtree(NEXT_DUCKDB, ignore_errors=True)
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target")
+    if _succeeds([BIN / "python", *pip, NEXT_DUCKDB, f"duckdb=={NEXT_DUCKDB_VERSION}"]):
+        stamp.touch()
+    else:
+        shutil.rmtree(NEXT_DUCKDB, ignore_errors=True)
+        sys.stderr.write("DuckDB 2.0 cannot be had here: its test will be skipped\n")
+
+
+def _java() -> int:
+    """The version of the Java that is found; 0 where there is none, or one that only says where to get it."""
+    try:
+        said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S607
+    except OSError:
+        return 0
+    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(found[1]) if found else 0
 
 
 def _is_done(stamp: Path, wanted: str) -> bool:
@@ -113,8 +134,12 @@ def _is_done(stamp: Path, wanted: str) -> bool:
 
 
 def _build(step: Sequence[str | Path]) -> None:
-    if subprocess.run(step, check=False).returncode:  # noqa: S603 - ours
+    if not _succeeds(step):
         sys.exit("the environment could not be built; what is above says why (Debian: apt install python3-venv)")
+
+
+def _succeeds(step: Sequence[str | Path]) -> bool:
+    return subprocess.run(step, check=False).returncode == 0  # noqa: S603 - ours
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-_HERE = ("localhost", "127.0.0.1", "::1")
+_HERE = ("localhost", "127.0.0.1", "::1", socket.gethostname())
 _PROCESSES = Path("/proc")
 
 

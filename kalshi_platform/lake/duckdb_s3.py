@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from warnings import warn
 
 import duckdb
 
@@ -66,8 +67,6 @@ def _keep_valid(
     store: dict[str, str | bool],
 ) -> None:
     """Hand over new keys until the connection is gone."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     while not closed.wait(_LOOK_SECONDS):
         connection = find()
         if connection is None:
@@ -78,10 +77,10 @@ def _keep_valid(
                 if latest != keys:
                     _hand_over(cursor, latest, store)
                     keys = latest
-        except (BotoCoreError, ClientError):  # whoever gives keys is away: the old ones may still do
-            continue
         except duckdb.ConnectionException:  # it was closed
             return
+        except Exception as error:  # whoever gives keys is away, in whatever words: the old ones may still do
+            warn(f"new keys for the bucket cannot be had ({type(error).__name__}), trying again", stacklevel=1)
         finally:
             del connection  # or it would never be gone
 
