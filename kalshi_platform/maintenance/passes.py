@@ -45,7 +45,8 @@ class Report:
         warning: What an administrator should change; empty where nothing.
         compressed: Tables whose compression by TimescaleDB was set anew.
         closed: Partitions that were finished.
-        waiting: Partitions that cannot be finished while somebody uses them.
+        unsorted: Those of them that stay in the order of time, with what hindered a sorted copy.
+        waiting: Partitions that could not be finished, with the reason.
         proven: Files of the lake that were found to hold what production holds, as "table hour" or "table day".
         disputed: Files that do not, with the difference.
         verdicts: What became of each partition older than its policy.
@@ -56,7 +57,8 @@ class Report:
     warning: str = ""
     compressed: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
+    unsorted: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
     proven: list[str] = field(default_factory=list)
     disputed: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -89,7 +91,7 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
             await _drop_due(connection, url, lake, table, now, report)
         report.made = await ensure_ahead(connection, now.date())
         report.compressed = await apply_compression(connection)
-        report.closed, report.waiting = await close_partitions(connection, STREAM_TABLES, marks)
+        report.closed, report.unsorted, report.waiting = await close_partitions(connection, STREAM_TABLES, marks)
     return report
 
 
@@ -238,10 +240,8 @@ def lines(report: Report) -> Sequence[str]:
     said += [f"WARNING: {report.warning}"] if report.warning else []
     said += [f"TimescaleDB compresses {name} as table_policies says" for name in report.compressed]
     said += [f"finished {name}" for name in report.closed]
-    said += [
-        f"NOT finished {name}: a transaction is older, or rows still come; the next pass tries again"
-        for name in report.waiting
-    ]
+    said += [f"{name} stays in the order of time: {reason}" for name, reason in report.unsorted.items()]
+    said += [f"NOT finished {name}: {reason}; the next pass tries again" for name, reason in report.waiting.items()]
     said += [f"proven {name}" for name in report.proven]
     said += [f"NOT proven {reason}" for reason in report.disputed]
     for verdict in report.verdicts:

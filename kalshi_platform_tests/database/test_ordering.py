@@ -16,6 +16,7 @@ from kalshi_platform.database.partitions import ensure_partitions
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NAME = "orderbook_deltas_20260801_12"
+BEHIND = "orderbook_deltas_20260801_13"
 ROWS, MARKETS = 20_000, 50
 FILL = f"""
 INSERT INTO orderbook_deltas (exchange_ts, ticker, side, price, size_delta, occurrence, position, seq, received_at)
@@ -208,3 +209,41 @@ async def test_large_partitions_are_put_in_order_when_they_close(
         assert await close() == (False, True)
     assert [await close(), await close()] == [(True, False), (False, False)]
     assert await production.fetchval(MOVES) == MARKETS
+
+
+@pytest.mark.parametrize(
+    ("hindrance", "reason"),
+    [
+        (f"CREATE VIEW mine AS SELECT * FROM {NAME}", "view mine depends on"),  # noqa: S608 - a constant
+        ("SET maintenance_work_mem = '1MB'; SET temp_file_limit = '64kB'", "exceeds"),  # of a kind with a full disk
+    ],
+)
+async def test_what_cannot_be_put_in_order_is_finished_as_it_lies(
+    production: asyncpg.Connection, hindrance: str, reason: str
+) -> None:
+    """Once, with the reason; nothing of the copy is left, and those behind it are put in order."""
+    marks: dict[str, datetime | None] = {ORDERBOOK_DELTAS.name: NOON + 2 * HOUR}
+    await production.execute(FILL, NOON + HOUR, 0, 100)
+    await production.execute(hindrance)
+    closing = await close_partitions(production, [ORDERBOOK_DELTAS], marks, large=1)
+    assert {NAME, BEHIND} < {*closing.finished}
+    assert (list(closing.unsorted), closing.waiting) == ([NAME], {})
+    assert reason in closing.unsorted[NAME]
+    assert "\n" not in closing.unsorted[NAME]
+    assert await production.fetchval("SELECT relallvisible = relpages FROM pg_class WHERE relname = $1", NAME)
+    assert await production.fetchval("SELECT to_regclass($1) IS NULL", copy_name(await the_hour(production)))
+    assert await production.fetchval(MOVES.replace(NAME, BEHIND)) == MARKETS
+    assert await close_partitions(production, [ORDERBOOK_DELTAS], marks, large=1) == ([], {}, {})
+
+
+async def test_one_that_fails_keeps_none_behind_it(production: asyncpg.Connection) -> None:
+    """It is named with its reason, and tried again by the next call."""
+    marks: dict[str, datetime | None] = {ORDERBOOK_DELTAS.name: NOON + 2 * HOUR}
+    copy = copy_name(await the_hour(production))
+    await production.execute(f"CREATE TABLE {copy} AS SELECT exchange_ts, ticker FROM {NAME}")  # noqa: S608
+    closing = await close_partitions(production, [ORDERBOOK_DELTAS], marks, large=2**20)
+    assert list(closing.waiting) == [NAME]
+    assert closing.waiting[NAME]
+    assert BEHIND in closing.finished
+    closing = await close_partitions(production, [ORDERBOOK_DELTAS], marks, large=2**20)
+    assert closing == ([NAME], {}, {})

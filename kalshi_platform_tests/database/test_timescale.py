@@ -151,7 +151,7 @@ async def test_chunks_are_closed_and_daemons_find_nothing_to_do(timescale: str, 
     """Closed chunks are finished once; making partitions ahead is TimescaleDB's."""
     marks: dict[str, datetime | None] = {ORDERBOOK_DELTAS.name: NOON + timedelta(hours=2)}
     assert len((await close_partitions(production, [ORDERBOOK_DELTAS], marks)).finished) == 2
-    assert await close_partitions(production, [ORDERBOOK_DELTAS], marks) == ([], [])
+    assert await close_partitions(production, [ORDERBOOK_DELTAS], marks) == ([], {}, {})
     assert await ensure_partitions(production, ORDERBOOK_DELTAS, [NOON.date()]) == 0
     assert await production.fetchval("SELECT kalshi_index_recent('orderbook_deltas')") is not None
     await check_revision(timescale, Home.PRODUCTION)
