@@ -20,12 +20,33 @@ _SORT_IN_MEMORY = "SELECT set_config('work_mem', current_setting('maintenance_wo
 # bytes compare several times faster than the words of a language, and any order that keeps markets together will do
 _FILL = 'INSERT INTO {copy} SELECT * FROM {source} ORDER BY ticker COLLATE "C", {time}'
 _INDEXES = """
-SELECT x.relname::text AS name, i.indisprimary AS is_key, i.indisunique AS is_unique,
+SELECT x.relname::text AS name, i.indisprimary AS is_key, i.indisunique AS is_unique, coalesce(spcname, '') AS place,
        split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2) AS definition
-FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
+FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid LEFT JOIN pg_tablespace AS t ON t.oid = x.reltablespace
 WHERE i.indrelid = $1::text::regclass AND i.indisvalid ORDER BY x.relname
 """
-_OWNER = "SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = $1::text::regclass"
+_LOOKS = """
+SELECT quote_ident(pg_get_userbyid(relowner)) AS owner, array_to_string(reloptions, ', ') AS options,
+       (SELECT coalesce(max(spcname), '') FROM pg_tablespace AS t WHERE t.oid = reltablespace) AS place
+FROM pg_class WHERE oid = $1::text::regclass
+"""
+_SET_PLACE = "SELECT set_config('default_tablespace', $1, true)"
+# all that the copy has by its making, then what the partition has; nothing where both have the usual
+_RIGHTS = """
+WITH made AS (SELECT relacl, relowner FROM pg_class WHERE oid = '{copy}'::regclass),
+     wanted AS (SELECT relacl, relowner FROM pg_class WHERE oid = '{source}'::regclass),
+     change AS (
+    SELECT DISTINCT false AS is_given, grantee, 'ALL' AS what, false AS is_grantable
+    FROM made, aclexplode(coalesce(relacl, acldefault('r', relowner)))
+    UNION ALL
+    SELECT true, grantee, privilege_type, is_grantable
+    FROM wanted, aclexplode(coalesce(relacl, acldefault('r', relowner)))
+)
+SELECT format(CASE WHEN is_given THEN 'GRANT %s ON {copy} TO %s' ELSE 'REVOKE %s ON {copy} FROM %s' END, what,
+              CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
+       || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+FROM change WHERE (SELECT relacl FROM made) IS DISTINCT FROM (SELECT relacl FROM wanted) ORDER BY is_given
+"""
 # the copy's rows are of one transaction; what is older than the oldest that is not frozen, is
 _IS_FROZEN = """
 SELECT coalesce(age(relfrozenxid) < (SELECT age(xmin) FROM {copy} LIMIT 1), true)
@@ -42,6 +63,7 @@ class _Index:
     copied: str
     is_key: bool
     unique: str
+    place: str
     definition: str
 
 
@@ -49,7 +71,9 @@ async def put_in_order(connection: asyncpg.Connection, partition: Partition) -> 
     """Replace a native partition by a sorted copy; false where that must wait for the next call.
 
     That is so while somebody reads or writes the table for long, and where a row came meanwhile. Takes as much disk
-    again as the partition until it is done. The copy keeps name, owner and indexes, and is frozen and analysed.
+    again as the partition until it is done. The copy keeps name, owner, rights, storage parameters, tablespaces and
+    indexes, and is frozen and analysed. Comments, triggers, policies, rights to single columns and parameters of the
+    TOAST table, where somebody gave them to this partition alone, are lost.
 
     Args:
         connection: As the tables' owner, in no transaction.
@@ -84,6 +108,7 @@ async def _indexes(connection: asyncpg.Connection, partition: Partition) -> list
             f"{partition.name}_sorted_{number}",
             record["is_key"],
             "UNIQUE" if record["is_unique"] else "",
+            record["place"],
             record["definition"],
         )
         for number, record in enumerate(await connection.fetch(_INDEXES, partition.qualified))
@@ -93,24 +118,29 @@ async def _indexes(connection: asyncpg.Connection, partition: Partition) -> list
 async def _make(connection: asyncpg.Connection, partition: Partition, copy: str, indexes: list[_Index]) -> None:
     """The copy with its indexes, whole or not at all."""
     source, time = partition.qualified, partition.table.time_column
-    owner = await connection.fetchval(_OWNER, source)
+    looks = await connection.fetchrow(_LOOKS, source)
+    assert looks is not None  # noqa: S101 - it was found in the catalog a moment ago
     async with connection.transaction():
         await connection.execute(_PATIENCE.format(_VACUUM_YIELDS))
         await connection.execute(_KEEP_OUT_VACUUM.format(source=source))
         await connection.fetchval(_SORT_IN_MEMORY)
+        await connection.fetchval(_SET_PLACE, looks["place"])
         await connection.execute(_MAKE_LIKE.format(copy=copy, source=source))
+        if looks["options"]:
+            await connection.execute(f"ALTER TABLE {copy} SET ({looks['options']})")
         await connection.execute(
             f"ALTER TABLE {copy} ADD CONSTRAINT {_BOUNDS} CHECK "
             f"({time} >= '{partition.start.isoformat()}' AND {time} < '{partition.end.isoformat()}')"
         )
         await connection.execute(_FILL.format(copy=copy, source=source, time=time))
         for index in indexes:
+            await connection.fetchval(_SET_PLACE, index.place)
             await connection.execute(f"CREATE {index.unique} INDEX {index.copied} ON {copy} USING {index.definition}")
             if index.is_key:
                 await connection.execute(
                     f"ALTER TABLE {copy} ADD CONSTRAINT {index.copied} PRIMARY KEY USING INDEX {index.copied}"
                 )
-        await connection.execute(f"ALTER TABLE {copy} OWNER TO {owner}")
+        await connection.execute(f"ALTER TABLE {copy} OWNER TO {looks['owner']}")
 
 
 async def _replace(connection: asyncpg.Connection, partition: Partition, copy: str, indexes: list[_Index]) -> bool:
@@ -125,6 +155,7 @@ async def _replace(connection: asyncpg.Connection, partition: Partition, copy: s
             await connection.execute(f"DROP TABLE {copy}")
             return False
         for statement in (
+            *[record[0] for record in await connection.fetch(_RIGHTS.format(copy=copy, source=source))],
             f"ALTER TABLE {parent} DETACH PARTITION {source}",
             f"DROP TABLE {source}",
             f"ALTER TABLE {copy} RENAME TO {partition.name}",
