@@ -1,13 +1,13 @@
 """One pass of care for a database: hours proven, what is due dropped, partitions ahead, closed ones finished.
 
 Run as the tables' owner, every so often, by `kalshi-platform maintain` or by Dagster. Each step says what it did and
-why it left something; a pass that was killed is simply repeated. Kept out: how each step works (the rooms database
-and lake).
+why it left something; one that fails keeps none of the others from being taken, and fails the pass at its end. A pass
+that was killed is simply repeated. Kept out: how each step works (the rooms database and lake).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -25,6 +25,7 @@ from kalshi_platform.database.locks import lock_shortage
 from kalshi_platform.database.migrations import check_revision
 from kalshi_platform.database.partition_list import Partition
 from kalshi_platform.database.partitions import ensure_ahead
+from kalshi_platform.database.passing import DATABASE_FAILURES
 from kalshi_platform.database.proofs import Proof, proofs_between, record_proof
 from kalshi_platform.database.retention import Verdict, drop_merged, drop_proven, due_partitions
 from kalshi_platform.lake.datasets import RAW, Period
@@ -33,6 +34,7 @@ from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.manifest import mend_manifest
 
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
+_FAILURES: tuple[type[Exception], ...] = (PlatformError, *DATABASE_FAILURES)
 _EVER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -65,6 +67,26 @@ class Report:
     forgotten: dict[str, int] = field(default_factory=dict)
 
 
+class _Steps:
+    """Steps that do not need each other: where the lake is away, partitions are made and closed all the same."""
+
+    def __init__(self) -> None:
+        self._failed: list[Exception] = []
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """One of them; its failure waits for the others."""
+        try:
+            yield
+        except _FAILURES as error:
+            self._failed.append(error)
+
+    def end(self) -> None:
+        """Fail with the first that failed; those behind it often do for the same cause."""
+        if self._failed:
+            raise self._failed[0]
+
+
 async def maintain_production(url: str, lake: Lake, now: datetime, silence: float = 60.0) -> Report:
     """One pass over production.
 
@@ -73,32 +95,40 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
         lake: Where the files are that prove what may be dropped.
         now: The time.
         silence: Seconds after which a gatherer does not hold back the watermark.
+
+    Raises:
+        Exception: What the first step that failed says, after the others.
     """
     await check_revision(url, Home.PRODUCTION)
     marks = await asyncio.to_thread(export.watermark, url, STREAM_TABLES, silence)
-    report = Report()
+    report, steps = Report(), _Steps()
     async with _session(url) as connection:
         await _alone(connection)
         # what gives room on the disk comes before what takes some: where it is full, nothing else would ever end that
         report.warning = await lock_shortage(connection)
-        with suppress(
-            asyncpg.DiskFullError
-        ):  # what was proven before may be dropped; if that is not enough, more fails
+        # where proofs find no room, what was proven before may be dropped; if that is not enough, more fails
+        with steps.step(), suppress(asyncpg.DiskFullError):
             for table in STREAM_TABLES:
                 if (mark := marks[table.name]) is not None:
                     await _prove_new(connection, url, lake, table, mark, report)
-        for table in STREAM_TABLES:
-            await _drop_due(connection, url, lake, table, now, report)
-        report.made = await ensure_ahead(connection, now.date())
-        report.compressed = await apply_compression(connection)
-        report.closed, report.unsorted, report.waiting = await close_partitions(connection, STREAM_TABLES, marks)
+        with steps.step():
+            for table in STREAM_TABLES:
+                await _drop_due(connection, url, lake, table, now, report)
+        await _prepare(connection, now, report, steps)
+        with steps.step():
+            report.closed, report.unsorted, report.waiting = await close_partitions(connection, STREAM_TABLES, marks)
+    steps.end()
     return report
 
 
 async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | None, now: datetime) -> Report:
-    """One pass over a gatherer; without production's address, which knows what was merged, nothing is dropped."""
+    """One pass over a gatherer; without production's address, which knows what was merged, nothing is dropped.
+
+    Raises:
+        Exception: What the first step that failed says, after the others.
+    """
     await check_revision(url, Home.GATHERER)
-    report = Report()
+    report, steps = Report(), _Steps()
     async with _session(url) as connection:
         await _alone(connection)
         report.warning = await lock_shortage(connection)
@@ -107,12 +137,21 @@ async def maintain_gatherer(url: str, gatherer_id: str, production_url: str | No
             reason = "nobody knows whether it was merged: KALSHI_PRODUCTION_DATABASE_URL is not set"
             report.verdicts = [Verdict(partition.name, 0, reason) for partition in due]
         else:
-            async with _session(production_url) as production:
-                await _drop_merged(connection, due, gatherer_id, production, report)
-                report.forgotten = await forget_notes(connection, gatherer_id, production, now)
-        report.made = await ensure_ahead(connection, now.date())  # behind what gives room on a disk that is full
-        report.compressed = await apply_compression(connection)
+            with steps.step():
+                async with _session(production_url) as production:
+                    await _drop_merged(connection, due, gatherer_id, production, report)
+                    report.forgotten = await forget_notes(connection, gatherer_id, production, now)
+        await _prepare(connection, now, report, steps)
+    steps.end()
     return report
+
+
+async def _prepare(connection: asyncpg.Connection, now: datetime, report: Report, steps: _Steps) -> None:
+    """Behind what gives room on a disk that is full."""
+    with steps.step():
+        report.made = await ensure_ahead(connection, now.date())
+    with steps.step():
+        report.compressed = await apply_compression(connection)
 
 
 async def _drop_merged(

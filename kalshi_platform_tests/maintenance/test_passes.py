@@ -9,6 +9,7 @@ from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TRADES, Home
 from kalshi_platform.database import export
 from kalshi_platform.database.catalog import source_identity
+from kalshi_platform.database.errors import DatabaseUnreachableError
 from kalshi_platform.database.partitions import ensure_partitions
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import HOUR, Lake
@@ -325,3 +326,25 @@ async def test_what_takes_room_comes_after_what_gives_some(
     with pytest.raises(asyncpg.DuplicateTableError):
         await maintain_production(production_database, lake, MUCH_LATER)
     assert await partitions(production) == []
+
+
+AHEAD = f"orderbook_deltas_{MUCH_LATER:%Y%m%d}"
+
+
+async def test_where_the_lake_is_away_partitions_are_made_and_closed(
+    production: asyncpg.Connection, production_database: str, tmp_path: Path
+) -> None:
+    """The pass fails all the same, with what the lake's disk said."""
+    nowhere = Lake(tmp_path / ("a name too long for any disk " * 10))
+    with pytest.raises(OSError, match="File name too long"):
+        await maintain_production(production_database, nowhere, MUCH_LATER)
+    assert await production.fetchval("SELECT to_regclass($1) IS NOT NULL", AHEAD)
+    assert await production.fetchval(FROZEN, NAMES[0]) is True
+    assert await partitions(production) == NAMES  # nothing is proven, and one without rows needs no proof
+
+
+async def test_where_production_is_away_a_gatherer_has_partitions_ahead(gatherer_database: str) -> None:
+    """The pass fails all the same, and says who did not answer."""
+    with pytest.raises(DatabaseUnreachableError):
+        await maintain_gatherer(gatherer_database, "g", "postgresql://nobody@127.0.0.1:1/none", MUCH_LATER)
+    assert await fetch(gatherer_database, f"SELECT FROM {AHEAD}") == []
