@@ -23,12 +23,20 @@ class Portion:
         self._least = min(LEAST_ROWS, most_rows)
         self.rows = most_rows
 
-    def took(self, rows: int, seconds: float) -> None:
-        """A turn of so many rows lasted so long."""
+    def took(self, rows: int, seconds: float, *, was_full: bool = False) -> None:
+        """A turn lasted so long.
+
+        Args:
+            rows: How many rows it merged.
+            seconds: How long others waited for it.
+            was_full: Whether more was waiting: then a small one had its reasons, as in a shard with few of the rows.
+        """
         if seconds > TURN_SECONDS:
             self._set(rows * TURN_SECONDS / seconds)
         elif rows * 2 >= self.rows:  # else it says nothing of a full one
             self._set(min(2 * self.rows, rows * TURN_SECONDS / max(seconds, 1e-6)))
+        elif was_full:
+            self._set(self.rows * min(2.0, TURN_SECONDS / max(seconds, 1e-6)))
 
     def failed(self) -> None:
         """A merge was given up because it took too long."""

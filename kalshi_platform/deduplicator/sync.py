@@ -118,7 +118,7 @@ class SyncLoop:
             with self._metrics.merge_seconds.labels(self.table.name).time():
                 copied = NO_ROWS if window.rows == 0 else await copy_out(source, self.table, window, self.shard)
                 merged = await merger.merge(stored, identity, window, copied)
-            self._portion.took(copied.count, merged.turn_seconds)
+            self._portion.took(copied.count, merged.turn_seconds, was_full=window.is_full)
             self._merged(window, copied.count, merged)
         self.state.is_behind = window.is_full
         self.state.last_error = ""

@@ -20,6 +20,22 @@ def test_little_merges_say_nothing_of_full_ones() -> None:
     assert portion.rows == 50_000
 
 
+def test_a_shard_with_few_of_the_rows_grows_again() -> None:
+    """Its windows are full though little of them is its own; as far as its turns stay short."""
+    portion = Portion(50_000)
+    portion.took(10_000, 60.0)
+    assert portion.rows == LEAST_ROWS
+    for _ in range(7):
+        portion.took(portion.rows // 100, 0.001, was_full=True)
+    assert portion.rows == 50_000
+    portion.rows = 10_000
+    for _ in range(7):
+        portion.took(portion.rows // 100, portion.rows * 1e-5, was_full=True)
+    assert portion.rows == 25_000
+    portion.took(0, 0.0, was_full=True)
+    assert portion.rows == 50_000
+
+
 def test_what_is_given_up_is_tried_again_in_smaller_pieces() -> None:
     """Else a machine that is too slow for one merge would try it for ever."""
     portion = Portion(50_000)
