@@ -60,6 +60,15 @@ class HeaderLine(msgspec.Struct, frozen=True):
     recorder: Header
 
 
+class _ReadHeader(msgspec.Struct):
+    """A header as it is read: our older tapes were of one `connection` each, and named that."""
+
+    part: int
+    recording: str = ""
+    connection: str = ""
+    channels: list[str] = []
+
+
 class _Line(msgspec.Struct):
     """A recorder's envelope around a frame; all fields absent in a bare frame."""
 
@@ -72,7 +81,7 @@ class _Line(msgspec.Struct):
     closed: str | None = None
     channel: str | None = None
     message: msgspec.Raw = msgspec.Raw()
-    recorder: Header | None = None
+    recorder: _ReadHeader | None = None
 
 
 class _Stamped(msgspec.Struct):
@@ -158,11 +167,12 @@ def header_of(path: Path) -> Header | None:
     """
     try:
         with _open(path) as lines:
-            return _lines.decode(lines.readline()).recorder
+            found = _lines.decode(lines.readline()).recorder
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     except (OSError, EOFError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
+    return None if found is None else Header(found.recording or found.connection, found.part, found.channels)
 
 
 def _read(line: bytes) -> RecordedFrame | ConnectionClosed | None:

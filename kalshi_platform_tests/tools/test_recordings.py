@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from kalshi_platform.core.errors import ConfigurationError
-from kalshi_platform.tools.recordings import RecordedFrame, find_recordings, first_stamp, read_frames, stamp_of
+from kalshi_platform.tools.recordings import (
+    Header,
+    RecordedFrame,
+    find_recordings,
+    first_stamp,
+    header_of,
+    read_frames,
+    stamp_of,
+)
 
 
 def test_three_forms_of_lines_are_understood(tmp_path: Path) -> None:
@@ -51,3 +59,11 @@ def test_paths_that_hold_nothing_are_named(tmp_path: Path) -> None:
     broken.write_bytes(gzip.compress(b'{"type":"ok"}\n' * 100)[:-20])
     with pytest.raises(ConfigurationError, match="cannot read"):
         list(read_frames(broken))
+
+
+def test_the_header_of_our_older_tapes(tmp_path: Path) -> None:
+    """Each connection was a recording by itself, and the header named it so; it is no frame."""
+    path = tmp_path / "older.ndjson"
+    path.write_text('{"recorder":{"connection":"20260810T000000Z-7","part":2,"channels":["trade"]}}\n')
+    assert header_of(path) == Header("20260810T000000Z-7", 2, ["trade"])
+    assert list(read_frames(path)) == []
