@@ -157,6 +157,12 @@ class Socket:
         return len(self._listener.messages)
 
     @property
+    def oldest_us(self) -> int | None:
+        """When the first of these came (µs since 1970); None where none waits."""
+        messages = self._listener.messages
+        return messages[0][1] if messages else None
+
+    @property
     def alive_us(self) -> int:
         """When the exchange was last heard, be it a ping."""
         return self._listener.alive_us

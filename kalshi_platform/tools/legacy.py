@@ -55,7 +55,7 @@ def modern(raw: bytes) -> bytes:
     try:
         frame = msgspec.json.decode(raw)
         changed = _add_fields(frame["type"], frame["msg"])
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, ValueError):
         return raw  # the typed decoder will say what is wrong with it
     return msgspec.json.encode(frame) if changed else raw
 
@@ -71,7 +71,7 @@ def framed(channel: str, message: bytes) -> bytes:
         kind = channel
         if channel == "orderbook_delta" and "side" not in value:
             kind = "orderbook_snapshot"
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
         return message
     return msgspec.json.encode({"type": kind, "sid": 1, "seq": 1, "msg": value})  # it never said its place
 

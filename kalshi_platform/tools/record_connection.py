@@ -85,14 +85,13 @@ class RecordedConnection:
         self._session: Session | None = None
         self._socket: Socket | None = None
         self._number = 0
-        self._taken_us = 0
         self._has_heard = False
 
     @property
     def heard_until_us(self) -> int:
         """Nothing that was received before that (µs since 1970) is still to come from here."""
-        is_behind = self._socket is not None and self._socket.depth
-        return self._taken_us if is_behind else self._around.now_us()
+        oldest_us = None if self._socket is None else self._socket.oldest_us
+        return self._around.now_us() if oldest_us is None else oldest_us
 
     def follow(self, tickers: Iterable[str]) -> None:
         """Follow more order books."""
@@ -135,7 +134,6 @@ class RecordedConnection:
     async def _record(self) -> None:
         around = self._around
         await around.handshakes.take(1)
-        self._taken_us = around.now_us()
         async with open_socket(around.url, around.signer, around.now_us) as socket:
             around.report.connections += 1
             around.report.open += 1
@@ -156,16 +154,12 @@ class RecordedConnection:
                 around.tape.closed(self._number, around.now_us(), why)
 
     async def _receive(self, socket: Socket, session: Session) -> None:
-        now_us, tape = self._around.now_us, self._around.tape
         await _send(socket, session)
         async for messages in socket:
             for raw, received_us in messages:
                 self._take(raw, received_us, session)
-            self._taken_us = messages[-1][1]
             await _send(socket, session)
-            if not socket.depth:  # else the tape could not know its place for what waits here
-                self._taken_us = now_us()
-                await tape.room()
+            await self._around.tape.room(lambda: self.heard_until_us)
 
     def _take(self, raw: bytes, received_us: int, session: Session) -> None:
         is_wanted = True

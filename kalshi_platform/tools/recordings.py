@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import msgspec
 import pyarrow as pa
@@ -60,19 +60,31 @@ class HeaderLine(msgspec.Struct, frozen=True):
     recorder: Header
 
 
+class _ReadHeader(msgspec.Struct):
+    """A header as it is read: our older tapes were of one `connection` each, and named that."""
+
+    part: int
+    recording: str = ""
+    connection: str = ""
+    channels: list[str] = []
+
+
 class _Line(msgspec.Struct):
-    """A recorder's envelope around a frame; all fields absent in a bare frame."""
+    """A recorder's envelope around a frame; all fields absent in a bare frame.
+
+    What only our own recorder writes may be anything: others give such names other meanings.
+    """
 
     recv_ms: int | None = None
     event: msgspec.Raw = msgspec.Raw()
     recv_ts_ns: int | None = None
     raw: str | None = None
-    connection: int = 0
-    opened: list[str] | None = None
-    closed: str | None = None
+    connection: Any = 0
+    opened: Any = None
+    closed: Any = None
     channel: str | None = None
     message: msgspec.Raw = msgspec.Raw()
-    recorder: Header | None = None
+    recorder: Any = None
 
 
 class _Stamped(msgspec.Struct):
@@ -85,6 +97,7 @@ class _BareFrame(msgspec.Struct):
     msg: _Stamped | None = None
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deep
 _lines = msgspec.json.Decoder(_Line)
 _bare_frames = msgspec.json.Decoder(_BareFrame)
 
@@ -141,7 +154,7 @@ def stamp_of(frame: RecordedFrame) -> int | None:
         return frame.received_us
     try:
         bare = _bare_frames.decode(frame.raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
     body = bare.msg or _Stamped()
     stamp_ms = bare.sending_ts_ms or body.ts_ms
@@ -158,33 +171,44 @@ def header_of(path: Path) -> Header | None:
     """
     try:
         with _open(path) as lines:
-            return _lines.decode(lines.readline()).recorder
-    except (msgspec.DecodeError, UnicodeDecodeError):
+            return _header(_lines.decode(lines.readline()))
+    except _UNREADABLE:
         return None
     except (OSError, EOFError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
+
+
+def _header(line: _Line) -> Header | None:
+    try:
+        found = msgspec.convert(line.recorder, _ReadHeader)
+    except msgspec.ValidationError:
+        return None
+    name = found.recording or found.connection
+    return Header(name, found.part, found.channels) if name else None
 
 
 def _read(line: bytes) -> RecordedFrame | ConnectionClosed | None:
     """What a line says; None where it is a header, or that a connection was opened."""
     try:
         envelope = _lines.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return RecordedFrame(line, None)
-    if envelope.closed is not None:
-        return ConnectionClosed(envelope.connection)
-    if envelope.recorder is not None or envelope.opened is not None:
-        return None
-    raw, received_us = line, None
+    raw, received_us, connection = line, None, 0
+    is_numbered = type(envelope.connection) is int and envelope.recv_ts_ns is not None
     if envelope.event and envelope.recv_ms is not None:
         raw, received_us = bytes(envelope.event), envelope.recv_ms * MILLISECOND
     elif envelope.raw is not None and envelope.recv_ts_ns is not None:
         raw, received_us = envelope.raw.encode(), envelope.recv_ts_ns // 1000
+        connection = envelope.connection if is_numbered else 0
     elif envelope.channel is not None and envelope.message:
         raw = framed(envelope.channel, bytes(envelope.message))
         received_us = None if envelope.recv_ms is None else envelope.recv_ms * MILLISECOND
+    elif is_numbered and isinstance(envelope.closed, str):
+        return ConnectionClosed(envelope.connection)
+    elif (is_numbered and isinstance(envelope.opened, list)) or _header(envelope) is not None:
+        return None
     raw = modern(raw) if any(mark in raw for mark in LEGACY_MARKS) else raw
-    return RecordedFrame(raw, received_us, envelope.connection)
+    return RecordedFrame(raw, received_us, connection)
 
 
 def _open(path: Path) -> IO[bytes]:

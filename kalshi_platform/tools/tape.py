@@ -20,7 +20,8 @@ _PLACE = itemgetter(0)
 class Tape:
     """One recording: lines wait in memory until they are packed and written in another thread.
 
-    Nothing is ever dropped: who has lines for it waits in `room` while too much waits for the disk.
+    Nothing is ever dropped: who has lines for it waits in `room` while too much waits for the disk. But if all that
+    waits must be preceded by what somebody still has, that one comes in first; else each would wait for the other.
 
     Args:
         folder: Where files go.
@@ -49,6 +50,7 @@ class Tape:
         self._lines: list[Line] = []
         self._waiting = 0
         self._floor_us = 0
+        self._until_us = 0
         self._places: dict[int, int] = {}
         self._connections = 0
         self._due, self._room = asyncio.Event(), asyncio.Event()
@@ -78,9 +80,13 @@ class Tape:
         if self._waiting >= self._options.flush_bytes:
             self._due.set()
 
-    async def room(self) -> None:
-        """Come back when there is room for more."""
-        while self._waiting >= self._options.most_bytes:
+    async def room(self, heard_until_us: Callable[[], int]) -> None:
+        """Come back when there is room for more, or when what waits can't be written without the caller's.
+
+        Args:
+            heard_until_us: Nothing that was received before that (µs since 1970) is still to come from the caller.
+        """
+        while self._waiting >= self._options.most_bytes and heard_until_us() > self._until_us:
             self._room.clear()
             await self._room.wait()
 
@@ -121,16 +127,20 @@ class Tape:
     async def _flush(self, until_us: int | None) -> None:
         """Write what is in its place: all that was received up to a moment, or simply all."""
         self._due.clear()
+        self._until_us = 0  # while the disk is at work nobody is waited for but the disk
         self._lines.sort(key=_PLACE)
         count = len(self._lines)
         if until_us is not None:
             count = bisect_right(self._lines, max(until_us, self._floor_us), key=_PLACE)
-        if not count:
-            return
         lines, self._lines = self._lines[:count], self._lines[count:]
+        if lines:
+            await self._append(lines)
+        self._until_us = until_us or 0
+        self._room.set()
+
+    async def _append(self, lines: Sequence[Line]) -> None:
         self._floor_us = lines[-1].place_us
         path = await asyncio.to_thread(self._files.append, lines, self._now_us())
         if path is not None:
             self._on_file(path)
         self._waiting -= sum(len(one.content) for one in lines if not isinstance(one.content, Note))
-        self._room.set()

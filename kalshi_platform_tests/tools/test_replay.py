@@ -112,6 +112,29 @@ async def test_bad_frames_are_quarantined_and_the_stream_goes_on(tmp_path: Path,
     assert report.new_rows["orderbook_deltas"] == 2
 
 
+async def test_our_older_tapes_go_on_over_a_rotation(tmp_path: Path, gatherer_database: str) -> None:
+    """Their header named a connection: the second file has the books of the first, and no header is a frame.
+
+    Without the book, the hour that turns in the second file would have no checkpoint of it.
+    """
+    book = {"market_ticker": "KXA", "yes_dollars_fp": [["0.4000", "5.00"]]}
+    change = {"market_ticker": "KXA", "price_dollars": "0.4000", "delta_fp": "1.00", "side": "yes",
+              "ts_ms": 1786410933000}  # fmt: skip
+    for part, (kind, msg) in enumerate((("orderbook_snapshot", book), ("orderbook_delta", change)), start=1):
+        header = {"recorder": {"connection": "20260810T000000.000000Z-7", "part": part, "channels": ["trade"]}}
+        frame = json.dumps({"type": kind, "sid": 1, "seq": part, "msg": msg})
+        line = {"recv_ts_ns": (1786407333 + part * 3600) * 10**9, "raw": frame}
+        (tmp_path / f"20260810T000000.000000Z-7-{part:04d}.ndjson").write_text(
+            f"{json.dumps(header)}\n{json.dumps(line)}"
+        )
+    report = await _replay(gatherer_database, tmp_path)
+    assert (report.frames, report.files, +report.rejected) == (2, 2, Counter())
+    books = await fetch(
+        gatherer_database, "SELECT source, yes_sizes FROM orderbook_snapshots ORDER BY received_at, source DESC"
+    )
+    assert [(row["source"], list(row["yes_sizes"])) for row in books] == [("ws", [500]), ("checkpoint", [600])]
+
+
 async def test_seq_and_gatherer_change_nothing(tmp_path: Path, new_gatherer_database: Callable[[], str]) -> None:
     """Two gatherers with other sequence numbers write the same keys."""
     keys = []

@@ -160,9 +160,9 @@ async def test_who_brings_more_than_the_disk_takes_waits(tmp_path: Path) -> None
     tape = a_tape(tmp_path, TapeOptions(flush_bytes=1000, most_bytes=10_000), files)
     one = tape.opened(START_US, ["trade"])
     for _ in range(100):
-        await asyncio.wait_for(tape.room(), 5)
+        await asyncio.wait_for(tape.room(lambda: START_US), 5)
         tape.write(one, b"x" * 100, START_US)
-    waiting = asyncio.create_task(tape.room())
+    waiting = asyncio.create_task(tape.room(lambda: START_US))
     for _ in range(10):
         await asyncio.sleep(0)
     assert not waiting.done()

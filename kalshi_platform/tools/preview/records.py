@@ -15,6 +15,7 @@ import ijson
 import msgspec
 
 from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.tools.preview.depth import DEEPEST, Depth, refuse_if_deep
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 """Opens the source from its beginning, as often as it is called."""
@@ -57,7 +58,7 @@ def shape_of(open_source: Opener, name: str, path: Sequence[str] = ()) -> Shape:
 
     Raises:
         BadJson: Before any record was found.
-        ConfigurationError: The path leads nowhere.
+        ConfigurationError: The path leads nowhere, or values are nested deeper than can be shown.
     """
     with open_source() as stream:
         start = stream.read(_LOOK).removeprefix(_BOM).lstrip()
@@ -75,6 +76,7 @@ def records(open_source: Opener, name: str, shape: Shape) -> Iterator[Any]:
 
     Raises:
         BadJson: At the first byte that is not JSON.
+        ConfigurationError: Values are nested deeper than can be shown.
     """
     if shape.prefix is None:
         yield from _lines(open_source, name)
@@ -97,7 +99,7 @@ def _has_lines(start: bytes, *, is_all: bool) -> bool:
 def _is_json(line: bytes) -> bool:
     try:
         msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
 
@@ -131,6 +133,8 @@ def _lines(open_source: Opener, name: str) -> Iterator[Any]:
             if len(line) > _LONGEST_LINE:
                 _refuse(name, Place(byte, number), f"a line longer than {_LONGEST_LINE // 2**20} MiB")
             skipped = len(_BOM) if line.startswith(_BOM) else 0
+            if line.count(b"[") + line.count(b"{") > DEEPEST:  # else it cannot be: most lines are let by quickly
+                refuse_if_deep(name, Depth(), line, byte)
             if not line.isspace():
                 yield _decoded(line[skipped:], name, Place(byte + skipped, number))
             byte += len(line)
@@ -147,14 +151,16 @@ def _decoded(line: bytes, name: str, place: Place) -> Any:
 
 
 class _Counted:
-    """A stream that knows where the last piece that was read begins."""
+    """A stream that knows where the last piece that was read begins, and gives out none that nests too deep."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], name: str) -> None:
         self._stream = stream
         self._head = stream.read(len(_BOM))
         self._head = self._head.removeprefix(_BOM)
         self.offset = 0
         self._size = 0
+        self._name = name
+        self._depth = Depth()
 
     def read(self, size: int = -1) -> bytes:
         """The next piece."""
@@ -162,29 +168,30 @@ class _Counted:
         piece = head + (self._stream.read(size - len(head)) if size else b"")
         self.offset += self._size
         self._size = len(piece)
+        refuse_if_deep(self._name, self._depth, piece, self.offset)
         return piece
 
 
 def _watched(open_source: Opener, name: str, parse: Callable[[Any], Iterator[Any]]) -> Iterator[Any]:
     """What ijson finds; where it finds no JSON, the place is looked for."""
     with open_source() as stream:
-        counted = _Counted(stream)
+        counted = _Counted(stream, name)
         try:
             yield from parse(counted)
         except (ijson.JSONError, UnicodeDecodeError) as error:
             broken_at, reason = counted.offset, str(error).partition("\n")[0].partition(": ")[2]
         else:
             return
-    _refuse(name, _place(open_source, broken_at), reason.strip() or "it breaks off")
+    _refuse(name, _place(open_source, name, broken_at), reason.strip() or "it breaks off")
 
 
-def _place(open_source: Opener, broken_at: int) -> Place:
+def _place(open_source: Opener, name: str, broken_at: int) -> Place:
     """Where exactly ijson stops: it does not say, so the last piece is read once more, byte by byte."""
     events = ijson.sendable_list()
     parser = ijson.basic_parse_coro(events)
     byte, line = 0, 1
     with open_source() as stream:
-        counted = _Counted(stream)
+        counted = _Counted(stream, name)
         while piece := counted.read(1 if byte >= broken_at else min(_PIECE, broken_at - byte)):
             try:
                 parser.send(piece)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.tools.preview.depth import DEEPEST, Depth
 from kalshi_platform.tools.preview.records import BadJson, records, shape_of
 from kalshi_platform.tools.preview.sources import open_source
 
@@ -70,6 +71,36 @@ def test_a_mistake_far_inside_is_found_to_the_byte(tmp_path: Path) -> None:
     content = b"[" + element * 20_000 + b'{"ticker": KXSAME}' + b"," + element * 20_000
     with pytest.raises(BadJson, match=f"line 20,001, byte {1 + 20_000 * len(element) + 11:,}:"):
         _all(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("[", "]"), ('[{"a":[', "]}]"), ('{"a":', "}"), ('{"a":1}\n', ""), ("[1]\n[", "]")]
+)
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}"), ('["[",{"\\\\":', "}]"), ("[", "")])
+def test_what_nests_too_deep_is_refused(tmp_path: Path, before: str, after: str, begin: str, end: str) -> None:
+    """In plain words and at once: parsers recurse, or take for ever; half as deep is shown."""
+    with pytest.raises(ConfigurationError, match=f"more than {DEEPEST} deep, between bytes"):
+        _all(tmp_path, f"{before}{begin * 3000}1{end * 3000}{after}".encode())
+    if end:
+        deep = f"{begin * (DEEPEST // 3)}1{end * (DEEPEST // 3)}"
+        assert json.dumps(_all(tmp_path, f"[0, {deep}]".encode())) == json.dumps([0, json.loads(deep)])
+
+
+@given(
+    st.recursive(st.text(alphabet='[]{}"\\a\n'), lambda one: st.lists(one) | st.dictionaries(st.text(), one)), st.data()
+)
+def test_depth_is_the_same_wherever_it_is_cut(value: Any, data: st.DataObject) -> None:
+    """Whatever texts hold."""
+
+    def deep(one: Any) -> int:
+        below = one.values() if isinstance(one, dict) else one if isinstance(one, list) else None
+        return 0 if below is None else 1 + max(map(deep, below), default=0)
+
+    text = json.dumps(value).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)))))
+    depth = Depth()
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert max(depth.follow(piece) for piece in pieces) == deep(value)
 
 
 def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
