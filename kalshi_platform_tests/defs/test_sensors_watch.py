@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -200,10 +201,39 @@ def test_a_repair_that_failed_is_asked_for_again_after_a_while(
     monkeypatch.setattr("kalshi_platform.defs.sensors.gaps._PAUSE", timedelta(0))
     (request,) = watch.tick().run_requests
     assert failed.run_id in str(request.run_key)
-    assert request.tags == tags
+    assert tags.items() <= request.tags.items()
     assert request.run_config == config
     instance.create_run_for_job(REPAIR, status=dg.DagsterRunStatus.SUCCESS, tags=tags, run_config=config)
     assert isinstance(watch.tick(), dg.SkipReason)
+
+
+def test_a_repair_that_fails_for_good_is_given_up_two_days_after_the_first(
+    sensor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a chosen clock, each run as the tick before asked for it: the last one, however young, asks for no other."""
+    began = datetime.now(UTC)
+
+    class Clock(datetime):
+        after = timedelta(0)
+
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return began.astimezone(tz) + cls.after
+
+    monkeypatch.setattr("kalshi_platform.defs.sensors.gaps.datetime", Clock)
+    tags: Any = {"kalshi/hour": "2026-11-20T12:00:00+00:00", "kalshi/channel": "trade"}
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        watch = sensor(uncovered_gaps)
+        watch.instance = instance
+        for hours in (0, 12, 24, 36, 47, 47.8):
+            asked = began + timedelta(hours=hours)
+            run = dg.DagsterRun(job_name=REPAIR.name, status=dg.DagsterRunStatus.FAILURE, tags=tags)
+            instance.run_storage.add_historical_run(run, asked)
+            Clock.after = timedelta(hours=hours, minutes=31)
+            result = watch.tick()
+            if hours < 47.5:
+                tags = result.run_requests[0].tags
+    assert isinstance(result, dg.SkipReason)
 
 
 @pytest.mark.parametrize("definition", [late_rows, sync_lag, uncovered_gaps], ids=lambda one: one.name)
