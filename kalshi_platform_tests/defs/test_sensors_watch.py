@@ -324,6 +324,21 @@ def test_what_a_run_of_several_says_in_sum_is_no_outcome(sensor: Any, instance: 
     assert [alert.title for alert in checks.alerts] == [f"raw/tickers:coverage ({HOURS[1]}) fails"]
 
 
+@pytest.mark.parametrize(
+    "cursor",
+    ['["raw/tickers:coverage"]', '{"seen": 0, "failing": ["raw/tickers:coverage"]}', "12", "null", "an old one"],
+)
+def test_a_cursor_of_an_older_version_is_begun_anew(cursor: str, sensor: Any, tmp_path: Path) -> None:
+    """It told of checks by their names alone; what fails is told once more, and the sensor goes on."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        checks = sensor(check_failures)
+        checks.instance, checks.cursor = instance, cursor
+        _said(instance, HOURS[12], passed=False)
+        for _ in range(2):
+            checks.tick()
+        assert [alert.title for alert in checks.alerts] == [f"raw/tickers:coverage ({HOURS[12]}) fails"]
+
+
 def test_a_check_that_nobody_could_be_told_of_is_told_again(sensor: Any, instance: dg.DagsterInstance) -> None:
     """The cursor stays where it is."""
     _said(instance, HOURS[12], passed=False)

@@ -60,7 +60,7 @@ def _reason(failure: dg.DagsterEvent) -> str:
 )
 def check_failures(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.SkipReason:
     """Looks at what changed; the cursor holds how far that was, and which partitions of which check fail."""
-    cursor: dict[str, Any] = json.loads(context.cursor or "{}")
+    cursor = _cursor(context.cursor)
     seen: int = cursor.get("seen", 0)
     failing: dict[str, list[str]] = cursor.get("failing", {})
     changes: dict[str, list[Outcome]] = {}
@@ -77,6 +77,15 @@ def check_failures(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.Sk
         context.update_cursor(json.dumps({"seen": cursor.get("seen", 0), "failing": failing}))  # told so far
     context.update_cursor(json.dumps({"seen": seen, "failing": failing}))
     return dg.SkipReason(f"failing: {', '.join(_named(*one) for one in failing.items()) or 'none'}")
+
+
+def _cursor(text: str | None) -> dict[str, Any]:
+    """What is remembered; nothing, where an older version remembered in another shape."""
+    try:
+        found = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("failing"), dict) else {}
 
 
 def _failing(before: Sequence[str], changed: Sequence[Outcome]) -> list[str]:
