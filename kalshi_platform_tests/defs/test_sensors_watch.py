@@ -265,6 +265,7 @@ def _said(instance: dg.DagsterInstance, key: str, *, passed: bool, severity: Any
     )  # fmt: skip
 
 
+NOON = datetime(2026, 9, 20, 12, tzinfo=UTC)
 HOURS = [f"2026-11-20-{hour:02}:00" for hour in range(24)]
 
 
@@ -310,6 +311,18 @@ def test_partitions_that_fail_do_not_hide_each_other(sensor: Any, instance: dg.D
     assert many == [(Level.ERROR, f"{name} ({', '.join(HOURS[:5])}, 3 more) fails")]
     assert checks.alerts[0].text.endswith("… and 3 more partitions")
     assert told((HOURS[1], False)) == []
+
+
+@pytest.mark.slow
+def test_however_many_fail_each_is_told_once(sensor: Any, instance: dg.DagsterInstance) -> None:
+    """What nobody heard fails for good, and is no news at each look."""
+    checks = sensor(check_failures)
+    hours = [f"{NOON + timedelta(hours=nth):%Y-%m-%d-%H:00}" for nth in range(1_001)]
+    for key in reversed(hours):  # the earliest was looked at last
+        _said(instance, key, passed=False)
+    for _ in range(2):
+        checks.tick()
+    assert [alert.title.endswith("996 more) fails") for alert in checks.alerts] == [True]
 
 
 def test_what_a_run_of_several_says_in_sum_is_no_outcome(sensor: Any, instance: dg.DagsterInstance) -> None:

@@ -21,9 +21,6 @@ from kalshi_platform.service.alerts import Alert, Level
 _TOLD = 5
 """Partitions of a check that one alert tells of; it counts the others."""
 
-_REMEMBERED = 1_000
-"""Partitions of a check that are remembered as failing; what nobody heard stays lost, and fails for good."""
-
 
 @dg.run_failure_sensor(
     name="run_failures",
@@ -89,10 +86,10 @@ def _cursor(text: str | None) -> dict[str, Any]:
 
 
 def _failing(before: Sequence[str], changed: Sequence[Outcome]) -> list[str]:
-    """Which partitions fail now, the latest of them if they are very many."""
+    """Which partitions fail now: all, for one that is forgotten is news at the next look, and hides that it fails."""
     passed = {one.partition or "" for one in changed if one.passed}
     failed = [one.partition or "" for one in changed if not one.passed]
-    return sorted({*before, *failed} - passed)[-_REMEMBERED:]
+    return sorted({*before, *failed} - passed)
 
 
 def _alerts(
