@@ -25,6 +25,8 @@ _NAMED = 10
 
 _BESIDE = "Made in a run in which others failed."
 
+FAILED = "failed_partitions"
+"""Metadata of a failure: the keys that failed by themselves; `sensors.left_out` asks for the others."""
 
 _NEVER_AGAIN = (ConfigurationError, ExchangeRefused, IntegrityError)
 
@@ -57,7 +59,7 @@ def each_partition(context: dg.AssetExecutionContext, make: Callable[[str], Fact
         context: Of the run.
         make: Makes the partition of a key and says what is known of it.
         report: Whether the others count as made where some failed. Not so where checks of the run are to look at them
-            first, for they run behind a step that succeeds.
+            first, for they run behind a step that succeeds: `sensors.left_out` then asks for the others again.
 
     Raises:
         Failure: Some partitions failed; the text names them, and why.
@@ -80,7 +82,8 @@ def each_partition(context: dg.AssetExecutionContext, make: Callable[[str], Fact
         context.instance.report_runless_asset_event(one)  # the step's own are lost with it
     if failed:
         reason = next(iter(failed.values()))
-        raise dg.Failure(_told(failed, len(context.partition_keys)), allow_retries=False) from reason
+        named = {FAILED: dg.MetadataValue.json(list(failed))}
+        raise dg.Failure(_told(failed, len(context.partition_keys)), named, allow_retries=False) from reason
 
 
 def _told(failed: Mapping[str, Exception], of: int) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -200,10 +201,39 @@ def test_a_repair_that_failed_is_asked_for_again_after_a_while(
     monkeypatch.setattr("kalshi_platform.defs.sensors.gaps._PAUSE", timedelta(0))
     (request,) = watch.tick().run_requests
     assert failed.run_id in str(request.run_key)
-    assert request.tags == tags
+    assert tags.items() <= request.tags.items()
     assert request.run_config == config
     instance.create_run_for_job(REPAIR, status=dg.DagsterRunStatus.SUCCESS, tags=tags, run_config=config)
     assert isinstance(watch.tick(), dg.SkipReason)
+
+
+def test_a_repair_that_fails_for_good_is_given_up_two_days_after_the_first(
+    sensor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a chosen clock, each run as the tick before asked for it: the last one, however young, asks for no other."""
+    began = datetime.now(UTC)
+
+    class Clock(datetime):
+        after = timedelta(0)
+
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return began.astimezone(tz) + cls.after
+
+    monkeypatch.setattr("kalshi_platform.defs.sensors.gaps.datetime", Clock)
+    tags: Any = {"kalshi/hour": "2026-11-20T12:00:00+00:00", "kalshi/channel": "trade"}
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        watch = sensor(uncovered_gaps)
+        watch.instance = instance
+        for hours in (0, 12, 24, 36, 47, 47.8):
+            asked = began + timedelta(hours=hours)
+            run = dg.DagsterRun(job_name=REPAIR.name, status=dg.DagsterRunStatus.FAILURE, tags=tags)
+            instance.run_storage.add_historical_run(run, asked)
+            Clock.after = timedelta(hours=hours, minutes=31)
+            result = watch.tick()
+            if hours < 47.5:
+                tags = result.run_requests[0].tags
+    assert isinstance(result, dg.SkipReason)
 
 
 @pytest.mark.parametrize("definition", [late_rows, sync_lag, uncovered_gaps], ids=lambda one: one.name)
@@ -235,6 +265,7 @@ def _said(instance: dg.DagsterInstance, key: str, *, passed: bool, severity: Any
     )  # fmt: skip
 
 
+NOON = datetime(2026, 9, 20, 12, tzinfo=UTC)
 HOURS = [f"2026-11-20-{hour:02}:00" for hour in range(24)]
 
 
@@ -282,6 +313,18 @@ def test_partitions_that_fail_do_not_hide_each_other(sensor: Any, instance: dg.D
     assert told((HOURS[1], False)) == []
 
 
+@pytest.mark.slow
+def test_however_many_fail_each_is_told_once(sensor: Any, instance: dg.DagsterInstance) -> None:
+    """What nobody heard fails for good, and is no news at each look."""
+    checks = sensor(check_failures)
+    hours = [f"{NOON + timedelta(hours=nth):%Y-%m-%d-%H:00}" for nth in range(1_001)]
+    for key in reversed(hours):  # the earliest was looked at last
+        _said(instance, key, passed=False)
+    for _ in range(2):
+        checks.tick()
+    assert [alert.title.endswith("996 more) fails") for alert in checks.alerts] == [True]
+
+
 def test_what_a_run_of_several_says_in_sum_is_no_outcome(sensor: Any, instance: dg.DagsterInstance) -> None:
     """Each of its partitions is told of; the sum of them would be told twice."""
     _said(instance, HOURS[1], passed=False)
@@ -292,6 +335,21 @@ def test_what_a_run_of_several_says_in_sum_is_no_outcome(sensor: Any, instance: 
     checks = sensor(check_failures)
     checks.tick()
     assert [alert.title for alert in checks.alerts] == [f"raw/tickers:coverage ({HOURS[1]}) fails"]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ['["raw/tickers:coverage"]', '{"seen": 0, "failing": ["raw/tickers:coverage"]}', "12", "null", "an old one"],
+)
+def test_a_cursor_of_an_older_version_is_begun_anew(cursor: str, sensor: Any, tmp_path: Path) -> None:
+    """It told of checks by their names alone; what fails is told once more, and the sensor goes on."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        checks = sensor(check_failures)
+        checks.instance, checks.cursor = instance, cursor
+        _said(instance, HOURS[12], passed=False)
+        for _ in range(2):
+            checks.tick()
+        assert [alert.title for alert in checks.alerts] == [f"raw/tickers:coverage ({HOURS[12]}) fails"]
 
 
 def test_a_check_that_nobody_could_be_told_of_is_told_again(sensor: Any, instance: dg.DagsterInstance) -> None:

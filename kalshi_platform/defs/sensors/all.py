@@ -10,11 +10,13 @@ from kalshi_platform.defs.sensors.closed_hours import closed_hours
 from kalshi_platform.defs.sensors.failures import check_failures, run_failures
 from kalshi_platform.defs.sensors.gaps import uncovered_gaps
 from kalshi_platform.defs.sensors.late_rows import late_rows
+from kalshi_platform.defs.sensors.left_out import left_out
 from kalshi_platform.defs.sensors.sync_lag import sync_lag
 
 SENSORS: list[dg.SensorDefinition] = [
     closed_hours,
     late_rows,
+    left_out,
     sync_lag,
     uncovered_gaps,
     run_failures,

@@ -21,9 +21,6 @@ from kalshi_platform.service.alerts import Alert, Level
 _TOLD = 5
 """Partitions of a check that one alert tells of; it counts the others."""
 
-_REMEMBERED = 1_000
-"""Partitions of a check that are remembered as failing; what nobody heard stays lost, and fails for good."""
-
 
 @dg.run_failure_sensor(
     name="run_failures",
@@ -60,7 +57,7 @@ def _reason(failure: dg.DagsterEvent) -> str:
 )
 def check_failures(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.SkipReason:
     """Looks at what changed; the cursor holds how far that was, and which partitions of which check fail."""
-    cursor: dict[str, Any] = json.loads(context.cursor or "{}")
+    cursor = _cursor(context.cursor)
     seen: int = cursor.get("seen", 0)
     failing: dict[str, list[str]] = cursor.get("failing", {})
     changes: dict[str, list[Outcome]] = {}
@@ -79,11 +76,20 @@ def check_failures(context: dg.SensorEvaluationContext, alerts: Alerts) -> dg.Sk
     return dg.SkipReason(f"failing: {', '.join(_named(*one) for one in failing.items()) or 'none'}")
 
 
+def _cursor(text: str | None) -> dict[str, Any]:
+    """What is remembered; nothing, where an older version remembered in another shape."""
+    try:
+        found = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("failing"), dict) else {}
+
+
 def _failing(before: Sequence[str], changed: Sequence[Outcome]) -> list[str]:
-    """Which partitions fail now, the latest of them if they are very many."""
+    """Which partitions fail now: all, for one that is forgotten is news at the next look, and hides that it fails."""
     passed = {one.partition or "" for one in changed if one.passed}
     failed = [one.partition or "" for one in changed if not one.passed]
-    return sorted({*before, *failed} - passed)[-_REMEMBERED:]
+    return sorted({*before, *failed} - passed)
 
 
 def _alerts(

@@ -3,7 +3,8 @@
 - Add here: which gaps are worth a run.
 - Keep out: repairing (`repair`), and reckoning coverage, which the deduplicator does.
 - The deduplicator reckons an hour again whenever something came later; only other intervals ask for another run.
-- A run that failed (the exchange was away, say) is asked for again after a while, for two days.
+- A run that failed (the exchange was away, say) is asked for again after a while, until two days after the first one:
+  each that is asked for again carries when that was.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ _MOST = 20
 
 _LOOKED_BACK = timedelta(days=7)
 _TRIED_FOR = timedelta(days=2)
+_FIRST_ASKED_TAG = "kalshi/first_asked"
 _PAUSE = timedelta(minutes=30)
 _RUNS = 500
 
@@ -57,9 +59,11 @@ def _again(instance: dg.DagsterInstance, now: datetime) -> Iterator[dg.RunReques
             latest.setdefault((tags[HOUR_TAG], tags[CHANNEL_TAG]), record)
     for (hour, channel), record in latest.items():
         run = record.dagster_run
-        if run.status is dg.DagsterRunStatus.FAILURE and record.update_timestamp < now - _PAUSE:
+        first = run.tags.get(_FIRST_ASKED_TAG) or record.create_timestamp.isoformat()
+        is_over = datetime.fromisoformat(first) < now - _TRIED_FOR
+        if run.status is dg.DagsterRunStatus.FAILURE and record.update_timestamp < now - _PAUSE and not is_over:
             yield dg.RunRequest(
                 run_key=f"again {run.run_id}",
                 run_config=run.run_config,
-                tags={HOUR_TAG: hour, CHANNEL_TAG: channel},
+                tags={HOUR_TAG: hour, CHANNEL_TAG: channel, _FIRST_ASKED_TAG: first},
             )

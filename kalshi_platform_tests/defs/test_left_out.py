@@ -1,0 +1,134 @@
+"""What a bad hour leaves of the others in its run: the run of the code location itself, on a folder's SQLite."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from kalshi_platform.core.errors import IntegrityError
+from kalshi_platform.core.schema import TICKERS, Table
+from kalshi_platform.defs.build import build_defs
+from kalshi_platform.defs.lake import raw_key
+from kalshi_platform.defs.layers import processed_key
+from kalshi_platform.defs.resources import ProductionDatabase
+from kalshi_platform.defs.sensors.left_out import left_out
+from kalshi_platform.lake.datasets import PROCESSED
+from kalshi_platform.lake.layout import HOUR, Lake
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HOURS = [f"2026-11-20-{hour}:00" for hour in (11, 12, 13)]
+RANGE = {"dagster/asset_partition_range_start": HOURS[0], "dagster/asset_partition_range_end": HOURS[2]}
+ASSETS = [raw_key(TICKERS), processed_key(TICKERS)]
+
+_bad: set[str] = set()
+
+
+class Bad(ProductionDatabase):
+    """One hour is damaged, or has other rows when it is counted; as `_bad` says."""
+
+    def refuse_dropped(self, table: Table, start: datetime, end: datetime) -> None:
+        """Or refuse for another reason."""
+        if "every export" in _bad or ("export" in _bad and start == NOON):
+            raise IntegrityError("damaged")
+        if "process" in _bad and start == NOON:
+            raise ZeroDivisionError
+        super().refuse_dropped(table, start, end)
+
+    def count_window(self, table: Table, start: datetime, end: datetime) -> int:
+        """Or one row more."""
+        return super().count_window(table, start, end) + ("count" in _bad and start == NOON)
+
+
+class Location:
+    """The code location, its runs and its sensor, as the daemon has them."""
+
+    def __init__(self, instance: dg.DagsterInstance, resources: dict[str, Any]) -> None:
+        production = Bad(url=resources["production"].url)
+        self.instance = instance
+        self.repository = build_defs(resources | {"production": production}).get_repository_def()
+        self.cursor: str | None = None
+
+    def run(self, **tags: str) -> bool:
+        """A run of tickers, raw and processed, with all of their checks."""
+        job = self.repository.get_implicit_job_def_for_assets(ASSETS)
+        assert job is not None
+        return job.execute_in_process(
+            instance=self.instance, asset_selection=ASSETS, tags=tags, raise_on_error=False
+        ).success
+
+    def tick(self) -> list[str]:
+        """One look of the sensor, its runs done; returns their partitions."""
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, repository_def=self.repository, sensor_name="left_out"
+        )
+        data = left_out.evaluate_tick(context)
+        self.cursor = data.cursor
+        new = [one for one in data.run_requests or () if not self._is_known(str(one.run_key))]
+        for one in new:
+            assert list(one.asset_selection or ()) == sorted(ASSETS)
+            self.run(**one.tags, **{"dagster/run_key": str(one.run_key)})
+        return [str(one.partition_key) for one in new]
+
+    def made(self) -> set[str]:
+        """Processed partitions that Dagster knows."""
+        return self.instance.get_materialized_partitions(processed_key(TICKERS))
+
+    def _is_known(self, run_key: str) -> bool:
+        return bool(self.instance.get_run_records(dg.RunsFilter(tags={"dagster/run_key": run_key})))
+
+
+@pytest.fixture
+def location(tmp_path: Path, resources: dict[str, Any]) -> Iterator[Location]:
+    """With nothing wrong yet."""
+    _bad.clear()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield Location(instance, resources)
+    _bad.clear()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "asked"),
+    [("export", [HOURS[0], HOURS[2]]), ("count", HOURS), ("process", HOURS)],
+    ids=["an export fails", "a blocking check refuses", "nobody knows why"],
+)
+@pytest.mark.slow
+def test_a_bad_hour_keeps_no_other_from_the_upper_layers(
+    wrong: str, asked: list[str], location: Location, lake: Lake
+) -> None:
+    """The others are asked for alone, are checked and go on; the bad one is not asked for without end."""
+    _bad.add(wrong)
+    assert not location.run(**RANGE)
+    assert location.made() == set()
+    assert location.tick() == asked
+    assert location.made() == {HOURS[0], HOURS[2]}
+    assert lake.starts(PROCESSED[TICKERS.name]) == [NOON - HOUR, NOON + HOUR]
+    assert [location.tick() for _ in range(3)] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "tags"),
+    [
+        ("every export", RANGE),
+        ("export", {"dagster/partition": HOURS[1]}),
+        ("export", RANGE | {"dagster/will_retry": "true"}),
+    ],
+    ids=["all are bad", "a run of one", "Dagster retries it"],
+)
+def test_what_leaves_no_good_hour_behind_asks_for_nothing(wrong: str, tags: dict[str, str], location: Location) -> None:
+    """A database that is away is one failed run, not one for each hour."""
+    _bad.add(wrong)
+    assert not location.run(**tags)
+    assert location.tick() == []
+
+
+@pytest.mark.slow
+def test_what_was_made_meanwhile_is_not_asked_for(location: Location) -> None:
+    """Somebody has exported the range again before the sensor looked."""
+    _bad.add("count")
+    assert not location.run(**RANGE)
+    _bad.clear()
+    assert location.run(**RANGE)
+    assert location.tick() == []
