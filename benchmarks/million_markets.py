@@ -82,8 +82,8 @@ def followed(url: str) -> int:
     return int(asked(url, sql)[0][0])
 
 
-def delays(url: str, rest: str, since: object) -> list[float]:
-    """Seconds from a listing's creation, as the exchange dates it, to its first book."""
+def delays(url: str, rest: str, since: datetime) -> list[float]:
+    """Seconds from a listing's creation, as the exchange dates it, to its first book; of those listed since only."""
     rows = asked(
         url,
         "SELECT ticker, started_at FROM capture_sessions WHERE channel = 'orderbook_delta' AND started_at > $1",
@@ -92,7 +92,9 @@ def delays(url: str, rest: str, since: object) -> list[float]:
     found = []
     for ticker, started in rows:
         market = httpx.get(f"{rest}/markets/{ticker}").json()["market"]
-        found.append((started - datetime.fromisoformat(market["created_time"])).total_seconds())
+        created = datetime.fromisoformat(market["created_time"])
+        if created >= since:  # the last of the first walk come now too
+            found.append((started - created).total_seconds())
     return found
 
 
