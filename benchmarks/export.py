@@ -185,8 +185,8 @@ def memory(url: str, folder: Path, what: str) -> bool:
 def main() -> None:
     """Rounds of all ways, then an hour twice as large, and one of a single market, for memory."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
-    memory = Path("/dev/shm")  # noqa: S108 - a folder in it is made with mkdtemp
-    with tempfile.TemporaryDirectory(prefix="kalshi-export-", dir=memory if memory.is_dir() else None) as folder:
+    shm = Path("/dev/shm")  # noqa: S108 - a folder in it is made with mkdtemp
+    with tempfile.TemporaryDirectory(prefix="kalshi-export-", dir=shm if shm.is_dir() else None) as folder:
         Path(folder).chmod(0o711)
         settings = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_wal_size": "8GB"}
         with EmbeddedPostgres(Path(folder) / "postgres", settings=settings) as server:
