@@ -1,20 +1,18 @@
 """Reading files of the lake again: what is in them now, and whether that is what it was.
 
-A tally counts the rows of a window and sums every column (of text, a checksum of each value), so that rows of a
-database (integers) and of a file (decimals) can be compared, whatever their order. Kept out: writing files, and what
-follows from a difference.
+A tally counts the rows of a window and adds up a hash of each whole row, so that rows of a database (integers) and of a
+file (decimals) can be compared, whatever their order: two values that changed places make other rows. Kept out: writing
+files, and what follows from a difference.
 """
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from operator import mul
-from zlib import crc32
+from datetime import datetime
+from functools import cache
 
+import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kalshi_platform.core.errors import IntegrityError
@@ -24,19 +22,19 @@ from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.publish import StorageError
 
 _CHUNK = 2**20
-_LOW_BITS = 2**32 - 1
 _UNREADABLE = (OSError, pa.ArrowException, StorageError, KeyError, ValueError)
 """The last two: a bit fell over in the name of a column, or in the window that the footer names."""
 
-_WIDE = pa.decimal128(19, 0)
+# the outer hash spreads what the columns' hashes were put together from, so that sums of other rows do not meet
+_DIGEST = "SELECT sum(hash(hash({columns}))) FROM rows"
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What rows add up to, in any order: their number, and a sum for each column."""
+    """What rows are, in any order: their number, and the sum of every row's hash, which one process can compare."""
 
     rows: int
-    sums: tuple[int, ...]
+    digest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +56,23 @@ class FileFacts:
     tally: Tally
 
 
-def tally(dataset: Dataset, batches: Iterable[pa.RecordBatch], origin: datetime) -> Tally:
+def tally(dataset: Dataset, batches: Iterable[pa.RecordBatch]) -> Tally:
     """Add up rows of a stream, as they come from production or from the lake.
 
     Args:
         dataset: Whose rows they are.
         batches: With the lake's columns; prices and sizes as integers or as decimals.
-        origin: Times are counted from here, which keeps sums small.
     """
-    rows, sums = 0, [0] * len(dataset.schema)
-    for batch in batches:
-        rows += batch.num_rows
-        for index, field in enumerate(dataset.schema):
-            sums[index] += _sum(field.type, batch.column(field.name), origin)
-    return Tally(rows, tuple(sums))
+    rows, digest = 0, 0
+    names = dataset.schema.names
+    query = _DIGEST.format(columns=", ".join(f'"{name}"' for name in names))
+    with _hasher().cursor() as connection:
+        for batch in batches:
+            plain = pa.table([_plain(batch.column(name)) for name in names], names)
+            ((added,),) = connection.register("rows", plain).execute(query).fetchall()
+            rows += batch.num_rows
+            digest += added or 0
+    return Tally(rows, digest)
 
 
 def read_again(lake: Lake, dataset: Dataset, start: datetime) -> FileFacts:
@@ -89,7 +90,7 @@ def read_again(lake: Lake, dataset: Dataset, start: datetime) -> FileFacts:
             parquet = pq.ParquetFile(file)
             if not parquet.schema_arrow.equals(dataset.schema):
                 raise IntegrityError(f"{path} has other columns than the lake's {dataset.name}")
-            found = tally(dataset, parquet.iter_batches(), footer.window_start)
+            found = tally(dataset, parquet.iter_batches())
         return FileFacts(path, sha256_of(lake, path), footer.window_start, footer.window_end, found)
     except _UNREADABLE as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
@@ -119,32 +120,21 @@ def sha256_of(lake: Lake, path: str) -> str:
     return digest.hexdigest()
 
 
-def _sum(meant: pa.DataType, values: pa.Array, origin: datetime) -> int:
-    """The sum of a column whose type in the lake is `meant`; units of the last digit where that is decimal."""
-    if pa.types.is_list(values.type):
-        return _sum(meant.value_type, values.flatten(), origin)
-    if pa.types.is_decimal(meant):
-        total = pc.sum(values if pa.types.is_decimal(values.type) else values.cast(_WIDE)).as_py()
-        scale = meant.scale if pa.types.is_decimal(values.type) else 0
-        return int(Decimal(total or 0).scaleb(scale))
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        return _checksum(values)
-    whole = _as_int64(values, origin)
-    low, high = pc.bit_wise_and(whole, pa.scalar(_LOW_BITS, pa.int64())), pc.shift_right(whole, 32)
-    return (pc.sum(low).as_py() or 0) + (
-        (pc.sum(high).as_py() or 0) << 32
-    )  # each half's sum fits, the whole one may not
+@cache
+def _hasher() -> duckdb.DuckDBPyConnection:
+    """One for the process, because it takes milliseconds to make; whoever uses it takes a cursor."""
+    return duckdb.connect(":memory:", config={"threads": 1})
 
 
-def _checksum(values: pa.Array) -> int:
-    """The sum of the values' checksums; each value is reckoned once, since most are tickers that come again."""
-    counted = pc.value_counts(values.drop_null().cast(pa.large_binary()))
-    checksums = map(crc32, counted.field("values").to_pylist())
-    return sum(map(mul, checksums, counted.field("counts").to_pylist()))
-
-
-def _as_int64(values: pa.Array, origin: datetime) -> pa.Array:
-    if pa.types.is_timestamp(values.type):
-        moments = values.cast(pa.timestamp("us", tz="UTC"))
-        return pc.subtract(moments, pa.scalar(origin.astimezone(UTC), moments.type)).cast(pa.int64())
+def _plain(values: pa.Array) -> pa.Array:
+    """A column as production and lake both can have it: bytes, or integers, decimals in units of their last digit."""
+    kind = values.type
+    if pa.types.is_list(kind):
+        return pa.ListArray.from_arrays(values.offsets, _plain(values.values))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return values.cast(pa.large_binary())  # a bit that fell over may have left no text
+    if pa.types.is_decimal(kind):
+        values = values.view(pa.decimal128(kind.precision, 0))
+    if pa.types.is_timestamp(kind):
+        values = values.cast(pa.timestamp("us", tz="UTC"))
     return values.cast(pa.int64())

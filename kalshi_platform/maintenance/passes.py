@@ -180,7 +180,7 @@ async def _drop_due(
 
 
 async def prove(connection: asyncpg.Connection, url: str, lake: Lake, table: Table, start: datetime) -> str:
-    """Compare one file with production, row by row of every column's sum; note it where they agree.
+    """Compare one file with production, by a hash of every whole row; note it where they agree.
 
     Args:
         connection: To production, as the tables' owner.
@@ -210,7 +210,7 @@ def _compared(url: str, lake: Lake, table: Table, start: datetime) -> tuple[File
     if (facts.window_start, facts.window_end) != (start, end):
         return facts, f"{facts.path} does not hold its whole {dataset.period.name.lower()}"
     with export.read_window(url, table, start, end) as batches:
-        found = tally(dataset, batches, start)
+        found = tally(dataset, batches)
     if found == facts.tally:
         mend_manifest(lake, dataset, start, facts.sha256)
         return facts, ""
