@@ -14,12 +14,12 @@ from kalshi_platform.core.schema import Table
 
 _HOUR = timedelta(hours=1)
 _KNOWN = """
-SELECT window_start, window_end, row_count, sha256, path, dropped_at FROM lake_proofs
+SELECT window_start, window_end, row_count, sha256, path, checked_at, dropped_at FROM lake_proofs
 WHERE table_name = $1 AND window_start < $3 AND window_end > $2 ORDER BY window_start
 """
 _RECORD = """
 INSERT INTO lake_proofs (table_name, window_start, window_end, row_count, sha256, path, checked_at)
-VALUES ($1, $2, $3, $4, $5, $6, now())
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (table_name, window_start) DO UPDATE SET window_end = excluded.window_end,
     row_count = excluded.row_count, sha256 = excluded.sha256, path = excluded.path, checked_at = excluded.checked_at
 WHERE lake_proofs.dropped_at IS NULL
@@ -35,6 +35,7 @@ class Proof:
     """One file that held exactly the rows of a window.
 
     Attributes:
+        checked_at: When the comparison began, by production's clock; what was written later may be another file.
         dropped_at: When production dropped those rows; None while it has them.
     """
 
@@ -43,6 +44,7 @@ class Proof:
     row_count: int
     sha256: str
     path: str
+    checked_at: datetime
     dropped_at: datetime | None = None
 
     def covers(self, hour: datetime) -> bool:
@@ -60,7 +62,7 @@ async def record_proof(connection: asyncpg.Connection, table: Table, proof: Proo
 
     Production has nothing to compare with then, so the proof of that time stands for ever.
     """
-    fields = (proof.window_start, proof.window_end, proof.row_count, proof.sha256, proof.path)
+    fields = (proof.window_start, proof.window_end, proof.row_count, proof.sha256, proof.path, proof.checked_at)
     status = await connection.execute(_RECORD, table.name, *fields)
     return status != "INSERT 0 0"
 

@@ -68,15 +68,19 @@ class Lake:
 
     def starts(self, dataset: Dataset) -> list[datetime]:
         """The starts of the partitions that are in the lake, earliest first."""
+        return list(self.written(dataset))
+
+    def written(self, dataset: Dataset) -> dict[datetime, datetime]:
+        """By their starts, earliest first, when the partitions that are in the lake were put there."""
         folder = self.folder(dataset)
         key = self.key(folder)
         selector = fs.FileSelector(key, allow_not_found=True, recursive=True)
         with self._plain_words(f"cannot list {folder}"):
-            files = [info.path for info in self.filesystem.get_file_info(selector)]
+            files = {info.path: info.mtime for info in self.filesystem.get_file_info(selector)}
         if not files and self.bucket:
             self.bucket.require()
-        found = (_start(file.removeprefix(f"{key}/"), dataset) for file in files)
-        return sorted(start for start in found if start is not None)
+        found = ((_start(file.removeprefix(f"{key}/"), dataset), at) for file, at in files.items())
+        return dict(sorted((start, at) for start, at in found if start is not None))
 
     def key(self, path: str) -> str:
         """What `filesystem` calls a path of this lake."""

@@ -192,13 +192,14 @@ async def prove(connection: asyncpg.Connection, url: str, lake: Lake, table: Tab
     Returns:
         Why it is not proven; empty where it is.
     """
+    began: datetime = await connection.fetchval("SELECT now()")
     try:
         facts, difference = await asyncio.to_thread(_compared, url, lake, table, start)
     except IntegrityError as error:
         return str(error)
     if difference:
         return difference
-    proof = Proof(start, RAW[table.name].end(start), facts.tally.rows, facts.sha256, facts.path)
+    proof = Proof(start, RAW[table.name].end(start), facts.tally.rows, facts.sha256, facts.path, began)
     if not await record_proof(connection, table, proof):
         return f"{facts.path} was proven before its rows were dropped, and has been written anew since"
     return ""
@@ -222,10 +223,15 @@ def _compared(url: str, lake: Lake, table: Table, start: datetime) -> tuple[File
 async def _prove_new(
     connection: asyncpg.Connection, url: str, lake: Lake, table: Table, mark: datetime, report: Report
 ) -> None:
-    """Prove the files of hours and days that are complete and that nobody has looked at yet."""
-    known = {proof.window_start for proof in await proofs_between(connection, table, *_EVER)}
-    for start in lake.starts(RAW[table.name]):
-        if RAW[table.name].end(start) <= mark and start not in known:
+    """Prove the files of hours and days that are complete and that nobody has looked at since they were written.
+
+    Those that late rows or a repair had written again too: until then gatherers keep what they have of them.
+    """
+    known = {proof.window_start: proof for proof in await proofs_between(connection, table, *_EVER)}
+    for start, written_at in lake.written(RAW[table.name]).items():
+        proof = known.get(start)
+        is_open = proof is None or (proof.dropped_at is None and written_at > proof.checked_at)
+        if is_open and RAW[table.name].end(start) <= mark:
             _note(report, table, start, await prove(connection, url, lake, table, start))
 
 
@@ -237,7 +243,7 @@ async def _prove_changed(
     window: tuple[datetime, datetime],
     report: Report,
 ) -> None:
-    """A file that was exported again, because rows came late, is proven anew while production can still say."""
+    """A file that is not what it was, though it is no younger, is compared while production can still say."""
     for proof in await proofs_between(connection, table, *window):
         if proof.dropped_at is None and _file_fault(proof):
             _note(report, table, proof.window_start, await prove(connection, url, lake, table, proof.window_start))

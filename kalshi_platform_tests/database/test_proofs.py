@@ -9,7 +9,7 @@ COUNTS = {HOURS[3]: 5, HOURS[4]: 7}
 
 def proof(start: datetime, hours: int, rows: int) -> Proof:
     """A proof of so many hours with so many rows."""
-    return Proof(start, start + timedelta(hours=hours), rows, "sha256", "path")
+    return Proof(start, start + timedelta(hours=hours), rows, "sha256", "path", start)
 
 
 def unproven(proofs: list[Proof], *, start: datetime = DAY, hours: int = 24) -> list[datetime]:

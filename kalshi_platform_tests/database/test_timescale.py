@@ -139,7 +139,7 @@ async def test_chunks_are_dropped_when_they_are_proven(production: asyncpg.Conne
     assert [one.start for one in due] == [NOON + timedelta(hours=hour) for hour in range(3)]
     for hour in range(2):
         start = NOON + timedelta(hours=hour)
-        proof = Proof(start, start + timedelta(hours=1), 3000, "0", "there")
+        proof = Proof(start, start + timedelta(hours=1), 3000, "0", "there", NOON)
         assert await record_proof(production, ORDERBOOK_DELTAS, proof)
     verdicts = [await drop_proven(production, one, lambda _proof: "") for one in due]
     assert [(one.rows, bool(one.kept_because)) for one in verdicts] == [(3000, False), (3000, False), (3000, True)]

@@ -288,6 +288,38 @@ async def test_a_gatherer_drops_what_is_merged_and_proven(
     await gatherer.close()
 
 
+async def test_a_late_row_does_not_keep_a_gatherer_s_day_for_ever(
+    production: asyncpg.Connection, production_database: str, gatherer_database: str, lake: Lake
+) -> None:
+    """Its hour is exported again, which is another file than the proven one: it is proven anew, due or not."""
+    await put(gatherer_database, Home.GATHERER, *ROWS)
+    gatherer = await asyncpg.connect(gatherer_database)
+    newest = await gatherer.fetchval("SELECT max(ingest_xid::text::bigint) FROM orderbook_deltas")
+    await production.execute(
+        "UPDATE sync_cursors SET source = $1, next_xid = $2::text::xid8 WHERE table_name = 'orderbook_deltas'",
+        await source_identity(gatherer),
+        str(newest + 1),
+    )
+    for n in range(2):
+        exported(production_database, lake, NOON + n * HOUR)
+    assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
+    await put(production_database, Home.PRODUCTION, delta(5, "LATE"))
+    exported(production_database, lake, NOON)
+    assert "is not the file" in kept(await _gatherer_pass(gatherer_database, production_database))[DAY]
+    report = await maintain_production(production_database, lake, NOON + timedelta(days=1))
+    assert (report.proven, report.disputed) == (["orderbook_deltas 2026-08-01 12:00"], [])
+    assert (await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven == []
+    assert kept(await _gatherer_pass(gatherer_database, production_database)) == {}
+    await gatherer.close()
+
+
+DAY = "orderbook_deltas_20260801"
+
+
+async def _gatherer_pass(gatherer: str, production: str) -> Report:
+    return await maintain_gatherer(gatherer, "g", production, NOON + timedelta(days=9))
+
+
 async def test_a_gatherer_that_dropped_days_can_be_read_again(
     production_database: str, gatherer_database: str, lake: Lake
 ) -> None:
