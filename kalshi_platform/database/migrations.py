@@ -5,6 +5,7 @@ what it would make a mess of. Kept out: the DDL itself, which is frozen in the f
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,17 @@ from kalshi_platform.database.errors import (
 from kalshi_platform.database.urls import checked, database_name
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))")
+_LOCK_TIMEOUT = "SET lock_timeout = '1s'"
+"""Others queue behind whoever waits for a table, writers too: for so long, then they have their turn."""
+_IN_USE = asyncpg.LockNotAvailableError.sqlstate, asyncpg.DeadlockDetectedError.sqlstate
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 60.0, 0.5
+_HOLDER = text("""
+SELECT format('%s of %s (pid %s) has worked in one transaction since %s UTC',
+              coalesce(nullif(application_name, ''), backend_type), coalesce(usename, 'the server'), pid,
+              to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'))
+FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+ORDER BY xact_start LIMIT 1
+""")
 _ALEMBIC = Lock()  # it keeps what it works on in globals of its modules
 
 T = TypeVar("T")
@@ -160,12 +172,41 @@ def _move(connection: Connection, home: Home, work: Callable[[Config], None]) ->
     config = _config()
     config.attributes["connection"] = connection
     try:
-        with _ALEMBIC:
-            work(config)
+        _patiently(connection, lambda: work(config))
     except CommandError as error:
         raise RevisionError(f"cannot migrate: {error}") from error
     except DBAPIError as error:
-        raise RevisionError(f"cannot migrate: {error.orig}; nothing of the failed revision is left") from error
+        hint = _holder(connection) if _is_in_use(error) else ""
+        raise RevisionError(f"cannot migrate: {error.orig}; nothing of the failed revision is left{hint}") from error
+
+
+def _patiently(connection: Connection, work: Callable[[], None]) -> None:
+    """Do it again while a table that it needs for itself is in use: a reader of an hour must not stop writers."""
+    connection.exec_driver_sql(_LOCK_TIMEOUT)
+    connection.commit()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            with _ALEMBIC:
+                work()
+        except DBAPIError as error:
+            connection.rollback()
+            if not _is_in_use(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)  # in which those who queued have their turn
+        else:
+            return
+
+
+def _is_in_use(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) in _IN_USE
+
+
+def _holder(connection: Connection) -> str:
+    """Who most likely uses the table, and what to do."""
+    oldest = connection.execute(_HOLDER).scalar()
+    who = f": {oldest}" if oldest else ""
+    return f". A table that it needs for itself is in use{who}. Let that end, or end it, and run this again"
 
 
 def _the_one(carried: Sequence[str]) -> str | None:

@@ -9,6 +9,8 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from kalshi_platform.core.schema import STREAM_TABLES, Home
+from kalshi_platform.database import migrations
+from kalshi_platform.database.errors import RevisionError
 from kalshi_platform.database.migrations import current_revision, downgrade, migrate, migrate_async
 from kalshi_platform_tests.database.test_migrations import HEADS, HOMES, ROOT, query
 
@@ -137,6 +139,43 @@ async def test_writers_wait_and_lose_nothing(empty_database: str, home: Home) ->
     assert batches > 10
     assert await writer.fetchval("SELECT count(*) FROM orderbook_deltas") == batches * 100
     await writer.close()
+
+
+async def test_a_long_reader_stops_the_migration_and_nobody_else(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dump holds every table: whoever writes goes on all the same, and the migration when the dump is done.
+
+    Where that takes too long, the error says who it is, and nothing is left of the migration.
+    """
+    home = Home.PRODUCTION
+    await migrate_async(empty_database, home, "production_0006")
+    reader = await asyncpg.connect(empty_database, server_settings={"application_name": "pg_dump"})
+    writer = await asyncpg.connect(empty_database, command_timeout=20)
+    cursor = (
+        "INSERT INTO sync_cursors (gatherer_id, table_name, source, next_xid, rows_read, rows_merged) "
+        "VALUES ($1, 'trades', 's', '1', 0, 0)"
+    )
+    async with reader.transaction():
+        await reader.fetch("SELECT * FROM sync_cursors")
+        monkeypatch.setattr(migrations, "_PATIENCE_SECONDS", 0.0)
+        with pytest.raises(RevisionError, match=r"in use: pg_dump of .* \(pid \d+\)") as refused:
+            await migrate_async(empty_database, home)
+        assert "run this again" in str(refused.value)
+        assert await asyncio.to_thread(current_revision, empty_database) == "production_0006"
+        monkeypatch.undo()
+        migrating = asyncio.create_task(migrate_async(empty_database, home))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+        async with asyncio.timeout(20):
+            while not await writer.fetchval(waiting):
+                await asyncio.sleep(0.01)
+        await writer.execute(cursor, "g")  # queued behind the migration
+        assert not migrating.done()
+    await migrating
+    assert await asyncio.to_thread(current_revision, empty_database) == HEADS[home]
+    assert await writer.fetchval("SELECT count(*) FROM sync_progress") == 1
+    await writer.close()
+    await reader.close()
 
 
 @pytest.mark.parametrize(("home", "head"), HEADS.items())
