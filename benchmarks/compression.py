@@ -46,7 +46,7 @@ SELECT min(exchange_ts) + (max(exchange_ts) - min(exchange_ts)) / 2 FROM orderbo
 ONE = "FROM people.orderbook_deltas WHERE ticker = '{market}'"
 QUESTIONS = {
     "a market's day, every row": f"SELECT * {ONE} ORDER BY exchange_ts, seq",
-    "its newest hundred rows": f"SELECT * {ONE} ORDER BY exchange_ts DESC, seq DESC LIMIT 100",
+    "its newest hundred rows": f"SELECT * {ONE} ORDER BY exchange_ts DESC, position DESC LIMIT 100",
     "a minute of it": f"SELECT * {ONE} AND exchange_ts >= '{{middle}}' AND exchange_ts < timestamptz '{{middle}}' "
     "+ interval '1 minute' ORDER BY exchange_ts, seq",
     "sums of every market and side": "SELECT ticker, side, count(*), sum(size_delta), max(exchange_ts) "

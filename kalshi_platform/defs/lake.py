@@ -8,11 +8,13 @@
 """
 
 import warnings
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import dagster as dg
+import pyarrow as pa
 
-from kalshi_platform.core.errors import PlatformError
+from kalshi_platform.core.errors import IntegrityError, PlatformError
 from kalshi_platform.core.schema import STREAM_TABLES, TICKERS, Table
 from kalshi_platform.database.quality import MOST
 from kalshi_platform.defs.channels import CHANNEL_OF
@@ -24,7 +26,7 @@ from kalshi_platform.defs.steps import Facts, each_partition
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.figures import rows_per_minute, spreads
-from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.footer import Footer, read_footer
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.manifest import Coverage, Uncovered
 from kalshi_platform.lake.schema import SCHEMA_VERSION
@@ -83,7 +85,35 @@ def _exported(table: Table, partition_key: str, production: ProductionDatabase, 
     until = _known_until(table, start, end, production, lake)
     with production.read_window(table, start, until) as batches:
         production.refuse_dropped(table, start, end)  # while reading, which nothing is dropped under
+        _refuse_fewer(table, start, production, lake)
         return write_partition(lake, RAW[table.name], start, batches, until, _heard(table, start, until, production))
+
+
+def _refuse_fewer(table: Table, start: datetime, production: ProductionDatabase, lake: Lake) -> None:
+    """Make sure that production has every row of the file that is there.
+
+    Rows are only ever added, so one that has fewer was restored or begun anew, and the file may be the only copy.
+
+    Raises:
+        IntegrityError: Where it has not.
+    """
+    footer = _footer(table, start, lake)
+    if footer is None:
+        return
+    rows = production.count_window(table, footer.window_start, footer.window_end)
+    if rows < footer.source_rows:
+        path = lake.path(RAW[table.name], start)
+        raise IntegrityError(
+            f"{path} holds {footer.source_rows} rows, production {rows}: it has lost some, so the file stays as it is; "
+            "move it away first if it really shall be written anew"
+        )
+
+
+def _footer(table: Table, start: datetime, lake: Lake) -> Footer | None:
+    """What the file that is there says of itself; None for one that cannot be read, which may be replaced."""
+    with suppress(IntegrityError, pa.ArrowException, ValueError):
+        return read_footer(lake, RAW[table.name], start)
+    return None
 
 
 def _heard(table: Table, start: datetime, until: datetime, production: ProductionDatabase) -> Coverage | None:
@@ -108,7 +138,7 @@ def _known_until(table: Table, start: datetime, end: datetime, production: Produ
     """
     if RAW[table.name].period is Period.HOUR:
         return end
-    footer = read_footer(lake, RAW[table.name], start)
+    footer = _footer(table, start, lake)
     written = footer.window_end if footer else start
     if (mark := production.watermark([table])[table.name]) is not None:
         return min(end, max(written, Period.HOUR.floor(mark)))

@@ -283,6 +283,28 @@ def test_an_hour_that_is_dropped_just_before_it_is_read_stays_in_the_lake(
     assert file.read_bytes() == before
 
 
+async def _lose(url: str, row: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"DELETE FROM {row}")  # noqa: S608 - ours
+    await connection.close()
+
+
+def test_a_production_that_lost_rows_leaves_fuller_files_alone(
+    export: Export, fill: Any, delta: Any, lake: Lake, production_database: str
+) -> None:
+    """It was restored from a backup, and gatherers do not go back that far: the lake has the only copy."""
+    fill(ORDERBOOK_DELTAS, delta(0), delta(1))
+    assert export(ORDERBOOK_DELTAS, partition_key=KEY).success
+    file = Path(lake.path(RAW[ORDERBOOK_DELTAS.name], NOON))
+    before = file.read_bytes()
+    asyncio.run(_lose(production_database, "orderbook_deltas WHERE exchange_ts = (SELECT max(exchange_ts) FROM "
+                                           "orderbook_deltas)"))  # fmt: skip
+    assert not export(ORDERBOOK_DELTAS, partition_key=KEY, raise_on_error=False).success
+    assert file.read_bytes() == before
+    file.write_bytes(before[: len(before) // 2])  # what cannot be read is no copy
+    assert export(ORDERBOOK_DELTAS, partition_key=KEY).success
+
+
 def test_what_nobody_heard_stands_beside_the_file(export: Export, fill: Any, delta: Any, lake: Lake) -> None:
     """Holes of the hour as production reckoned them; before it has, nobody claims anything."""
     fill(ORDERBOOK_DELTAS, delta(0))
