@@ -3,6 +3,7 @@
 PlatformError
 ├── ConfigurationError
 │   ├── DatabaseUrlError          the address of a database cannot be used
+│   ├── UnsafeServerError         the server has an extension that loses rows: update it
 │   └── RevisionError             the database does not carry the schema that this version works with
 │       ├── OutdatedDatabaseError     no schema yet, or an earlier one: migrate it
 │       ├── UnknownRevisionError      a later schema than this version knows: update the platform
@@ -26,6 +27,10 @@ class DatabaseUrlError(ConfigurationError):
 
 class DatabaseUnreachableError(PlatformError):
     """The database does not answer, or does not let us in."""
+
+
+class UnsafeServerError(ConfigurationError):
+    """The server has an extension that is known to lose rows of ours."""
 
 
 class RevisionError(ConfigurationError):

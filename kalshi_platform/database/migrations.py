@@ -25,16 +25,19 @@ from sqlalchemy.pool import NullPool
 
 from kalshi_platform.core.masking import masked
 from kalshi_platform.core.schema import Home
+from kalshi_platform.database.compression import UPDATE_IT, fault_of_version
 from kalshi_platform.database.errors import (
     DatabaseUnreachableError,
     OtherHomeError,
     OutdatedDatabaseError,
     RevisionError,
     UnknownRevisionError,
+    UnsafeServerError,
 )
 from kalshi_platform.database.urls import checked, database_name
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))")
+_TIMESCALE = text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
 _LOCK_TIMEOUT = "SET lock_timeout = '1s'"
 """Others queue behind whoever waits for a table, writers too: for so long, then they have their turn."""
 _IN_USE = asyncpg.LockNotAvailableError.sqlstate, asyncpg.DeadlockDetectedError.sqlstate
@@ -62,9 +65,12 @@ def migrate(url: str, home: Home, revision: str = "head") -> None:
     Raises:
         UnknownRevisionError: Where a later version of the platform has migrated it.
         OtherHomeError: Where it is the other kind of database.
+        UnsafeServerError: Where it has a TimescaleDB that loses rows.
     """
 
     def upgrade(connection: Connection) -> None:
+        if fault := fault_of_version(connection.execute(_TIMESCALE).scalar()):
+            raise UnsafeServerError(f"{fault}; {UPDATE_IT}")
         _move(connection, home, lambda config: command.upgrade(config, _target(home, revision)))
 
     _run(_on(url, upgrade))

@@ -14,12 +14,14 @@ from sqlalchemy import CheckConstraint, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from kalshi_platform.core.schema import Home, tables_of
+from kalshi_platform.database.compression import fault_of_version
 from kalshi_platform.database.errors import (
     DatabaseUnreachableError,
     OtherHomeError,
     OutdatedDatabaseError,
     RevisionError,
     UnknownRevisionError,
+    UnsafeServerError,
 )
 from kalshi_platform.database.migrations import check_revision, current_revision, downgrade, migrate, migrate_async
 from kalshi_platform.database.tables import metadata
@@ -232,6 +234,17 @@ async def test_strange_databases_are_refused_in_plain_words(new_empty_database: 
     with pytest.raises(UnknownRevisionError):
         await check_revision(url, Home.PRODUCTION)
     assert current_revision(url) == "production_9999"
+
+
+def test_a_timescaledb_that_loses_rows_is_refused(empty_database: str) -> None:
+    """It is said with what to do, and nothing is made; no server here has one, so the catalog says that it has."""
+    assert [fault_of_version(version) for version in (None, "2.18.1", "2.23.0-dev")] == ["", "", ""]
+    query(empty_database, "CREATE EXTENSION btree_gin")
+    rename = "UPDATE pg_extension SET extname = 'timescaledb', extversion = '2.17.2' WHERE extname = 'btree_gin'"
+    query(empty_database, rename)
+    with pytest.raises(UnsafeServerError, match=r"2\.17\.2 loses rows.*ALTER EXTENSION"):
+        migrate(empty_database, Home.GATHERER)
+    assert query(empty_database, "SELECT to_regclass('trades')") == [(None,)]
 
 
 def test_awkward_password_works_unseen(cluster: EmbeddedPostgres, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from kalshi_platform.core.schema import Home
+from kalshi_platform.database.compression import UPDATE_IT, fault_of_version
 from kalshi_platform.database.migrations import newest_revision
 from kalshi_platform.database.roles import ROLES_OF, Role
 from kalshi_platform.database.survey import survey
@@ -81,6 +82,8 @@ def check_database(database: Database, url: str) -> list[Finding]:
         findings.append(
             problem(name, f"PostgreSQL {found.version} is too old", "15 to 18 are supported: upgrade the server")
         )
+    if fault := fault_of_version(found.timescale):
+        findings.append(problem(name, fault, UPDATE_IT))
     bad = [one for one in findings if one.remedy]
     return bad or [well(name, f"PostgreSQL {found.version}, schema {found.revision}, as {found.user}")]
 

@@ -254,6 +254,8 @@ async def test_a_port_that_is_taken(installation: Any) -> None:
          "what is said with db.example.com is not encrypted"),
         (Survey(Home.PRODUCTION, "", version="14.9", version_number=140_009), "postgresql://u@127.0.0.1/k",
          "PostgreSQL 14.9 is too old"),
+        (Survey(Home.GATHERER, "", version="17.2", version_number=170_002, timescale="2.18.0"),
+         "postgresql://u@127.0.0.1/k", "TimescaleDB 2.18.0 loses rows"),
     ],
 )  # fmt: skip
 def test_what_only_other_servers_have(survey: Survey, url: str, says: str) -> None:
