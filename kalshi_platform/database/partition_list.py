@@ -16,6 +16,7 @@ SELECT c.relname, bound[1]::timestamptz AS starts, bound[2]::timestamptz AS ends
 FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid JOIN pg_class AS p ON p.oid = inhparent,
      regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''(.+)''\\) TO \\(''(.+)''\\)') AS bound
 WHERE p.relname = $1 AND p.relkind = 'p' AND p.relnamespace = 'public'::regnamespace
+AND bound IS NOT NULL  -- somebody's own default partition is never finished, and never due
 ORDER BY starts
 """
 _CHUNKS = """

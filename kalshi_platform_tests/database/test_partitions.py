@@ -1,13 +1,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from kalshi_platform.core.schema import STREAM_TABLES, TRADES, Home, Table
 from kalshi_platform.database.migrations import migrate_async
+from kalshi_platform.database.partition_list import partitions_of
 from kalshi_platform.database.partitions import PartitionKeeper, ensure_partitions, partition_name
+from kalshi_platform.database.retention import due_partitions
 
 DAY = date(2026, 11, 21)
 INSERT_TRADE = (
@@ -45,6 +47,14 @@ async def test_partition_covers_exactly_its_utc_day(connection: asyncpg.Connecti
     for moment in ("2026-11-20 23:59:59.999999+00", "2026-11-22 00:00:00+00"):
         with pytest.raises(asyncpg.CheckViolationError, match="no partition"):
             await connection.execute(INSERT_TRADE, moment)
+
+
+async def test_somebody_s_default_partition_is_left_alone(connection: asyncpg.Connection) -> None:
+    """It has no beginning and no end; those beside it are found."""
+    await connection.execute("CREATE TABLE trades_rest PARTITION OF trades DEFAULT")
+    await ensure_partitions(connection, TRADES, [DAY])
+    assert [one.name for one in await partitions_of(connection, TRADES)] == [partition_name(TRADES, DAY)]
+    assert await due_partitions(connection, [TRADES], datetime(2026, 12, 24, tzinfo=UTC)) != []
 
 
 async def test_partitions_are_made_once_and_carry_everything(connection: asyncpg.Connection) -> None:
