@@ -225,13 +225,16 @@ async def _prove_new(
 ) -> None:
     """Prove the files of hours and days that are complete and that nobody has looked at since they were written.
 
-    Those that late rows or a repair had written again too: until then gatherers keep what they have of them.
+    Those that late rows or a repair had written again too, and those of a lake that was moved: until then gatherers
+    keep what they have of them.
     """
+    dataset = RAW[table.name]
     known = {proof.window_start: proof for proof in await proofs_between(connection, table, *_EVER)}
-    for start, written_at in lake.written(RAW[table.name]).items():
-        proof = known.get(start)
-        is_open = proof is None or (proof.dropped_at is None and written_at > proof.checked_at)
-        if is_open and RAW[table.name].end(start) <= mark:
+    for start, written_at in lake.written(dataset).items():
+        proof, path = known.get(start), lake.path(dataset, start)
+        if proof is not None and (proof.dropped_at or (proof.path == path and written_at <= proof.checked_at)):
+            continue
+        if dataset.end(start) <= mark:
             _note(report, table, start, await prove(connection, url, lake, table, start))
 
 

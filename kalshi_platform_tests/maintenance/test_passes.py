@@ -30,6 +30,11 @@ def exported(url: str, lake: Lake, hour: datetime) -> Path:
         return Path(write_partition(lake, RAW[ORDERBOOK_DELTAS.name], hour, batches).path)
 
 
+def moved_to(lake: Lake, folder: Path) -> Lake:
+    """All its files in another folder, with the times that they had."""
+    return Lake(Path(lake.root).rename(folder))
+
+
 async def partitions(connection: asyncpg.Connection) -> list[str]:
     """Names of the partitions of deltas that are there, of the day that these tests are about."""
     found = await connection.fetch(
@@ -75,6 +80,20 @@ async def test_a_manifest_that_a_killed_export_left_out_comes_back(
     lying.write_text(whole[1].replace('"rows": 1', '"rows": 7').replace('"sha256": "', '"sha256": "0'))
     assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
     assert (away.read_text(), lying.read_text()) == whole
+
+
+async def test_files_of_a_lake_that_was_moved_are_proven_where_they_are(
+    production: asyncpg.Connection, production_database: str, lake: Lake, tmp_path: Path
+) -> None:
+    """With the times that they had; gatherers look for them where the proofs say."""
+    exported(production_database, lake, NOON)
+    early = NOON + timedelta(days=1)
+    assert len((await maintain_production(production_database, lake, early)).proven) == 1
+    moved = moved_to(lake, tmp_path / "elsewhere")
+    for proven in (1, 0):
+        assert len((await maintain_production(production_database, moved, early)).proven) == proven
+    path = moved.path(RAW[ORDERBOOK_DELTAS.name], NOON)
+    assert await production.fetchval("SELECT path FROM lake_proofs") == path
 
 
 async def test_a_day_of_trades_is_proven_as_one(
