@@ -8,7 +8,7 @@ that was killed is simply repeated. Kept out: how each step works (the rooms dat
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -34,6 +34,7 @@ from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.manifest import mend_manifest
 
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))"
+_NOW = "SELECT now()"
 _FAILURES: tuple[type[Exception], ...] = (PlatformError, *DATABASE_FAILURES)
 _EVER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -192,7 +193,7 @@ async def prove(connection: asyncpg.Connection, url: str, lake: Lake, table: Tab
     Returns:
         Why it is not proven; empty where it is.
     """
-    began: datetime = await connection.fetchval("SELECT now()")
+    began: datetime = await connection.fetchval(_NOW)
     try:
         facts, difference = await asyncio.to_thread(_compared, url, lake, table, start)
     except IntegrityError as error:
@@ -232,10 +233,18 @@ async def _prove_new(
     known = {proof.window_start: proof for proof in await proofs_between(connection, table, *_EVER)}
     for start, written_at in lake.written(dataset).items():
         proof, path = known.get(start), lake.path(dataset, start)
+        if dataset.end(start) > mark:
+            continue
         if proof is not None and (proof.dropped_at or (proof.path == path and written_at <= proof.checked_at)):
             continue
-        if dataset.end(start) <= mark:
+        if proof is None or not await _is_the_same(connection, table, replace(proof, path=path)):
             _note(report, table, start, await prove(connection, url, lake, table, start))
+
+
+async def _is_the_same(connection: asyncpg.Connection, table: Table, proof: Proof) -> bool:
+    """Whether a file that was moved, or written anew, is the one that was proven; exports repeat themselves exactly."""
+    began: datetime = await connection.fetchval(_NOW)
+    return not _file_fault(proof) and await record_proof(connection, table, replace(proof, checked_at=began))
 
 
 async def _prove_changed(
