@@ -79,19 +79,22 @@ def read_again(lake: Lake, dataset: Dataset, start: datetime) -> FileFacts:
     """Read every byte and every page of one file.
 
     Raises:
-        IntegrityError: Where there is no such file, or it cannot be read to its end.
+        IntegrityError: Where there is no such file, it cannot be read to its end, or another one came meanwhile.
     """
     path = lake.path(dataset, start)
     try:
         footer = read_footer(lake, dataset, start)
         if footer is None:
             raise IntegrityError(f"{path} is missing")
+        sha256 = sha256_of(lake, path)
         with lake.open(path) as file:
             parquet = pq.ParquetFile(file)
             if not parquet.schema_arrow.equals(dataset.schema):
                 raise IntegrityError(f"{path} has other columns than the lake's {dataset.name}")
             found = tally(dataset, parquet.iter_batches())
-        return FileFacts(path, sha256_of(lake, path), footer.window_start, footer.window_end, found)
+        if sha256_of(lake, path) != sha256:
+            raise IntegrityError(f"{path} was written anew while it was read; look again")
+        return FileFacts(path, sha256, footer.window_start, footer.window_end, found)
     except _UNREADABLE as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
 

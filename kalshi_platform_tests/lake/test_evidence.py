@@ -78,6 +78,33 @@ def test_levels_that_changed_places_are_another_tally() -> None:
     assert len(found) == 4
 
 
+class Restless(Lake):
+    """Somebody exports the hour again just before it is opened for the second, third or fourth time."""
+
+    def __init__(self, root: str, turn: int) -> None:
+        super().__init__(root)
+        self._turn = turn
+
+    def open(self, path: str) -> Any:
+        """Open what is there by then."""
+        self._turn -= 1
+        if not self._turn:
+            write_partition(Lake(self.root), DELTAS, NOON, batches(8, 300))
+        return super().open(path)
+
+
+@pytest.mark.parametrize("turn", [2, 3, 4])
+def test_a_file_that_is_written_anew_meanwhile_is_not_two_files(lake: Lake, turn: int) -> None:
+    """Its hash and its rows are those of one file, or nothing is said of it."""
+    write_partition(lake, DELTAS, NOON, batches(7, 300))
+    restless = Restless(lake.root, turn)
+    if turn > 2:
+        with pytest.raises(IntegrityError, match="written anew while it was read"):
+            read_again(restless, DELTAS, NOON)
+    else:
+        assert read_again(restless, DELTAS, NOON) == read_again(lake, DELTAS, NOON)
+
+
 def read(path: Path) -> list[pa.RecordBatch]:
     """Every row of a file."""
     return list(pq.ParquetFile(path).iter_batches())
