@@ -98,7 +98,7 @@ async def drop_merged(
     production: asyncpg.Connection,
     fault_of: FaultOf,
 ) -> Verdict:
-    """Drop a gatherer's partition if production has merged every row of it, and every hour is proven there.
+    """Drop a gatherer's partition if production has merged every row of it, and every row there is proven as well.
 
     The record of its batches goes with it, so that a production that reads everything again misses nothing that is
     there; but for those by which the cursors know this database again. Drop the earliest partition first: batches are
@@ -123,7 +123,10 @@ async def drop_merged(
         cursor = await production.fetchrow(_CURSOR, gatherer_id, partition.table.name, source)
         if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
             return f"production has not merged all of it from {gatherer_id}"
-        return _unproven([hour for hour in counts if not any(proof.covers(hour) for proof in proofs)])
+        held = await _rows_by_hour(production, partition, partition.table.name)
+        standing = [proof for proof in proofs if proof.dropped_at is None]
+        late = unproven_hours(standing, held, partition.start, partition.end)  # what was merged after the file was made
+        return _unproven([hour for hour in counts if hour in late or not any(proof.covers(hour) for proof in proofs)])
 
     async def forget() -> None:
         floor = await witness_floor(production, gatherer_id, source) or 0
@@ -151,7 +154,7 @@ async def _drop_unless(
         async with connection.transaction():
             await connection.execute(_LOCK_TIMEOUT)
             await connection.execute(f"LOCK TABLE {partition.qualified} IN SHARE MODE")
-            counts = await _rows_by_hour(connection, partition)
+            counts = await _rows_by_hour(connection, partition, partition.qualified)
             if reason := await objection(counts):
                 return Verdict(partition.name, sum(counts.values()), reason)
             await _drop(connection, partition)
@@ -170,10 +173,14 @@ async def _drop(connection: asyncpg.Connection, partition: Partition) -> None:
     await connection.execute(f"DROP TABLE IF EXISTS {copy_name(partition)}")  # one that has waited for its place
 
 
-async def _rows_by_hour(connection: asyncpg.Connection, partition: Partition) -> dict[datetime, int]:
+async def _rows_by_hour(connection: asyncpg.Connection, partition: Partition, relation: str) -> dict[datetime, int]:
+    """How many rows of each hour, by its start, a relation has that holds a partition's hours, and maybe others."""
+    time = partition.table.time_column
     records = await connection.fetch(
-        f"SELECT date_trunc('hour', {partition.table.time_column}, 'UTC') AS hour, count(*) AS rows "  # noqa: S608
-        f"FROM {partition.qualified} GROUP BY 1 ORDER BY 1"
+        f"SELECT date_trunc('hour', {time}, 'UTC') AS hour, count(*) AS rows FROM {relation} "  # noqa: S608
+        f"WHERE {time} >= $1 AND {time} < $2 GROUP BY 1 ORDER BY 1",
+        partition.start,
+        partition.end,
     )
     return {record["hour"].astimezone(UTC): record["rows"] for record in records}
 

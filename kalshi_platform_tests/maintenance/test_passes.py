@@ -322,6 +322,7 @@ async def test_a_late_row_does_not_keep_a_gatherer_s_day_for_ever(
         exported(production_database, lake, NOON + n * HOUR)
     assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
     await put(production_database, Home.PRODUCTION, delta(5, "LATE"))
+    assert "12:00 is not proven" in kept(await _gatherer_pass(gatherer_database, production_database))[DAY]
     exported(production_database, lake, NOON)
     assert "is not the file" in kept(await _gatherer_pass(gatherer_database, production_database))[DAY]
     exported(production_database, lake, NOON + HOUR)  # for nothing: the same bytes
