@@ -31,6 +31,7 @@ from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Home
 from kalshi_platform.database.closing import close_partitions
 from kalshi_platform.database.migrations import migrate
 from kalshi_platform.database.partitions import ensure_partitions
+from kalshi_platform.database.statistics import better_statistics
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 
 MARKETS = 50_000
@@ -89,13 +90,16 @@ async def fill(url: str, hours: int, day: datetime) -> int:
     """Hours of traffic; all but the last are closed as `maintain` does it."""
     connection = await asyncpg.connect(url)
     await ensure_partitions(connection, ORDERBOOK_DELTAS, [day.date()])
+    await better_statistics(connection, [ORDERBOOK_DELTAS], day)  # as `maintain` does
     left = iter(range(hours))
     await asyncio.gather(*(_write(url, day, left) for _ in range(min(WRITERS, hours))))
     for hour in range(1, hours):
         started, mark = time.perf_counter(), day + timedelta(hours=hour)
         closed = await close_partitions(connection, [ORDERBOOK_DELTAS], {ORDERBOOK_DELTAS.name: mark})
         say(f"closed {', '.join(closed.finished)} in {time.perf_counter() - started:.1f} s")
-    await connection.execute(f"ANALYZE orderbook_deltas_{day:%Y%m%d}_{hours - 1:02}")  # as autovacuum does meanwhile
+    await connection.execute(
+        f"ANALYZE orderbook_deltas_{day:%Y%m%d}_{hours - 1:02}"
+    )  # as autovacuum does at every fiftieth
     for name, size in await connection.fetch(SIZES, f"orderbook_deltas_{day:%Y%m%d}_%", HOUR_ROWS * 0.9):
         say(f"  {name}: {size:.0f} bytes a row")
     rows: int = await connection.fetchval("SELECT count(*) FROM orderbook_deltas")

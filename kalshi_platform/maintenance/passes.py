@@ -28,6 +28,7 @@ from kalshi_platform.database.partitions import ensure_ahead
 from kalshi_platform.database.passing import DATABASE_FAILURES
 from kalshi_platform.database.proofs import Proof, proofs_between, record_proof
 from kalshi_platform.database.retention import Verdict, drop_merged, drop_proven, due_partitions
+from kalshi_platform.database.statistics import better_statistics
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.evidence import FileFacts, fault_of, read_again, tally
 from kalshi_platform.lake.layout import Lake
@@ -116,6 +117,8 @@ async def maintain_production(url: str, lake: Lake, now: datetime, silence: floa
             for table in STREAM_TABLES:
                 await _drop_due(connection, url, lake, table, now, report)
         await _prepare(connection, now, report, steps)
+        with steps.step():
+            await better_statistics(connection, STREAM_TABLES, now)
         with steps.step():
             report.closed, report.unsorted, report.waiting = await close_partitions(connection, STREAM_TABLES, marks)
     steps.end()

@@ -267,6 +267,27 @@ async def test_partitions_are_made_ahead(production: asyncpg.Connection, product
         assert await production.fetchval("SELECT to_regclass($1) IS NOT NULL", name), name
 
 
+async def test_open_partitions_get_better_statistics(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """Those of today and tomorrow; what somebody chose stays, and so do partitions that are over."""
+    later = NOON + timedelta(days=30)
+    await ensure_partitions(production, TRADES, [later.date()])
+    await production.execute("ALTER TABLE trades_20260831 SET (autovacuum_analyze_scale_factor = 0.5)")
+    await maintain_production(production_database, lake, later)
+    found = await production.fetch(
+        "SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND relname ~ '^(trades|tickers|order).*_2026'"
+    )
+    paces = {row["relname"]: row["reloptions"] for row in found}
+    assert paces.pop("trades_20260831") == ["autovacuum_analyze_scale_factor=0.5"]
+    assert {name for name, pace in paces.items() if pace is None} == {
+        f"orderbook_deltas_20260801_{n}" for n in (12, 13, 14)
+    }
+    assert {tuple(pace) for pace in paces.values() if pace} == {("autovacuum_analyze_scale_factor=0.02",)}
+    told = await production.fetch("SELECT DISTINCT attname FROM pg_attribute WHERE attstattarget = 300")
+    assert [row["attname"] for row in told] == ["ticker"]
+
+
 async def test_one_maintenance_at_a_time(production: asyncpg.Connection, production_database: str, lake: Lake) -> None:
     """A second one says so and leaves."""
     await production.fetchval("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('maintain'))")
