@@ -17,11 +17,11 @@ from kalshi_platform.core.errors import IntegrityError
 from kalshi_platform.core.schema import Table
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.passing import DATABASE_FAILURES
-from kalshi_platform.deduplicator.cursors import Cursor
+from kalshi_platform.deduplicator.cursors import Cursor, CursorMovedError
 from kalshi_platform.deduplicator.merge import Merged, Merger
 from kalshi_platform.deduplicator.portion import Portion
 from kalshi_platform.deduplicator.shards import WHOLE, Shard
-from kalshi_platform.deduplicator.source import NO_ROWS, copy_out, next_window
+from kalshi_platform.deduplicator.source import NO_ROWS, copy_out, next_window, refuse_replica
 from kalshi_platform.deduplicator.standby import NOTICES_DEAD_CLIENTS
 from kalshi_platform.deduplicator.state import SyncState
 from kalshi_platform.deduplicator.window import Window
@@ -94,10 +94,11 @@ class SyncLoop:
         while not stop.is_set():
             try:
                 async with self._connections() as (source, merger):
+                    await refuse_replica(source)
                     identity = await source_identity(source)
-                    self._connected(yes=True)
                     while not stop.is_set():
                         is_full = await self.step(source, merger, identity)
+                        self._connected(yes=True)
                         waits = self._retry_waits()
                         if not is_full:
                             await pause(stop, self._pace.pause)
@@ -121,7 +122,7 @@ class SyncLoop:
             self._portion.took(copied.count, merged.turn_seconds, was_full=window.is_full)
             self._merged(window, copied.count, merged)
         self.state.is_behind = window.is_full
-        self.state.last_error = ""
+        self.state.last_error = self.state.defect = ""
         return window.is_full
 
     @asynccontextmanager
@@ -138,6 +139,8 @@ class SyncLoop:
             yield source, Merger(production, self.gatherer_id, self.table, self.shard)
 
     def _connected(self, *, yes: bool) -> None:
+        if yes and self.state.connected:
+            return
         self.state.connected = yes
         self._metrics.connected.labels(*self._labels).set(int(yes))
         if not yes:
@@ -182,6 +185,8 @@ class SyncLoop:
             self._portion.failed()
         self._metrics.failures.labels(*self._labels).inc()
         self.state.last_error = f"{type(error).__name__}: {error}"
+        is_lasting = isinstance(error, IntegrityError) and not isinstance(error, CursorMovedError)
+        self.state.defect = str(error) if is_lasting else ""
         _log.warning("merge failed", gatherer=self.gatherer_id, table=self.table.name, error=self.state.last_error)
 
 
