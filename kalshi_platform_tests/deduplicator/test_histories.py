@@ -12,19 +12,22 @@ import asyncpg
 import pytest
 
 from kalshi_platform.core.errors import IntegrityError
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Home
+from kalshi_platform.core.records import SessionRow
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, ORDERBOOK_DELTAS, Home
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.migrations import migrate_async
 from kalshi_platform.deduplicator import advice
 from kalshi_platform.deduplicator.source import refuse_replica
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
-from kalshi_platform_tests.deduplicator.rows import deltas, sync_loops, write
-from kalshi_platform_tests.deduplicator.test_cursor import merge_all, numbers, source_of, steps
+from kalshi_platform_tests.database.test_forgetting import forget
+from kalshi_platform_tests.deduplicator.rows import T0, deltas, running, sync_loops, write
+from kalshi_platform_tests.deduplicator.test_cursor import DAY_US, merge_all, numbers, source_of, steps
 from kalshi_platform_tests.queries import fetch, value
 
 pytestmark = pytest.mark.slow
 
+SESSIONS = "SELECT count(*) FROM capture_sessions"
 SETTINGS = {"fsync": "off", "max_prepared_transactions": "2", "wal_level": "logical", "wal_writer_delay": "10s"}
 RECORD = "INSERT INTO ingest_batches (table_name, row_count, min_ts, max_ts) VALUES ('orderbook_deltas', $1, $2, $3)"
 
@@ -75,6 +78,14 @@ def binaries_of(server: EmbeddedPostgres) -> Path:
     return Path(f"/proc/{server.pid}/exe").readlink().parent
 
 
+def crash(server: EmbeddedPostgres) -> None:
+    """As a power cut: nobody writes what is in memory. Then it is started again."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGQUIT)
+    server.stop()
+    server.start()
+
+
 async def test_a_prepared_transaction_delays_and_loses_nothing(
     server: EmbeddedPostgres, production_database: str
 ) -> None:
@@ -110,10 +121,7 @@ async def test_commits_that_a_crash_takes_back_are_found_out(
     assert await numbers(production_database) == [*range(20)]
     cursor = await value(production_database, "SELECT next_xid::text::int FROM sync_cursors")
     connection.terminate()
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGQUIT)  # as a power cut: nobody writes what is in memory
-    await asyncio.to_thread(server.stop)
-    await asyncio.to_thread(server.start)
+    await asyncio.to_thread(crash, server)
     url = server.url("gatherer")
     assert await source_of(server) == before
     assert await numbers(url) == [*range(10)]  # else this would prove nothing
@@ -122,6 +130,24 @@ async def test_commits_that_a_crash_takes_back_are_found_out(
     assert await value(url, "SELECT count(*) FROM orderbook_deltas WHERE ingest_xid < $1::text::xid8", str(cursor)) > 10
     await merge_all(url, production_database)
     assert await numbers(production_database) == [*range(20), *range(100, 110)]
+
+
+async def test_what_a_gatherer_forgets_has_survived_at_production(
+    server: EmbeddedPostgres, gatherer_database: str
+) -> None:
+    """Production commits without waiting for its disk; nothing is deleted on the word of such a commit."""
+    server.create_database("production")
+    await migrate_async(server.url("production"), Home.PRODUCTION)
+    old = SessionRow(T0 - 9 * DAY_US, "g", "c", "trade", "", 1, T0 - 8 * DAY_US, "stopped")
+    await write(gatherer_database, [old], table=CAPTURE_SESSIONS)
+    await write(gatherer_database, deltas(0, 1))  # sessions are read up to a batch
+    async with running(sync_loops({"g": gatherer_database}, server.url("production"), CAPTURE_SESSIONS)):
+        async with asyncio.timeout(20):
+            while not await value(server.url("production"), SESSIONS):
+                await asyncio.sleep(0.01)
+    assert await forget(gatherer_database, server.url("production")) == {"capture_sessions": 1}
+    await asyncio.to_thread(crash, server)
+    assert await value(server.url("production"), SESSIONS) == 1
 
 
 async def test_ids_go_on_behind_a_wraparound(server: EmbeddedPostgres, production_database: str) -> None:
