@@ -70,7 +70,10 @@ ON CONFLICT (hour, channel) DO UPDATE SET
     uncovered_us = excluded.uncovered_us, gatherers = excluded.gatherers, behind = excluded.behind,
     is_stale = coverage_hours.is_stale, computed_at = clock_timestamp()
 """  # noqa: S608 - ours
-_NEWEST = "SELECT uncovered_markets FROM coverage_hours WHERE channel = $1 ORDER BY hour DESC LIMIT 1"
+_RECENT = """
+SELECT coalesce(max(uncovered_markets), 0) FROM coverage_hours
+WHERE channel = $1 AND computed_at > now() - interval '1 hour'
+"""
 
 
 async def next_hour(production: asyncpg.Connection, channel: str, mark: datetime) -> datetime | None:
@@ -99,6 +102,9 @@ async def cover_hour(production: asyncpg.Connection, channel: str, hour: datetim
 
 
 async def uncovered_markets(production: asyncpg.Connection, channel: str) -> int:
-    """How many markets have an uncovered interval in the newest hour that was computed."""
-    found: int | None = await production.fetchval(_NEWEST, channel)
-    return found or 0
+    """How many markets have an uncovered interval, in the worst of the hours that were computed within the last one.
+
+    Not in the newest alone: behind an outage several are computed at once.
+    """
+    found: int = await production.fetchval(_RECENT, channel)
+    return found

@@ -86,7 +86,8 @@ class SyncLoop:
         self._now = now
         self.shard = shard
         self._labels = (gatherer_id, table.name)
-        metrics.conflicts.labels(*self._labels)  # 0, not absent: an alert on its increase needs a beginning
+        for counter in (metrics.conflicts, metrics.restarts, metrics.failures):
+            counter.labels(*self._labels)  # 0, not absent: an alert on its increase needs a beginning
 
     async def run(self, stop: asyncio.Event) -> None:
         """Merge, and after any failure of a database connect anew, until `stop` is set."""

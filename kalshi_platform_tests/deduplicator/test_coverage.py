@@ -127,6 +127,14 @@ async def test_who_listened_can_be_asked_of_any_interval(production: Production)
     assert answers == [(["g1"], True), (["g1", "g2"], True), (["g1", "g2"], True), (["g2"], False)]
 
 
+async def test_a_bad_hour_is_told_though_a_good_one_was_computed_after_it(production: Production) -> None:
+    """Behind an outage several hours are computed at once."""
+    await production.merge(session("g1", 0, 30), session("g1", 60))
+    await production.heard("g1", 181)
+    assert await production.cover(181) == 3
+    assert await uncovered_markets(production.connection, BOOKS) == 1
+
+
 async def test_a_hole_that_late_frames_filled_is_none(production: Production) -> None:
     """Nothing was missed in the end; one that nobody healed lasts."""
     await production.merge(session("g1", 0), gap("g1", 10, 11, healed_by="late frames"), gap("g1", 50, None))
