@@ -21,7 +21,7 @@ _EPOCH = 2**32
 
 
 def problems(loops: Sequence[SyncLoop], now: float, patience: float) -> list[str]:
-    """Tables that nobody delivers, gatherers that contradict themselves, transactions that hold back rows.
+    """Tables that nobody delivers, gatherers that contradict themselves or us, transactions that hold back rows.
 
     Args:
         loops: All of them.
@@ -37,7 +37,7 @@ def problems(loops: Sequence[SyncLoop], now: float, patience: float) -> list[str
     ]
     refused = [f"{loop.gatherer_id}, {loop.table.name}: {loop.state.defect}" for loop in loops if loop.state.defect]
     held = [_held(name, ours, now) for name, ours in by_gatherer(loops).items() if horizon_age(ours, now) > patience]
-    return [*unmerged, *refused, *held]
+    return [*unmerged, *refused, *filter(None, map(_misnamed, loops)), *held]
 
 
 def warnings(loops: Sequence[SyncLoop], now: float, silence: float) -> list[str]:
@@ -69,6 +69,16 @@ def behind(loop: SyncLoop, loops: Sequence[SyncLoop]) -> float | None:
     mark = loop.state.watermark
     marks = [one.state.watermark for one in loops if one.table is loop.table and one.state.watermark]
     return (max(marks) - mark).total_seconds() if mark else None
+
+
+def _misnamed(loop: SyncLoop) -> str:
+    name = loop.state.own_name
+    if name in (None, loop.gatherer_id):
+        return ""
+    return (
+        f"what KALSHI_GATHERERS calls {loop.gatherer_id} calls itself {name}: nothing that it heard counts as covered, "
+        f"and `maintain gatherer` drops nothing; write {name}=… in KALSHI_GATHERERS, or set its KALSHI_GATHERER_ID"
+    )
 
 
 def _held(gatherer_id: str, loops: Sequence[SyncLoop], now: float) -> str:

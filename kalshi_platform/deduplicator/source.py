@@ -68,6 +68,7 @@ SELECT count(*) AS rows, min(xid) AS first, max(xid) AS last FROM (
 ) AS part
 """
 _IS_REPLICA = "SELECT EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = 'ingest_batches'::regclass)"
+_OWN_NAME = "SELECT gatherer_id FROM capture_sessions ORDER BY started_at DESC LIMIT 1"
 _STREAM_NAMES = [table.name for table in STREAM_TABLES]
 
 
@@ -185,6 +186,12 @@ async def refuse_replica(source: asyncpg.Connection) -> None:
             "this database is a logical replica: its rows carry the transaction ids of another server, and arrive in "
             "another order; name the original, or a physical standby of it, in KALSHI_GATHERERS"
         )
+
+
+async def own_name(source: asyncpg.Connection) -> str | None:
+    """The name under which a gatherer notes that it listens; None before it has noted anything."""
+    name: str | None = await source.fetchval(_OWN_NAME)
+    return name
 
 
 async def knows(source: asyncpg.Connection, witness: Witness) -> bool:

@@ -41,6 +41,7 @@ class SyncState:
         rows_read: Rows read since the start.
         rows_merged: Rows among them that production did not have.
         last_error: Why the last attempt failed; empty after a success.
+        own_name: What the gatherer calls itself, where the loop asks for that.
         defect: What does not agree at the gatherer, and stays so until a person acts; empty where all does.
     """
 
@@ -51,6 +52,7 @@ class SyncState:
     rows_read: int = 0
     rows_merged: int = 0
     last_error: str = ""
+    own_name: str | None = None
     defect: str = ""
     horizon: Horizon = field(default_factory=Horizon)
 

@@ -14,14 +14,14 @@ import asyncpg
 import structlog
 
 from kalshi_platform.core.errors import IntegrityError
-from kalshi_platform.core.schema import Table
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, Table
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.passing import DATABASE_FAILURES
 from kalshi_platform.deduplicator.cursors import Cursor, CursorMovedError
 from kalshi_platform.deduplicator.merge import Merged, Merger
 from kalshi_platform.deduplicator.portion import Portion
 from kalshi_platform.deduplicator.shards import WHOLE, Shard
-from kalshi_platform.deduplicator.source import NO_ROWS, copy_out, next_window, refuse_replica
+from kalshi_platform.deduplicator.source import NO_ROWS, copy_out, next_window, own_name, refuse_replica
 from kalshi_platform.deduplicator.standby import NOTICES_DEAD_CLIENTS
 from kalshi_platform.deduplicator.state import SyncState
 from kalshi_platform.deduplicator.window import Window
@@ -122,6 +122,8 @@ class SyncLoop:
                 merged = await merger.merge(stored, identity, window, copied)
             self._portion.took(copied.count, merged.turn_seconds, was_full=window.is_full)
             self._merged(window, copied.count, merged)
+            if self.table is CAPTURE_SESSIONS and copied.count:
+                self.state.own_name = await own_name(source)
         self.state.is_behind = window.is_full
         self.state.last_error = self.state.defect = ""
         return window.is_full

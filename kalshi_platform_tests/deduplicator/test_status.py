@@ -1,18 +1,21 @@
 """What the deduplicator says of itself."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
+from kalshi_platform.core.records import SessionRow
 from kalshi_platform.core.schema import CAPTURE_SESSIONS, STREAM_TABLES, TRADES
 from kalshi_platform.database import export
+from kalshi_platform.deduplicator import advice
 from kalshi_platform.deduplicator.cursors import expect
 from kalshi_platform.deduplicator.shards import WHOLE
 from kalshi_platform.deduplicator.standby import Role
 from kalshi_platform.deduplicator.status import Status
 from kalshi_platform.deduplicator.sync import SyncLoop
 from kalshi_platform.service.metrics import DeduplicatorMetrics
-from kalshi_platform_tests.deduplicator.rows import sync_loops
+from kalshi_platform_tests.deduplicator.rows import deltas, running, sync_loops, write
 from kalshi_platform_tests.queries import fetch
 
 NOW = 1_795_220_000.0
@@ -101,6 +104,21 @@ def test_what_contradicts_itself_is_a_problem_and_not_a_gatherer_that_is_away() 
     assert health["problems"] == [f"two, {loops['two'][1].table.name}: {state.defect}"]
     assert health["gatherers"][f"two/{loops['two'][1].table.name}"]["state"] == "refused: see problems"
     assert (health["healthy"], health["warnings"]) == (False, [])
+
+
+async def test_a_gatherer_under_a_wrong_name_is_a_problem(gatherer_database: str, production_database: str) -> None:
+    """Its rows would be merged and nothing of what it heard be covered: the likeliest mistake of the first day."""
+    row = SessionRow(1_795_219_200_000_000, "gatherer-1", "c", "trade", "", 1)
+    await write(gatherer_database, [row], table=CAPTURE_SESSIONS)
+    await write(gatherer_database, deltas(0, 1))  # sessions are read up to a batch
+    (loop,) = sync_loops({"one": gatherer_database}, production_database, CAPTURE_SESSIONS)
+    async with running([loop]), asyncio.timeout(20):
+        while not loop.state.own_name:
+            await asyncio.sleep(0.01)
+        (problem,) = advice.problems([loop], NOW, PATIENCE)
+    assert problem.startswith("what KALSHI_GATHERERS calls one calls itself gatherer-1: ")
+    loop.state.own_name = "one"
+    assert not any("calls itself" in text for text in advice.problems([loop], NOW, PATIENCE))
 
 
 def test_a_slow_clock_is_named() -> None:
