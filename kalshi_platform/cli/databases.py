@@ -33,11 +33,14 @@ def migrate(
     """
     from kalshi_platform.database.migrations import migrate as migrate_database
     from kalshi_platform.service.settings import load_settings
+    from kalshi_platform.tools.renumber_command import renumber_dump
 
     if home is Home.BOTH:
         raise ConfigurationError("choose gatherer or production: a database is one of them")
     target = url or load_settings().required(f"{home.value}_database_url")
     migrate_database(target, home, revision)
+    if home is Home.GATHERER and revision == "head" and (rows := renumber_dump(target)):
+        typer.echo(f"{rows:,} rows that came out of a dump have transaction ids of this server now")
     typer.echo(f"the {home.value} database is at {revision}")
 
 

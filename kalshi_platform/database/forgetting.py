@@ -18,6 +18,7 @@ from kalshi_platform.core.schema import (
     STREAM_TABLES,
 )
 from kalshi_platform.database.catalog import source_identity
+from kalshi_platform.database.progress import make_durable
 
 _HEARTBEATS_KEPT = timedelta(days=1)
 _PIECE = 10_000
@@ -83,11 +84,14 @@ async def forget_notes(
     forgotten: Counter[str] = Counter()
     keep_days: int | None = await connection.fetchval(_LONGEST)
     if keep_days is not None:
+        merged = {
+            name: await production.fetchval(_CURSOR, gatherer_id, name, source) or 0
+            for name in _ENDS
+            if name != REJECTED_MESSAGES.name
+        }
+        await make_durable(production)
         for name, end in _ENDS.items():
-            merged: int | None = None
-            if name != REJECTED_MESSAGES.name:
-                merged = await production.fetchval(_CURSOR, gatherer_id, name, source) or 0
-            forgotten[name] = await _forget(connection, name, end, now - timedelta(days=keep_days), merged)
+            forgotten[name] = await _forget(connection, name, end, now - timedelta(days=keep_days), merged.get(name))
     floor = await witness_floor(production, gatherer_id, source)
     if floor is not None:
         forgotten["ingest_batches"] = await _forget_heartbeats(connection, floor, now - _HEARTBEATS_KEPT)

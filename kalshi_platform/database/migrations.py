@@ -34,6 +34,7 @@ from kalshi_platform.database.errors import (
     UnknownRevisionError,
     UnsafeServerError,
 )
+from kalshi_platform.database.renumbering import has_foreign_ids
 from kalshi_platform.database.urls import checked, database_name
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))")
@@ -107,10 +108,10 @@ def newest_revision(home: Home) -> str:
 
 
 async def check_revision(url: str, home: Home) -> None:
-    """Make sure that a database carries exactly the schema that this version works with.
+    """Make sure that a database carries exactly the schema that this version works with, and a gatherer's its own ids.
 
     Raises:
-        OutdatedDatabaseError: Where it has none, or an earlier one.
+        OutdatedDatabaseError: Where it has none, or an earlier one, or rows out of a dump that were not renumbered.
         UnknownRevisionError: Where it has a later one.
         OtherHomeError: Where it is the other kind of database.
     """
@@ -122,6 +123,21 @@ async def check_revision(url: str, home: Home) -> None:
         raise OutdatedDatabaseError(
             f"the database {database_name(url)!r} carries {carried or 'no schema'}, not the newest; "
             f"run `kalshi-platform migrate {home.value}`"
+        )
+    if home is Home.GATHERER:
+        await _refuse_dump(url)
+
+
+async def _refuse_dump(url: str) -> None:
+    connection = await _connect(checked(url))
+    try:
+        is_dump = await has_foreign_ids(connection)
+    finally:
+        await connection.close()
+    if is_dump:
+        raise OutdatedDatabaseError(
+            f"the rows of the database {database_name(url)!r} came out of a dump, with transaction ids that this "
+            "server has yet to give out; run `kalshi-platform migrate gatherer`, which gives them others"
         )
 
 

@@ -15,6 +15,7 @@ from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.forgetting import witness_floor
 from kalshi_platform.database.ordering import copy_name
 from kalshi_platform.database.partition_list import Partition, partitions_of
+from kalshi_platform.database.progress import make_durable
 from kalshi_platform.database.proofs import Proof, note_dropped, proofs_between, unproven_hours
 
 FaultOf = Callable[[Proof], str]
@@ -123,6 +124,7 @@ async def drop_merged(
         cursor = await production.fetchrow(_CURSOR, gatherer_id, partition.table.name, source)
         if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
             return f"production has not merged all of it from {gatherer_id}"
+        await make_durable(production)
         held = await _rows_by_hour(production, partition, partition.table.name)
         standing = [proof for proof in proofs if proof.dropped_at is None]
         late = unproven_hours(standing, held, partition.start, partition.end)  # what was merged after the file was made

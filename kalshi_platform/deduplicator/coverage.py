@@ -1,8 +1,9 @@
 """Coverage of hours that the watermark has passed: what no gatherer heard, as rows.
 
 An hour is computed once; again where sessions or gaps came later that may change it (`late`), and where a gatherer
-was not merged to its end and has moved since. Computing takes turns with merging sessions and gaps, so that neither
-misses the other. Kept out: the reckoning itself, which the database function `kalshi_coverage` does.
+was not merged to its end and has moved since. Sessions and gaps are merged meanwhile: only the beginning and the end
+take turns with that, so that neither misses the other. Kept out: the reckoning itself, which the database function
+`kalshi_coverage` does.
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,13 @@ _TURNS = """
 SELECT pg_advisory_xact_lock(hashtext('kalshi_merge'), hashtext(name))
 FROM unnest(ARRAY['capture_gaps', 'capture_sessions']) AS name
 """
+_CLAIM = """
+UPDATE coverage_hours SET is_stale = false, behind = behind || '{"": null}' WHERE hour = $1 AND channel = $2
+"""
+"""From here on a mark means news; whoever dies meanwhile has left a gatherer of no name behind, and it is redone."""
+
+_MERGED = "SELECT sum(rows_merged) FROM sync_cursors WHERE table_name IN ('capture_gaps', 'capture_sessions')"
+_MARK = "UPDATE coverage_hours SET is_stale = true WHERE hour = $1 AND channel = $2"
 _FORGET = "DELETE FROM uncovered_intervals WHERE hour = $1 AND channel = $2"
 _COMPUTE = f"""
 WITH found AS MATERIALIZED (
@@ -60,9 +68,12 @@ SELECT $3::timestamptz, $1, (SELECT count(*) FROM found), (SELECT count(DISTINCT
 ON CONFLICT (hour, channel) DO UPDATE SET
     markets = excluded.markets, uncovered_markets = excluded.uncovered_markets,
     uncovered_us = excluded.uncovered_us, gatherers = excluded.gatherers, behind = excluded.behind,
-    is_stale = false, computed_at = clock_timestamp()
+    is_stale = coverage_hours.is_stale, computed_at = clock_timestamp()
 """  # noqa: S608 - ours
-_NEWEST = "SELECT uncovered_markets FROM coverage_hours WHERE channel = $1 ORDER BY hour DESC LIMIT 1"
+_RECENT = """
+SELECT coalesce(max(uncovered_markets), 0) FROM coverage_hours
+WHERE channel = $1 AND computed_at > now() - interval '1 hour'
+"""
 
 
 async def next_hour(production: asyncpg.Connection, channel: str, mark: datetime) -> datetime | None:
@@ -72,14 +83,28 @@ async def next_hour(production: asyncpg.Connection, channel: str, mark: datetime
 
 
 async def cover_hour(production: asyncpg.Connection, channel: str, hour: datetime) -> None:
-    """Compute an hour of a channel, and replace what was computed before."""
+    """Compute an hour of a channel, and replace what was computed before.
+
+    What is merged meanwhile marks an hour that is known; of a new one nobody could mark anything, so where anything was
+    merged at all it counts as marked.
+    """
     async with production.transaction():
         await production.execute(_TURNS)
+        is_new = await production.execute(_CLAIM, hour, channel) == "UPDATE 0"
+        merged = await production.fetchval(_MERGED)
+    async with production.transaction():
         await production.execute(_FORGET, hour, channel)
         await production.execute(_COMPUTE, channel, CHANNEL_TABLES[channel], hour)
+        if is_new:  # a known one could be waited for here by whoever has the turn and marks it
+            await production.execute(_TURNS)
+            if await production.fetchval(_MERGED) != merged:
+                await production.execute(_MARK, hour, channel)
 
 
 async def uncovered_markets(production: asyncpg.Connection, channel: str) -> int:
-    """How many markets have an uncovered interval in the newest hour that was computed."""
-    found: int | None = await production.fetchval(_NEWEST, channel)
-    return found or 0
+    """How many markets have an uncovered interval, in the worst of the hours that were computed within the last one.
+
+    Not in the newest alone: behind an outage several are computed at once.
+    """
+    found: int = await production.fetchval(_RECENT, channel)
+    return found

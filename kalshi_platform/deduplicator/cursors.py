@@ -16,6 +16,11 @@ from kalshi_platform.core.schema import Table
 from kalshi_platform.deduplicator.shards import WHOLE, Shard
 from kalshi_platform.deduplicator.window import Window, Witness
 
+
+class CursorMovedError(IntegrityError):
+    """Somebody else has moved the cursor, or cut it anew: it is read again."""
+
+
 Knows = Callable[[Witness], Awaitable[bool]]
 
 _COLUMNS = "source, next_xid::text::bigint AS next_xid, watermark, witness"
@@ -122,11 +127,11 @@ class CursorRow:
         """Hold the row until the transaction ends.
 
         Raises:
-            IntegrityError: Where it is not as expected: somebody else has moved it, or cut it anew.
+            CursorMovedError: Where it is not as expected.
         """
         record = await self._production.fetchrow(_LOCK, *self._key)
         if record is None or _cursor(record) != expected:
-            raise IntegrityError(f"the cursor of {self._names} was moved by another deduplicator; reading it again")
+            raise CursorMovedError(f"the cursor of {self._names} was moved by another deduplicator; reading it again")
 
     async def move(self, source: str, window: Window, read: int, merged: int) -> None:
         """Put it behind a window, in the transaction that has locked it."""

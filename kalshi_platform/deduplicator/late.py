@@ -1,7 +1,6 @@
 """Rows of sessions and gaps that come after an hour's coverage was computed: the hour is marked, and computed again.
 
-Done in the transaction that merges them, and before it, while no coverage is computed: both take turns. Kept out:
-computing.
+Done in the transaction that merges them, before its insert and in its turn (`coverage`). Kept out: computing.
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ from functools import partial
 
 import asyncpg
 
-from kalshi_platform.core.schema import Home, Table
+from kalshi_platform.core.schema import TRADES, Home, Table
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.partitions import PartitionKeeper
 from kalshi_platform.deduplicator.conflicts import note_conflicts
@@ -50,7 +50,9 @@ class Merger:
         self._production = production
         self._gatherer_id = gatherer_id
         self._table = table
-        self._stage = Stage(table, Home.PRODUCTION, "" if shard == WHOLE else str(shard))
+        # one trade id may come under two markets, and so to two shards: who comes later must see the other's
+        part = "" if shard == WHOLE or table is TRADES else str(shard)
+        self._stage = Stage(table, Home.PRODUCTION, part)
         self._cursor = CursorRow(production, gatherer_id, table, shard)
         self._partitions = PartitionKeeper()
 
@@ -68,7 +70,7 @@ class Merger:
             copied: Its rows.
 
         Raises:
-            IntegrityError: Where somebody else has moved the cursor meanwhile; nothing is changed then.
+            CursorMovedError: Where somebody else has moved the cursor meanwhile; nothing is changed then.
         """
         if copied.count:
             await self._partitions.ensure(self._production, self._table, copied.days)

@@ -35,17 +35,19 @@ _KNOWS = f"SELECT {_KNOWN}"
 _GATE = f"""
 WITH gate AS MATERIALIZED (
     SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin, pg_snapshot_xmax(pg_current_snapshot()) AS xmax,
-           $1::text IS NULL OR {_KNOWN} AS has_witness
+           $1::text IS NULL OR {_KNOWN} AS has_witness,
+           EXISTS (SELECT FROM ingest_batches WHERE table_name = ANY($4::text[])
+                   AND ingest_xid >= pg_snapshot_xmax(pg_current_snapshot())) AS is_ahead
 )
-SELECT gate.xmin::text::bigint AS xmin, gate.xmax::text::bigint AS xmax, gate.has_witness,
-"""
+SELECT gate.xmin::text::bigint AS xmin, gate.xmax::text::bigint AS xmax, gate.has_witness, gate.is_ahead,
+"""  # noqa: S608 - ours
 _FINISHED = f"""{_GATE}
        batch.ingest_xid::text::bigint AS ingest_xid, batch.row_count, batch.min_ts, batch.max_ts, batch.heard_until,
        {_WRITTEN_US} AS written_us
 FROM gate LEFT JOIN LATERAL (
     SELECT * FROM ingest_batches
-    WHERE table_name = $4 AND ingest_xid >= $5::text::xid8 AND ingest_xid < gate.xmin
-    ORDER BY ingest_xid LIMIT $6
+    WHERE table_name = $5 AND ingest_xid >= $6::text::xid8 AND ingest_xid < gate.xmin
+    ORDER BY ingest_xid LIMIT $7
 ) AS batch ON true
 ORDER BY batch.ingest_xid
 """  # noqa: S608 - ours
@@ -65,6 +67,8 @@ SELECT count(*) AS rows, min(xid) AS first, max(xid) AS last FROM (
     WHERE ingest_xid >= $1::text::xid8 AND ingest_xid < $2::text::xid8 ORDER BY ingest_xid LIMIT $3
 ) AS part
 """
+_IS_REPLICA = "SELECT EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = 'ingest_batches'::regclass)"
+_OWN_NAME = "SELECT gatherer_id FROM capture_sessions ORDER BY started_at DESC LIMIT 1"
 _STREAM_NAMES = [table.name for table in STREAM_TABLES]
 
 
@@ -90,7 +94,7 @@ async def next_window(
 async def _next_batches(
     source: asyncpg.Connection, table: Table, first_xid: int, most_rows: int, witness: Witness | None
 ) -> Window | None:
-    records = await source.fetch(_FINISHED, *_parts(witness), table.name, str(first_xid), _MOST_BATCHES)
+    records = await source.fetch(_FINISHED, *_parts(witness), [table.name], table.name, str(first_xid), _MOST_BATCHES)
     gate = _gate(records[0])
     if not gate.reaches(first_xid):
         return None
@@ -164,10 +168,30 @@ async def copy_out(source: asyncpg.Connection, table: Table, window: Window, sha
     if window.rows not in (None, found) and not await _was_dropped(source, table, window, found):
         raise IntegrityError(
             f"{table.name}: transactions [{window.first_xid}, {window.next_xid}) hold {found} rows, "
-            f"but the gatherer recorded {window.rows}; the cursor stays where it is"
+            f"but the gatherer recorded {window.rows}; the cursor stays where it is: rows were added or deleted by "
+            "hand, or files are damaged; docs/cursor.md says what to do where counts do not agree"
         )
     rows.seek(0)
     return Copied(copied, rows, await _days(source, table, window))
+
+
+async def refuse_replica(source: asyncpg.Connection) -> None:
+    """Make sure that rows carry ids of the server that holds them; those of a logical replica come in another order.
+
+    Raises:
+        IntegrityError: Where a subscription writes this database.
+    """
+    if await source.fetchval(_IS_REPLICA):
+        raise IntegrityError(
+            "this database is a logical replica: its rows carry the transaction ids of another server, and arrive in "
+            "another order; name the original, or a physical standby of it, in KALSHI_GATHERERS"
+        )
+
+
+async def own_name(source: asyncpg.Connection) -> str | None:
+    """The name under which a gatherer notes that it listens; None before it has noted anything."""
+    name: str | None = await source.fetchval(_OWN_NAME)
+    return name
 
 
 async def knows(source: asyncpg.Connection, witness: Witness) -> bool:
@@ -212,11 +236,17 @@ async def _was_dropped(source: asyncpg.Connection, table: Table, window: Window,
     Asked when a gatherer is read from its beginning once more.
     """
     partitions = await partitions_of(source, table)
-    is_old = window.min_ts is not None and (not partitions or window.min_ts < partitions[0].start)
-    return is_old and window.rows is not None and found < window.rows
+    if window.min_ts is None or window.rows is None or found > window.rows:
+        return False
+    return not any(partition.start <= window.min_ts < partition.end for partition in partitions)
 
 
 def _gate(record: asyncpg.Record) -> Gate:
+    if record["is_ahead"]:
+        raise IntegrityError(
+            "its log of batches has transaction ids that its server has yet to give out: the rows came out of a dump; "
+            "run `kalshi-platform migrate gatherer` on it, which gives them ids of this server"
+        )
     return Gate(record["xmin"], record["xmax"], record["has_witness"])
 
 

@@ -61,6 +61,7 @@ class Lead:
         self._shard = shard
         self.role = Role.STARTING
         self.leaders: frozenset[Shard] = frozenset()
+        self._why = ""
 
     def problems(self) -> list[str]:
         """What a person must mend, in plain words."""
@@ -69,6 +70,12 @@ class Lead:
             return [
                 f"this deduplicator is set to shard {self._shard} and waits, because others merge as {others}; "
                 "stop them, or set KALSHI_DEDUPLICATOR_SHARD to the same number of shards everywhere"
+            ]
+        if self.role is Role.CUT_OFF:
+            return [
+                f"production does not answer ({self._why}): nothing is merged and nothing is lost, gatherers keep "
+                "their rows; it goes on by itself once production is back: see to its server, and to "
+                "KALSHI_PRODUCTION_DATABASE_URL"
             ]
         if self.role is not Role.ACTIVE:
             return []
@@ -139,6 +146,7 @@ class Lead:
             await pause(stop, _ROUND_SECONDS)
 
     def _became(self, role: Role, **facts: str) -> None:
+        self._why = facts.get("error", "")
         if role is not self.role:
             self.role = role
             _log.info("deduplicator's role", role=role.value, shard=str(self._shard), **facts)

@@ -34,13 +34,15 @@ class SyncState:
     """What a loop last knew.
 
     Attributes:
-        connected: Whether both databases answer.
+        connected: Whether the last attempt succeeded: both databases answer, and what they say agrees.
         watermark: Exchange time up to which all that the gatherer heard is merged.
         last_heard: When that last moved, seconds since 1970; at first when the loop was made.
         is_behind: Whether more is waiting than one merge takes.
         rows_read: Rows read since the start.
         rows_merged: Rows among them that production did not have.
         last_error: Why the last attempt failed; empty after a success.
+        own_name: What the gatherer calls itself, where the loop asks for that.
+        defect: What does not agree at the gatherer, and stays so until a person acts; empty where all does.
     """
 
     connected: bool = False
@@ -50,6 +52,8 @@ class SyncState:
     rows_read: int = 0
     rows_merged: int = 0
     last_error: str = ""
+    own_name: str | None = None
+    defect: str = ""
     horizon: Horizon = field(default_factory=Horizon)
 
     def lag(self, now: float) -> float | None:
@@ -64,6 +68,8 @@ class SyncState:
             silence: Seconds after which nobody waits for the gatherer.
             patience: Seconds after which a held horizon is an alarm.
         """
+        if self.defect:
+            return "refused: see problems"
         if not self.connected:
             return "gone: nobody waits for it" if now - self.last_heard > silence else "unreachable"
         if self.horizon.age(now) > patience:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from kalshi_platform.core.schema import STREAM_TABLES, Table
+from kalshi_platform.deduplicator import advice
 from kalshi_platform.deduplicator.shards import Shard
 from kalshi_platform.deduplicator.standby import Role
 from kalshi_platform.deduplicator.sync import SyncLoop
@@ -16,6 +17,12 @@ from kalshi_platform.deduplicator.watermark import watermark
 from kalshi_platform.service.metrics import DeduplicatorMetrics
 
 _RATE_SECONDS = 10.0
+_IDLE: Mapping[Role, str] = {
+    Role.STANDBY: "merged by another deduplicator",
+    Role.REFUSED: "merged by other deduplicators",
+    Role.CUT_OFF: "waits for production",
+}
+"""What is said of every gatherer while this process merges none."""
 
 
 class Status:
@@ -38,7 +45,6 @@ class Status:
         self._silence = silence
         self._patience = patience
         self._tables = list(dict.fromkeys(loop.table.name for loop in loops))
-        self._gatherers = list(dict.fromkeys(loop.gatherer_id for loop in loops))
         self._counts: deque[tuple[float, dict[str, int]]] = deque()
 
     def watermarks(self, now: float) -> dict[str, datetime | None]:
@@ -53,20 +59,29 @@ class Status:
             now: The time, seconds since 1970.
             more: Problems that others know of.
         """
-        problems = [*more, *(self._problems(now) if role not in (Role.STANDBY, Role.REFUSED) else ())]
+        is_at_work = role in (Role.STARTING, Role.ACTIVE)
+        problems = [*more, *(advice.problems(self._loops, now, self._patience) if is_at_work else ())]
         return {
             "healthy": role in (Role.ACTIVE, Role.STANDBY) and not problems,
             "role": role.value,
             "shard": str(self._shard),
             "problems": problems,
+            "warnings": advice.warnings(self._loops, now, self._silence) if role is Role.ACTIVE else [],
             "watermarks": self.watermarks(now),
-            "gatherers": {f"{loop.gatherer_id}/{loop.table.name}": self._part(loop, now) for loop in self._loops},
+            "gatherers": {f"{loop.gatherer_id}/{loop.table.name}": self._part(loop, role, now) for loop in self._loops},
         }
 
     def publish(self, role: Role, now: float) -> None:
         """Set the gauges."""
         self._metrics.active.labels(str(self._shard)).set(int(role is Role.ACTIVE))
-        self._metrics.gatherers_connected.set(sum(self._is_connected(name) for name in self._gatherers))
+        if role in (Role.STANDBY, Role.REFUSED):  # others tell; what we knew once would look like one that falls behind
+            for gauge in (self._metrics.connected, self._metrics.gatherer_lag, self._metrics.watermark):
+                gauge.clear()
+            return
+        gatherers = advice.by_gatherer(self._loops)
+        self._metrics.gatherers_connected.set(
+            sum(all(loop.state.connected for loop in loops) for loops in gatherers.values())
+        )
         for table, mark in self.watermarks(now).items():
             if mark is not None:
                 self._metrics.watermark.labels(table).set(mark.timestamp())
@@ -74,8 +89,8 @@ class Status:
             lag = loop.state.lag(now)
             if lag is not None:
                 self._metrics.gatherer_lag.labels(loop.gatherer_id, loop.table.name).set(lag)
-        for name in self._gatherers:
-            self._metrics.horizon_age.labels(name).set(self._horizon_age(name, now))
+        for name, loops in gatherers.items():
+            self._metrics.horizon_age.labels(name).set(advice.horizon_age(loops, now))
         self._publish_rates(now)
 
     def _publish_rates(self, now: float) -> None:
@@ -97,32 +112,16 @@ class Status:
         states = [loop.state for loop in self._loops if loop.table.name == table.name]
         return watermark(states, now, self._silence)
 
-    def _problems(self, now: float) -> list[str]:
-        merged = {loop.table.name for loop in self._loops if loop.state.connected}
-        unmerged = [f"{table} is merged from nobody" for table in self._tables if table not in merged]
-        held = [
-            f"a transaction at {name} has held back its rows for {self._horizon_age(name, now):.0f} s; "
-            "find it in its pg_stat_activity (oldest xact_start) and end it"
-            for name in self._gatherers
-            if self._horizon_age(name, now) > self._patience
-        ]
-        return unmerged + held
-
-    def _part(self, loop: SyncLoop, now: float) -> Mapping[str, Any]:
+    def _part(self, loop: SyncLoop, role: Role, now: float) -> Mapping[str, Any]:
         state = loop.state
         return {
-            "state": state.summary(now, self._silence, self._patience),
+            "state": _IDLE.get(role) or state.summary(now, self._silence, self._patience),
             "connected": state.connected,
             "watermark": state.watermark,
             "lag_seconds": state.lag(now),
+            "behind_seconds": advice.behind(loop, self._loops),
             "horizon_age_seconds": state.horizon.age(now),
             "rows_read": state.rows_read,
             "rows_merged": state.rows_merged,
             "last_error": state.last_error,
         }
-
-    def _is_connected(self, gatherer_id: str) -> bool:
-        return all(loop.state.connected for loop in self._loops if loop.gatherer_id == gatherer_id)
-
-    def _horizon_age(self, gatherer_id: str, now: float) -> float:
-        return max(loop.state.horizon.age(now) for loop in self._loops if loop.gatherer_id == gatherer_id)

@@ -14,14 +14,14 @@ import asyncpg
 import structlog
 
 from kalshi_platform.core.errors import IntegrityError
-from kalshi_platform.core.schema import Table
+from kalshi_platform.core.schema import CAPTURE_SESSIONS, Table
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.passing import DATABASE_FAILURES
-from kalshi_platform.deduplicator.cursors import Cursor
+from kalshi_platform.deduplicator.cursors import Cursor, CursorMovedError
 from kalshi_platform.deduplicator.merge import Merged, Merger
 from kalshi_platform.deduplicator.portion import Portion
 from kalshi_platform.deduplicator.shards import WHOLE, Shard
-from kalshi_platform.deduplicator.source import NO_ROWS, copy_out, next_window
+from kalshi_platform.deduplicator.source import NO_ROWS, copy_out, next_window, own_name, refuse_replica
 from kalshi_platform.deduplicator.standby import NOTICES_DEAD_CLIENTS
 from kalshi_platform.deduplicator.state import SyncState
 from kalshi_platform.deduplicator.window import Window
@@ -86,7 +86,8 @@ class SyncLoop:
         self._now = now
         self.shard = shard
         self._labels = (gatherer_id, table.name)
-        metrics.conflicts.labels(*self._labels)  # 0, not absent: an alert on its increase needs a beginning
+        for counter in (metrics.conflicts, metrics.restarts, metrics.failures):
+            counter.labels(*self._labels)  # 0, not absent: an alert on its increase needs a beginning
 
     async def run(self, stop: asyncio.Event) -> None:
         """Merge, and after any failure of a database connect anew, until `stop` is set."""
@@ -94,10 +95,11 @@ class SyncLoop:
         while not stop.is_set():
             try:
                 async with self._connections() as (source, merger):
+                    await refuse_replica(source)
                     identity = await source_identity(source)
-                    self._connected(yes=True)
                     while not stop.is_set():
                         is_full = await self.step(source, merger, identity)
+                        self._connected(yes=True)
                         waits = self._retry_waits()
                         if not is_full:
                             await pause(stop, self._pace.pause)
@@ -120,8 +122,10 @@ class SyncLoop:
                 merged = await merger.merge(stored, identity, window, copied)
             self._portion.took(copied.count, merged.turn_seconds, was_full=window.is_full)
             self._merged(window, copied.count, merged)
+            if self.table is CAPTURE_SESSIONS and copied.count:
+                self.state.own_name = await own_name(source)
         self.state.is_behind = window.is_full
-        self.state.last_error = ""
+        self.state.last_error = self.state.defect = ""
         return window.is_full
 
     @asynccontextmanager
@@ -138,6 +142,8 @@ class SyncLoop:
             yield source, Merger(production, self.gatherer_id, self.table, self.shard)
 
     def _connected(self, *, yes: bool) -> None:
+        if yes and self.state.connected:
+            return
         self.state.connected = yes
         self._metrics.connected.labels(*self._labels).set(int(yes))
         if not yes:
@@ -182,6 +188,8 @@ class SyncLoop:
             self._portion.failed()
         self._metrics.failures.labels(*self._labels).inc()
         self.state.last_error = f"{type(error).__name__}: {error}"
+        is_lasting = isinstance(error, IntegrityError) and not isinstance(error, CursorMovedError)
+        self.state.defect = str(error) if is_lasting else ""
         _log.warning("merge failed", gatherer=self.gatherer_id, table=self.table.name, error=self.state.last_error)
 
 

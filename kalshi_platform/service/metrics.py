@@ -271,7 +271,7 @@ class DeduplicatorMetrics:
         )
         self.uncovered = Gauge(
             "kalshi_deduplicator_uncovered_markets",
-            "Markets with an interval that nobody heard, in the newest hour that was computed.",
+            "Markets with an interval that nobody heard, in the worst hour that was computed within the last one.",
             ["channel"],
             registry=self.registry,
         )

@@ -1,5 +1,6 @@
 """Who listened, and when nobody did: reckoned in a real production database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -11,6 +12,7 @@ import pytest
 from kalshi_platform.core.records import GapRow, SessionRow
 from kalshi_platform.core.schema import CAPTURE_GAPS, CAPTURE_SESSIONS, Home, Table
 from kalshi_platform.database.binary_copy import RowEncoder
+from kalshi_platform.deduplicator import coverage
 from kalshi_platform.deduplicator.coverage import cover_hour, next_hour, uncovered_markets
 from kalshi_platform.deduplicator.merge import Merger
 from kalshi_platform.deduplicator.source import Copied
@@ -125,6 +127,14 @@ async def test_who_listened_can_be_asked_of_any_interval(production: Production)
     assert answers == [(["g1"], True), (["g1", "g2"], True), (["g1", "g2"], True), (["g2"], False)]
 
 
+async def test_a_bad_hour_is_told_though_a_good_one_was_computed_after_it(production: Production) -> None:
+    """Behind an outage several hours are computed at once."""
+    await production.merge(session("g1", 0, 30), session("g1", 60))
+    await production.heard("g1", 181)
+    assert await production.cover(181) == 3
+    assert await uncovered_markets(production.connection, BOOKS) == 1
+
+
 async def test_a_hole_that_late_frames_filled_is_none(production: Production) -> None:
     """Nothing was missed in the end; one that nobody healed lasts."""
     await production.merge(session("g1", 0), gap("g1", 10, 11, healed_by="late frames"), gap("g1", 50, None))
@@ -186,6 +196,50 @@ async def test_news_of_now_leaves_old_hours_alone(production: Production) -> Non
     assert await production.cover(185) == 3
     await production.merge(session("g1", 0, 189), session("g1", 189.5), gap("g1", 189, 190))
     assert await production.cover(185) == 0
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_sessions_are_merged_while_an_hour_is_computed(
+    is_known: bool, production: Production, production_database: str
+) -> None:
+    """Nobody waits for a long reckoning; what came meanwhile is in the next, of a new hour as of one that was known."""
+    await production.merge(session("g1", 0, 30))
+    await production.heard("g1", 61)
+    if is_known:
+        await production.cover(61)
+        await production.merge(session("g1", 0, 29, ticker="KXB"))
+    gate, other = await asyncpg.connect(production_database), await asyncpg.connect(production_database)
+    await gate.execute("BEGIN; LOCK TABLE markets")  # the reckoning reads it, long after it has begun
+    hour = await next_hour(production.connection, BOOKS, TEN + timedelta(minutes=61))
+    assert hour is not None
+    computing = asyncio.create_task(cover_hour(production.connection, BOOKS, hour))
+    async with asyncio.timeout(20):
+        while not await gate.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await Production(other).merge(session("g2", 25, 50))
+    assert not computing.done()
+    await gate.close()
+    await computing
+    assert (await production.uncovered())[-1] == ("KXA", 30, 60)
+    assert await production.cover(61) == 1
+    assert (await production.uncovered())[-1] == ("KXA", 50, 60)
+    await other.close()
+
+
+async def test_an_hour_whose_reckoning_was_killed_is_computed_again(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not left as if nothing had come since it was last right."""
+    await production.merge(session("g1", 0, 30))
+    await production.heard("g1", 61)
+    await production.cover(61)
+    await production.merge(session("g1", 0, 40))
+    monkeypatch.setattr(coverage, "_COMPUTE", "SELECT 1 / 0, $1::text, $2::text, $3::timestamptz")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await production.cover(61)
+    monkeypatch.undo()
+    assert await production.cover(61) == 1
+    assert await production.uncovered() == [("KXA", 40, 60)]
 
 
 async def test_a_market_is_expected_while_it_is_open(production: Production) -> None:

@@ -85,9 +85,14 @@ async def test_nothing_is_lost_while_production_and_a_gatherer_are_away(
         await _write(living, 0, 500, skew_us=_SKEW_US)
         await until_read(living, production)
         await until(lambda: _behind(one) == _SKEW_US / 1e6)  # one clock is behind, and health shows by how much
+        assert any(text.startswith("gatherer-2 is 2.0 s behind") for text in one.health()["warnings"])
         own_server.stop()
         await until(lambda: not one.health()["healthy"])
-        assert one.health()["role"] == "production does not answer"
+        health = one.health()
+        assert health["role"] == "production does not answer"
+        (problem,) = health["problems"]
+        assert "nothing is lost" in problem
+        assert {part["state"] for part in health["gatherers"].values()} == {"waits for production"}
         written = await _write_for(OUTAGE_SECONDS, living)
         own_server._asked_port = port
         own_server.start()
@@ -96,6 +101,8 @@ async def test_nothing_is_lost_while_production_and_a_gatherer_are_away(
         await until_read(living, production)
         await until(lambda: one.health()["watermarks"]["orderbook_deltas"] is not None)
         await until(lambda: _behind(one) == 0)
+        (gone,) = one.health()["warnings"]
+        assert gone.startswith("gatherer-3 is not merged (ConnectionRefusedError")
         states = {name: part["state"] for name, part in one.health()["gatherers"].items() if "deltas" in name}
         assert states.pop("gatherer-3/orderbook_deltas") == "gone: nobody waits for it"
         assert all(state.startswith(("merging", "silent")) for state in states.values()), states

@@ -1,14 +1,16 @@
 """Several deduplicators that share the tickers: whatever becomes of their number, nothing is lost."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from random import Random
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from kalshi_platform.core.errors import ConfigurationError, IntegrityError
-from kalshi_platform.core.records import DeltaRow
+from kalshi_platform.core.records import DeltaRow, TradeRow
 from kalshi_platform.core.schema import CAPTURE_SESSIONS, ORDERBOOK_DELTAS, STREAM_TABLES, TRADES
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database import export
@@ -20,6 +22,7 @@ from kalshi_platform.deduplicator.source import copy_out, next_window
 from kalshi_platform_tests.deduplicator.rows import T0, deltas, running, sync_loops, until_read, write
 from kalshi_platform_tests.queries import fetch, value
 
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 CURSORS = "SELECT shard, shards, next_xid::text::int, rows_read::int, witness FROM sync_cursors ORDER BY shard"
 
 
@@ -167,6 +170,42 @@ async def test_the_watermark_waits_for_the_slowest_shard(gatherer_database: str,
     await step(gatherer_database, production_database, Shard(1, 2))
     mark = export.watermark(production_database, [ORDERBOOK_DELTAS], 60.0)["orderbook_deltas"]
     assert mark == datetime_from_us(T0 + 10_000)
+
+
+async def test_a_trade_with_two_markets_is_noted_though_two_shards_bring_it(
+    new_gatherer_database: Callable[[], str], production_database: str
+) -> None:
+    """At the same moment: whoever comes second sees the first."""
+    rows = dict(zip(shards(2), await _trades_of_both(production_database), strict=True))
+    sources = {shard: new_gatherer_database() for shard in rows}
+    for shard, row in rows.items():
+        await write(sources[shard], [row], table=TRADES)
+    gate = await asyncpg.connect(production_database)
+    await gate.execute("BEGIN; LOCK TABLE merge_conflicts IN EXCLUSIVE MODE")  # both have inserted, or one waits
+    loops = [
+        loop
+        for number, (shard, url) in enumerate(sources.items())
+        for loop in sync_loops({f"gatherer-{number}": url}, production_database, TRADES, shard=shard)
+    ]
+    async with running(loops):
+        async with asyncio.timeout(20):
+            while await gate.fetchval(WAITING) < 2:
+                await asyncio.sleep(0.01)
+        await gate.close()
+        async with asyncio.timeout(20):
+            while await value(production_database, "SELECT count(*) FROM trades") < 2:
+                await asyncio.sleep(0.01)
+    assert await value(production_database, "SELECT count(*) FROM merge_conflicts") == 1
+
+
+async def _trades_of_both(url: str) -> list[TradeRow]:
+    """One trade id, two times, two markets: one of each shard."""
+    trade = TradeRow(T0, UUID(int=1), "", 560_000, 100, True, False, T0)
+    found: dict[int, str] = {}
+    for number in range(50):
+        name = f"KX-{number}"
+        found.setdefault(await value(url, "SELECT (hashtextextended($1, 0) & 1)::int", name), name)
+    return [trade._replace(ticker=found[part], exchange_ts=T0 + part * 1000) for part in (0, 1)]
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/1", "2/1", "1/65", "a/b", "1/2/3", "-1/2"])

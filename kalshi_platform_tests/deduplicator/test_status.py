@@ -1,18 +1,21 @@
 """What the deduplicator says of itself."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
+from kalshi_platform.core.records import SessionRow
 from kalshi_platform.core.schema import CAPTURE_SESSIONS, STREAM_TABLES, TRADES
 from kalshi_platform.database import export
+from kalshi_platform.deduplicator import advice
 from kalshi_platform.deduplicator.cursors import expect
 from kalshi_platform.deduplicator.shards import WHOLE
 from kalshi_platform.deduplicator.standby import Role
 from kalshi_platform.deduplicator.status import Status
 from kalshi_platform.deduplicator.sync import SyncLoop
 from kalshi_platform.service.metrics import DeduplicatorMetrics
-from kalshi_platform_tests.deduplicator.rows import sync_loops
+from kalshi_platform_tests.deduplicator.rows import deltas, running, sync_loops, write
 from kalshi_platform_tests.queries import fetch
 
 NOW = 1_795_220_000.0
@@ -44,9 +47,16 @@ def test_a_gatherer_that_was_never_merged_holds_the_watermark_back_for_a_while()
     for loop in loops["one"]:
         loop.state.last_heard = NOW + SILENCE + 1
     assert status.watermarks(NOW + SILENCE + 1) == {table.name: MARK for table in STREAM_TABLES}
-    part = status.health(Role.ACTIVE, NOW + SILENCE + 1)["gatherers"]["two/trades"]
+    for loop in loops["two"]:
+        loop.state.last_error = "OSError: no route"
+    health, later = (status.health(Role.ACTIVE, moment) for moment in (NOW, NOW + SILENCE + 1))
+    part = later["gatherers"]["two/trades"]
     assert (part["state"], part["watermark"]) == ("gone: nobody waits for it", None)
-    assert status.health(Role.ACTIVE, NOW)["gatherers"]["two/trades"]["state"] == "unreachable"
+    assert health["gatherers"]["two/trades"]["state"] == "unreachable"
+    to_do = "see to its database and its address; where it is gone for good, take it out of KALSHI_GATHERERS"
+    assert health["warnings"] == [f"two is not merged (OSError: no route) and is waited for: {to_do}"]
+    assert later["warnings"] == [f"two is not merged (OSError: no route) and nobody waits for it: {to_do}"]
+    assert later["healthy"], "the others have what it has"
 
 
 async def test_readers_of_the_cursors_wait_for_it_too(production_database: str) -> None:
@@ -77,11 +87,68 @@ def test_health_names_what_is_wrong() -> None:
     loops["one"][0].state.horizon.saw(77, NOW - PATIENCE - 1)
     health = status.health(Role.ACTIVE, NOW)
     assert not health["healthy"]
-    assert health["problems"] == [
-        "a transaction at one has held back its rows for 31 s; find it in its pg_stat_activity (oldest xact_start) "
-        "and end it"
+    assert [problem.partition(":")[0] for problem in health["problems"]] == [
+        "a transaction at one has held back its rows for 31 s; find it there and end it"
     ]
+    assert "WHERE backend_xid = '77'" in health["problems"][0]
     assert health["gatherers"]["one/trades"]["state"] == "held back by a transaction at the gatherer"
+
+
+def test_what_contradicts_itself_is_a_problem_and_not_a_gatherer_that_is_away() -> None:
+    """Nobody makes up for it, and only a person can say what is right."""
+    status, loops, _ = status_of("one", "two")
+    works([*loops["one"], *loops["two"]])
+    state = loops["two"][1].state
+    state.connected, state.defect = False, "transactions [1, 5) hold 2 rows, but the gatherer recorded 3"
+    health = status.health(Role.ACTIVE, NOW + SILENCE + 1)
+    assert health["problems"] == [f"two, {loops['two'][1].table.name}: {state.defect}"]
+    assert health["gatherers"][f"two/{loops['two'][1].table.name}"]["state"] == "refused: see problems"
+    assert (health["healthy"], health["warnings"]) == (False, [])
+
+
+async def test_a_gatherer_under_a_wrong_name_is_a_problem(gatherer_database: str, production_database: str) -> None:
+    """Its rows would be merged and nothing of what it heard be covered: the likeliest mistake of the first day."""
+    row = SessionRow(1_795_219_200_000_000, "gatherer-1", "c", "trade", "", 1)
+    await write(gatherer_database, [row], table=CAPTURE_SESSIONS)
+    await write(gatherer_database, deltas(0, 1))  # sessions are read up to a batch
+    (loop,) = sync_loops({"one": gatherer_database}, production_database, CAPTURE_SESSIONS)
+    async with running([loop]), asyncio.timeout(20):
+        while not loop.state.own_name:
+            await asyncio.sleep(0.01)
+        (problem,) = advice.problems([loop], NOW, PATIENCE)
+    assert problem.startswith("what KALSHI_GATHERERS calls one calls itself gatherer-1: ")
+    loop.state.own_name = "one"
+    assert not any("calls itself" in text for text in advice.problems([loop], NOW, PATIENCE))
+
+
+def test_a_slow_clock_is_named() -> None:
+    """By how much one is behind the others, until it is set right."""
+    status, loops, _ = status_of("one", "two")
+    works([*loops["one"], *loops["two"]])
+    assert status.health(Role.ACTIVE, NOW)["warnings"] == []
+    for loop in loops["two"]:
+        loop.state.watermark = MARK - timedelta(seconds=2)
+    health = status.health(Role.ACTIVE, NOW)
+    assert [text.partition(":")[0] for text in health["warnings"]] == [
+        "two is 2.0 s behind the others (orderbook_deltas, tickers, trades)"
+    ]
+    assert [health["gatherers"][f"{name}/trades"]["behind_seconds"] for name in ("one", "two")] == [0, 2]
+    assert health["healthy"]
+
+
+def test_who_does_not_merge_says_nothing_of_gatherers() -> None:
+    """A standby has asked nobody; what a leader knew before it lost the lead is not what is."""
+    status, loops, metrics = status_of("one")
+    works(loops["one"])
+    status.publish(Role.ACTIVE, NOW)
+    lag = {"gatherer": "one", "table": "trades"}
+    assert metrics.registry.get_sample_value("kalshi_deduplicator_gatherer_lag_seconds", lag) == 1
+    status.publish(Role.STANDBY, NOW + 3600)
+    assert metrics.registry.get_sample_value("kalshi_deduplicator_gatherer_lag_seconds", lag) is None
+    states = {role: status.health(role, NOW)["gatherers"]["one/trades"]["state"] for role in Role}
+    assert states[Role.STANDBY] == "merged by another deduplicator"
+    assert states[Role.CUT_OFF] == "waits for production"
+    assert states[Role.ACTIVE] == "merging"
 
 
 def test_gauges_tell_shares_rates_and_lags() -> None:

@@ -1,7 +1,9 @@
 """Merging real gatherers into a real production database."""
 
 import asyncio
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -105,6 +107,34 @@ async def test_rows_that_the_gatherer_did_not_record_stop_the_cursor(
     with pytest.raises(IntegrityError, match="hold 10 rows, but the gatherer recorded 11"):
         await copy_out(source, ORDERBOOK_DELTAS, window)
     await source.close()
+
+
+async def test_where_counts_do_not_agree_the_page_has_the_remedy(
+    gatherer_database: str, production_database: str
+) -> None:
+    """Rows that somebody has deleted, changed and added by hand: health names the numbers, the page the statements."""
+    for first in range(0, 30, 10):
+        await write(gatherer_database, deltas(first, 10))
+    await fetch(gatherer_database, "DELETE FROM orderbook_deltas WHERE size_delta > 105")
+    (loop,) = sync_loops({"gatherer-1": gatherer_database}, production_database)
+    async with running([loop]):
+        async with asyncio.timeout(20):
+            while not loop.state.defect:
+                await asyncio.sleep(0.01)
+        assert loop.state.summary(0.0, 1.0, 1.0) == "refused: see problems"
+        found = re.search(
+            r"transactions \[(\d+), (\d+)\) hold 26 rows, .* recorded 30;.*docs/cursor.md", loop.state.defect
+        )
+        assert found
+        page = (Path(__file__).parents[2] / "docs/cursor.md").read_text()
+        (remedy,) = re.findall(r"## Where counts.*?```sql\n(.*?)```", page, re.DOTALL)
+        remedy = remedy.replace("trades", "orderbook_deltas").replace("1000", found[1]).replace("2000", found[2])
+        connection = await asyncpg.connect(gatherer_database)
+        await connection.execute(remedy)
+        await connection.close()
+        await until_read({"gatherer-1": gatherer_database}, production_database)
+    assert loop.state.defect == ""
+    assert await value(production_database, "SELECT count(*) FROM orderbook_deltas") == 26
 
 
 async def test_a_large_backlog_is_read_in_pieces(gatherer_database: str) -> None:

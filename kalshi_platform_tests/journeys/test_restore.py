@@ -8,13 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import asyncpg
 import pytest
+from typer.testing import CliRunner
 
+from kalshi_platform.cli.app import app
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.migrations import migrate
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 from kalshi_platform_tests.conftest import DatabaseFactory
-from kalshi_platform_tests.deduplicator.rows import deltas, running, sync_loops, until_read, write
+from kalshi_platform_tests.deduplicator.rows import T0, deltas, running, sync_loops, until_read, write
 from kalshi_platform_tests.queries import fetch, value
 
 pytestmark = pytest.mark.slow
@@ -106,6 +109,42 @@ async def test_a_base_backup_of_the_whole_server_is_gone_on_from(
     finally:
         first.delete()
         second.delete()
+
+
+async def test_a_gatherer_out_of_a_dump_is_merged_once_it_is_migrated(
+    gatherer_database: str, production_database: str, folder: Path, tmp_path: Path
+) -> None:
+    """Its server has given out few ids as yet: the dump's are refused, and then they are that server's own."""
+    dump = tmp_path / "gatherer.dump"
+    await write(gatherer_database, deltas(0, 500))
+    connection = await asyncpg.connect(gatherer_database)
+    await connection.execute("DO $$ BEGIN FOR n IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")
+    await connection.close()
+    await write(gatherer_database, deltas(500, 500), heard=T0)
+    (loop,) = sync_loops({"gatherer-1": gatherer_database}, production_database)
+    async with running([loop]):
+        await until(production_database, "SELECT count(*) = 1000 FROM orderbook_deltas")
+    await write(gatherer_database, deltas(1000, 500), heard=T0 + 1)
+    await asyncio.to_thread(run, "pg_dump", gatherer_database, "-Fc", "-f", str(dump))
+    server = EmbeddedPostgres(folder / "other", settings={"fsync": "off"})
+    try:
+        await asyncio.to_thread(server.start)
+        server.create_database("aside")
+        server.create_database("gatherer")
+        await asyncio.to_thread(migrate, server.url("aside"), Home.GATHERER)  # makes the roles
+        url = server.url("gatherer")
+        await asyncio.to_thread(run, "pg_restore", url, "-d", "gatherer", "--no-owner", str(dump))
+        (loop,) = sync_loops({"gatherer-1": url}, production_database)
+        async with running([loop]), asyncio.timeout(20):
+            while "came out of a dump" not in loop.state.defect:
+                await asyncio.sleep(0.01)
+        done = await asyncio.to_thread(CliRunner().invoke, app, ["migrate", "gatherer", "--url", url])
+        assert (done.exit_code, done.stdout.partition(" that")[0]) == (0, "1,000 rows")
+        await write(url, deltas(1500, 500), heard=T0 + 2)
+        async with running(sync_loops({"gatherer-1": url}, production_database)):
+            await until(production_database, "SELECT count(*) = 2000 FROM orderbook_deltas")
+    finally:
+        server.delete()
 
 
 def _base_backup(server: EmbeddedPostgres, target: EmbeddedPostgres) -> None:

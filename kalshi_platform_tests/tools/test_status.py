@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
+from rich.console import Console
 
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.migrations import newest_revision
@@ -19,6 +21,7 @@ from kalshi_platform.database.survey import survey
 from kalshi_platform.service.http import serve_status
 from kalshi_platform.service.settings import load_settings
 from kalshi_platform.tools.status.facts import look
+from kalshi_platform.tools.status.view import show_status
 
 _BATCH = "INSERT INTO ingest_batches (table_name, row_count) VALUES ('trades', 0)"
 _CURSOR = """
@@ -54,6 +57,18 @@ async def platform(
     ):  # fmt: skip
         monkeypatch.setenv(f"KALSHI_{name}", value)
     return tmp_path
+
+
+async def test_what_a_daemon_says_is_to_be_done_is_shown(platform: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only that it is not healthy."""
+    report = {"healthy": False, "role": "active", "problems": ["do this"], "warnings": ["know that"]}
+    with serve_status("127.0.0.1", 0, CollectorRegistry(), lambda: report) as port:
+        monkeypatch.setenv("KALSHI_METRICS_PORT", str(port))
+        status = await look(load_settings())
+    shown = StringIO()
+    show_status(status, Console(file=shown, width=80))
+    told = shown.getvalue().partition("NOT healthy")[2].split("\n")[1:3]
+    assert [line.strip("│ ") for line in told] == ["do this", "know that"]
 
 
 async def test_what_is_seen(platform: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,7 @@ def _running(status: Status) -> RenderableType:
     else:
         state = "healthy" if status.daemon.is_healthy else "NOT healthy"
         lines.append(Text(f"{status.daemon.name} answers on {status.metrics_address}: {state}"))
+        lines += [Text(text) for key in ("problems", "warnings") for text in status.daemon.report.get(key, ())]
     lines += [Text(f"{one.name}: {_sign_of_life(one.survey)}") for one in status.databases if not one.survey.error]
     return Group(*lines)
 
