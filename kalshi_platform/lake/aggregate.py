@@ -13,10 +13,11 @@ import duckdb
 import pyarrow as pa
 
 from kalshi_platform.core.errors import IntegrityError
-from kalshi_platform.lake.aggregates import aggregate_sql, checkpoint_levels_sql
+from kalshi_platform.lake.aggregates import aggregate_sql
 from kalshi_platform.lake.datasets import RAW, Dataset, Period
 from kalshi_platform.lake.encoding import row_group_rows
 from kalshi_platform.lake.footer import read_footer
+from kalshi_platform.lake.hour_of_books import heard_from, portions, take_coverage, take_markets
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import PartitionFacts, row_groups, write_groups
@@ -52,9 +53,22 @@ def write_aggregate(lake: Lake, dataset: Dataset, start: datetime) -> PartitionF
     with TemporaryDirectory(prefix="kalshi-lake-") as spill, connect(lake) as connection:
         for setting, value in {"memory_limit": MEMORY_LIMIT, "threads": "2", "temp_directory": spill}.items():
             connection.execute(f"SET {setting} = '{value}'")
-        connection.execute(f"CREATE VIEW IF NOT EXISTS checkpoint_levels AS {checkpoint_levels_sql('duckdb')}")
-        tables = _reckoned(connection, dataset, start, end)
+        if dataset.period is Period.HOUR:
+            tables = _of_markets(connection, lake, dataset, start, end)
+        else:
+            tables = _reckoned(connection, dataset, start, end)
         return write_groups(lake, dataset, (start, end), row_groups(tables, row_group_rows(dataset)))
+
+
+def _of_markets(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, start: datetime, end: datetime
+) -> Iterator[pa.Table]:
+    """An hour of books, some markets at a time: a definition that follows each level of each book holds all of them."""
+    take_coverage(connection, lake, start, end)
+    since = heard_from(connection, lake, start, end)
+    for first, last in portions(connection, start, end):
+        take_markets(connection, first, last)
+        yield from _reckoned(connection, dataset, since, end)
 
 
 def _reckoned(

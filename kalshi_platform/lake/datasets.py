@@ -24,6 +24,7 @@ from kalshi_platform.core.schema import (
 )
 from kalshi_platform.lake.schema import (
     AMOUNT,
+    FLAG,
     PRICE,
     SIZE,
     TEXT,
@@ -219,7 +220,8 @@ AGGREGATES: dict[str, Dataset] = {
         _aggregate(
             "best_bid_offer",
             Period.HOUR,
-            "Every change of a market's best bid or offer, from its book; the first row is the hour's opening quote.",
+            "Every change of a market's best bid or offer, from its book; the first row is the hour's opening quote. A "
+            "row without prices stands where nobody heard it.",
             "exchange_ts",
             {
                 "ticker": _TICKER,
@@ -228,6 +230,12 @@ AGGREGATES: dict[str, Dataset] = {
                 "yes_bid_size": Facts(SIZE, "Contracts at the best yes bid.", nullable=True),
                 "yes_ask": Facts(PRICE, "Best yes ask, dollars: one dollar less the best no bid.", nullable=True),
                 "yes_ask_size": Facts(SIZE, "Contracts at the best yes ask.", nullable=True),
+                "is_whole": Facts(
+                    FLAG,
+                    "True: all changes up to the next row were heard. False: nobody heard them, prices are empty. "
+                    "Empty: nobody has said; prices are right if nothing was missed.",
+                    nullable=True,
+                ),
             },
         ),
         _aggregate(

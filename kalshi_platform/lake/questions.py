@@ -8,13 +8,10 @@ from datetime import datetime
 
 import duckdb
 
-from kalshi_platform.lake.holes import SLACK
 from kalshi_platform.lake.partitions import in_days, in_hours, in_utc
 
 _OF_DAYS = in_days("$start", "$end")
 _OF_HOURS = in_hours("$start", "$end")
-_OF_DAYS_WITH_NEXT = in_days("$start", f"$end + INTERVAL 1 HOUR + INTERVAL {SLACK.seconds} SECONDS")
-"""A hole that opens with the next hour reaches into the last one by a message's delay."""
 
 _TRADES = f"""
 SELECT * EXCLUDE (date) FROM trades
@@ -26,21 +23,9 @@ SELECT * EXCLUDE (date) FROM candles_1m
 WHERE ticker = $ticker AND minute >= $start AND minute < $end AND {_OF_DAYS} ORDER BY minute
 """  # noqa: S608 - a constant
 _BEST_BID_OFFER = f"""
-WITH hole AS (
-    SELECT from_at - INTERVAL {SLACK.seconds} SECONDS AS low, until_at AS high FROM uncovered_intervals
-    WHERE channel = 'orderbook_delta' AND ticker IN ('', $ticker) AND {_OF_DAYS_WITH_NEXT}
-), reckoned AS (
-    SELECT DISTINCT hour AS start FROM coverage_hours WHERE channel = 'orderbook_delta' AND {_OF_DAYS}
-), quote AS (
-    SELECT * EXCLUDE (date, hour), timezone('UTC', date_trunc('hour', timezone('UTC', exchange_ts))) AS start
-    FROM best_bid_offer
-    WHERE ticker = $ticker AND exchange_ts >= $start AND exchange_ts < $end AND {_OF_HOURS}
-)
-SELECT quote.* EXCLUDE (start),
-    CASE WHEN EXISTS (FROM hole WHERE low < start + INTERVAL 1 HOUR AND high > start) THEN false
-         WHEN start IN (SELECT start FROM reckoned) THEN true END AS is_whole
-FROM quote ORDER BY exchange_ts
-"""  # noqa: S608 - constants
+SELECT * EXCLUDE (date, hour) FROM best_bid_offer
+WHERE ticker = $ticker AND exchange_ts >= $start AND exchange_ts < $end AND {_OF_HOURS} ORDER BY exchange_ts
+"""  # noqa: S608 - a constant
 _COVERAGE = f"""
 SELECT channel, ticker, from_at, until_at FROM uncovered_intervals
 WHERE ticker IN ('', $ticker) AND from_at < $end AND until_at > $start AND {_OF_DAYS} ORDER BY from_at, channel
@@ -63,8 +48,8 @@ def candles(connection: Connection, ticker: str, start: datetime, end: datetime)
 def best_bid_offer(connection: Connection, ticker: str, start: datetime, end: datetime) -> Relation:
     """Every change of one market's best prices and sizes in [start, end); each hour opens with what stood.
 
-    `is_whole` is false where something of the market was missed in that hour, so that its quotes may be wrong, and
-    NULL where the lake does not know whether it was.
+    `is_whole` is false where nobody heard the market until the next row, which has no prices then, and NULL where the
+    lake did not know, when the hour was written, whether anything was missed.
     """
     return _asked(connection, _BEST_BID_OFFER, ticker, start, end)
 

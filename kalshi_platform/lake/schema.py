@@ -37,7 +37,7 @@ DECIMALS: dict[Unit, pa.Decimal128Type] = {
 PRICE, SIZE = DECIMALS[Unit.PRICE], DECIMALS[Unit.SIZE]
 AMOUNT = pa.decimal128(38, Unit.PRICE.value + Unit.SIZE.value)
 """Dollars of prices times sizes, exact."""
-TEXT, TIME, WHOLE = pa.string(), pa.timestamp("us", tz="UTC"), pa.int64()
+TEXT, TIME, WHOLE, FLAG = pa.string(), pa.timestamp("us", tz="UTC"), pa.int64(), pa.bool_()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """An invented hour in the lake: small, with everything in it that a definition may stumble over."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -14,14 +15,18 @@ from kalshi_platform.lake.writer import write_partition
 
 Row = dict[str, Any]
 Book = dict[tuple[bool, Decimal], Decimal]
+Hole = tuple[str, datetime, datetime]
+"""When nobody heard a market, or, with an empty ticker, any of them."""
+
 TICKERS = ("KXA-26NOV20-T1", "KXA-26NOV20-T2", "KXB-26NOV20-T1", "KXQUIET-26NOV20-T1")
 MILLISECOND = timedelta(milliseconds=1)
 
 
-def write_invented(lake: Lake, noon: datetime, rows: int = 3000) -> None:
+def write_invented(lake: Lake, noon: datetime, rows: int = 3000, holes: Sequence[Hole] = ()) -> None:
     """One hour from noon, the checkpoints around it, and the markets that were settled that day.
 
-    Changes never take more than a level holds; the last market is quiet and has nothing but checkpoints.
+    Changes never take more than a level holds; the last market is quiet and has nothing but checkpoints. What lies in
+    a hole is lost.
     """
     random, day = Random(8), Period.DAY.floor(noon)  # noqa: S311 - a tape, not a secret
     books: dict[str, Book] = {ticker: {} for ticker in TICKERS}
@@ -29,14 +34,19 @@ def write_invented(lake: Lake, noon: datetime, rows: int = 3000) -> None:
     opening = [_checkpoint(noon, ticker, book) for ticker, book in books.items()]
     deltas = _deltas(random, noon, rows, books)
     closing = [_checkpoint(noon + HOUR, ticker, book) for ticker, book in books.items()]
-    _write(lake, "orderbook_deltas", noon, deltas)
-    _write(lake, "orderbook_deltas", noon + HOUR, [])
+    _write(lake, "orderbook_deltas", noon, [row for row in deltas if not any(_is_lost(row, *hole) for hole in holes)])
+    for empty in (noon - HOUR, noon + HOUR):
+        _write(lake, "orderbook_deltas", empty, [])
     _write(lake, "tickers", noon, [_quote(random, noon, nth) for nth in range(rows // 5)])
     _write(lake, "trades", day, [_trade(random, noon) for _ in range(rows // 10)])
     _write(lake, "orderbook_snapshots", day, opening + closing)
     _write(lake, "markets", day, [_market(noon, ticker, nth) for nth, ticker in enumerate(TICKERS)])
     _write(lake, "events", day, [_event(ticker, noon) for ticker in TICKERS if ticker.endswith("T1")])
-    write_rows(lake, COVERAGE["uncovered_intervals"], day, [])
+    told = {"hour": noon, "channel": "orderbook_delta"}
+    lost = [told | {"ticker": ticker, "from_at": low, "until_at": high} for ticker, low, high in holes]
+    write_rows(lake, COVERAGE["uncovered_intervals"], day, lost)
+    reckoned = {"markets": 4, "uncovered_markets": len(lost), "uncovered_us": 0, "gatherers": "g", "behind": "{}"}
+    write_rows(lake, COVERAGE["coverage_hours"], day, [told | reckoned | {"is_stale": False, "computed_at": noon}])
 
 
 def _write(lake: Lake, name: str, start: datetime, rows: list[Row]) -> None:
@@ -47,6 +57,10 @@ def write_rows(lake: Lake, dataset: Dataset, start: datetime, rows: list[Row]) -
     """One file of any dataset; columns that a row does not name are NULL."""
     filled = [{name: row.get(name) for name in dataset.schema.names} for row in rows]
     write_partition(lake, dataset, start, [pa.RecordBatch.from_pylist(filled, dataset.schema)])
+
+
+def _is_lost(row: Row, ticker: str, low: datetime, high: datetime) -> bool:
+    return ticker in ("", row["ticker"]) and low <= row["exchange_ts"] < high
 
 
 def _moment(random: Random, noon: datetime) -> datetime:

@@ -49,7 +49,8 @@ def test_the_quotes_are_the_best_of_the_book_by_hand(invented: Lake, noon: datet
     sql = aggregate_sql("best_bid_offer", noon, noon + HOUR)
     for ticker in TICKERS:
         found = connection.sql(sql).filter(f"ticker = '{ticker}'").order("exchange_ts").fetchall()
-        assert [row[1:] for row in found] == _quotes_by_hand(connection, ticker, noon)
+        assert [row[1:-1] for row in found] == _quotes_by_hand(connection, ticker, noon)
+        assert {row[-1] for row in found} == {True}
 
 
 def _quotes_by_hand(connection: duckdb.DuckDBPyConnection, ticker: str, noon: datetime) -> list[tuple[Any, ...]]:

@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -119,8 +118,7 @@ def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
         (best_bid_offer, AGGREGATES["best_bid_offer"]),
     ):
         found = question(connection, *span).to_arrow_table()
-        more = ["is_whole"] if question is best_bid_offer else []
-        assert (found.column_names, found.num_rows) == ([*dataset.schema.names, *more], 0)
+        assert (found.column_names, found.num_rows) == (dataset.schema.names, 0)
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati", "Asia/Kolkata"])
@@ -160,33 +158,6 @@ def test_an_hour_is_an_hour_in_the_night_that_has_one_more(lake: Lake) -> None:
     start, end = (datetime(2026, 11, 1, hour, 30, tzinfo=ZoneInfo("America/New_York")) for hour in (0, 3))
     found = books(connect(lake), "KXA", start, end, HOUR).fetchall()
     assert [row[0] for row in found] == [datetime(2026, 11, 1, hour, 30, tzinfo=UTC) for hour in (4, 5, 6, 7, 8)]
-
-
-def test_best_prices_say_where_something_was_missed(tmp_path: Path, noon: datetime) -> None:
-    """False in an hour with a hole, the hour before one that opens with its turn included; NULL where nobody knows."""
-    lake, day = Lake(tmp_path), Period.DAY.floor(noon)
-    hours = [noon + nth * HOUR for nth in range(4)]
-    for hour in hours:
-        quote = {"ticker": "KXA", "exchange_ts": hour, "yes_bid": Decimal("0.5"), "yes_bid_size": Decimal(1)}
-        write_rows(lake, AGGREGATES["best_bid_offer"], hour, [quote])
-    reckoned = {"channel": "orderbook_delta", "markets": 1, "uncovered_markets": 0, "uncovered_us": 0, "gatherers": "",
-                "behind": "{}", "is_stale": False, "computed_at": noon}  # fmt: skip
-    write_rows(lake, COVERAGE["coverage_hours"], day, [reckoned | {"hour": hour} for hour in hours[:3]])
-    hole = {"hour": hours[2], "channel": "orderbook_delta", "ticker": "KXA", "from_at": hours[2] + SECOND}
-    write_rows(lake, COVERAGE["uncovered_intervals"], day, [hole | {"until_at": hours[2] + 9 * SECOND}])
-    found = best_bid_offer(connect(lake), "KXA", noon, noon + 4 * HOUR).fetchall()
-    assert [row[-1] for row in found] == [True, False, False, None]
-
-
-def test_a_hole_that_opens_the_next_day_reaches_into_the_last_hour(tmp_path: Path, noon: datetime) -> None:
-    """Its file is that of the next day, which a question up to midnight would not open."""
-    lake, midnight = Lake(tmp_path), Period.DAY.floor(noon) + 24 * HOUR
-    quote = {"ticker": "KXA", "exchange_ts": midnight - HOUR, "yes_bid": Decimal("0.5"), "yes_bid_size": Decimal(1)}
-    write_rows(lake, AGGREGATES["best_bid_offer"], midnight - HOUR, [quote])
-    hole = {"hour": midnight, "channel": "orderbook_delta", "ticker": "", "from_at": midnight + SECOND}
-    write_rows(lake, COVERAGE["uncovered_intervals"], midnight, [hole | {"until_at": midnight + 9 * SECOND}])
-    (found,) = best_bid_offer(connect(lake), "KXA", midnight - HOUR, midnight - HOUR / 2).fetchall()
-    assert found[-1] is False
 
 
 @pytest.mark.slow

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from kalshi_platform.lake.aggregates import AGGREGATE_NAMES, aggregate_sql, checkpoint_levels_sql
-from kalshi_platform.lake.datasets import AGGREGATES, RAW, Period
+from kalshi_platform.lake.datasets import AGGREGATES, COVERAGE, RAW, Period
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
-from kalshi_platform_tests.lake.invented import write_invented
+from kalshi_platform_tests.lake.invented import TICKERS, write_invented
 
 pytestmark = pytest.mark.slow
 
@@ -54,10 +54,14 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def test_spark_and_duckdb_agree_on_every_aggregate(spark: Any, tmp_path: Path, noon: datetime) -> None:
     """Two hours of invented traffic with ties, holes and markets without quotes."""
     lake = Lake(tmp_path / "lake")
-    write_invented(lake, noon, rows=1000)
+    minute = timedelta(minutes=1)
+    holes = [("", noon + 20 * minute, noon + 21 * minute), (TICKERS[0], noon + 40 * minute, noon + 50 * minute)]
+    write_invented(lake, noon, 1000, holes)
     connection = connect(lake)
     for name in ("trades", "tickers", "orderbook_deltas", "orderbook_snapshots", "markets", "events"):
         spark.read.parquet(lake.folder(RAW[name])).createOrReplaceTempView(name)
+    for name, dataset in COVERAGE.items():
+        spark.read.parquet(lake.folder(dataset)).createOrReplaceTempView(name)
     spark.sql(checkpoint_levels_sql("spark")).createOrReplaceTempView("checkpoint_levels")
     for name in AGGREGATE_NAMES:
         dataset = AGGREGATES[name]

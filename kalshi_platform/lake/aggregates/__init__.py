@@ -1,13 +1,16 @@
 """The definitions of the aggregates: one SELECT each, in SQL that DuckDB, Spark and Athena take alike.
 
 A definition is a file `<name>.sql` over views named like the datasets (`trades`, `tickers`, `orderbook_deltas`,
-`orderbook_snapshots`, `events`, `markets`) with the partitions' `date` and `hour` as columns, and over
-`checkpoint_levels`, which takes the arrays of the checkpoints apart: the one thing that each engine says in its own
-words. Every session must be in UTC. Kept out: writing the rows (`aggregate`), and what the columns mean (`datasets`).
+`orderbook_snapshots`, `events`, `markets`, `uncovered_intervals`, `coverage_hours`) with the partitions' `date` and
+`hour` as columns, and over `checkpoint_levels`, which takes the arrays of the checkpoints apart: the one thing that
+each engine says in its own words. Every session must be in UTC. Kept out: writing the rows (`aggregate`), and what the
+columns mean (`datasets`).
 """
 
 from datetime import UTC, datetime
 from importlib.resources import files
+
+from kalshi_platform.lake.holes import SLACK
 
 AGGREGATE_NAMES = ("best_bid_offer", "candles_1m", "market_days", "settlements")
 """The aggregates that are defined here."""
@@ -22,7 +25,7 @@ def aggregate_sql(name: str, start: datetime, end: datetime) -> str:
 
     Args:
         name: One of `AGGREGATE_NAMES`.
-        start: Beginning of the partition.
+        start: Beginning of the partition; of best prices, a later moment where nothing was heard before it.
         end: Its end, or an earlier moment where it is not over.
 
     Raises:
@@ -36,6 +39,7 @@ def aggregate_sql(name: str, start: datetime, end: datetime) -> str:
         "{date}": _date(start),
         "{end_date}": _date(end),
         "{hour}": str(start.astimezone(UTC).hour),
+        "{slack}": str(SLACK.seconds),
     }
     text = files(__package__).joinpath(f"{name}.sql").read_text()
     for placeholder, value in values.items():

@@ -1,55 +1,99 @@
 -- Every change of a market's best prices and of the sizes at them, from the book itself. A market is in it if a checkpoint
 -- of it stands in the hour, at its beginning or at its end; its first row is the quote at the hour's beginning, and a
--- quote stands until the next row. The book at the beginning is the first checkpoint without the changes before it.
-WITH checkpoint AS (
-    SELECT ticker, min(snapshot_ts) AS snapshot_ts
-    FROM orderbook_snapshots
+-- quote stands until the next row. What nobody heard cuts the hour into stretches, each with a book of its own: that of
+-- its first checkpoint, without the changes before it. Where there is none, and where nobody heard the market, one row
+-- without prices says so.
+WITH market AS (
+    SELECT DISTINCT ticker FROM orderbook_snapshots
     WHERE source = 'checkpoint' AND date BETWEEN {date} AND {end_date} AND snapshot_ts BETWEEN {start} AND {end}
-    GROUP BY ticker
+),
+-- A change that was missed may carry a time that is earlier than the hole, by as long as a message may take.
+missed AS (
+    SELECT ticker, from_at - INTERVAL '{slack}' SECOND AS from_ts, until_at AS until_ts
+    FROM uncovered_intervals
+    WHERE channel = 'orderbook_delta' AND date BETWEEN {date} AND {end_date}
+        AND from_at - INTERVAL '{slack}' SECOND < {end} AND until_at > {start}
+),
+hole AS (
+    SELECT m.ticker, greatest(h.from_ts, {start}) AS from_ts, h.until_ts
+    FROM market AS m JOIN missed AS h ON h.ticker = m.ticker
+    UNION
+    SELECT m.ticker, greatest(h.from_ts, {start}) AS from_ts, h.until_ts
+    FROM market AS m CROSS JOIN missed AS h WHERE h.ticker = ''
+),
+-- What lies between the end of all earlier holes and the next one; behind the last one comes the end of the hour.
+between_holes AS (
+    SELECT
+        ticker,
+        coalesce(max(until_ts) OVER (
+            PARTITION BY ticker ORDER BY from_ts, until_ts ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ), {start}) AS heard_from,
+        from_ts AS heard_until
+    FROM (SELECT ticker, from_ts, until_ts FROM hole UNION ALL SELECT ticker, {end}, {end} FROM market) AS cut
+),
+stretch AS (
+    SELECT b.ticker, b.heard_from, b.heard_until, min(c.snapshot_ts) AS snapshot_ts
+    FROM between_holes AS b LEFT JOIN (
+        SELECT ticker, snapshot_ts FROM orderbook_snapshots
+        WHERE source = 'checkpoint' AND date BETWEEN {date} AND {end_date} AND snapshot_ts BETWEEN {start} AND {end}
+    ) AS c ON c.ticker = b.ticker AND c.snapshot_ts BETWEEN b.heard_from AND b.heard_until
+    WHERE b.heard_from < b.heard_until
+    GROUP BY b.ticker, b.heard_from, b.heard_until
 ),
 delta AS (
-    SELECT d.ticker, d.side, d.price, d.exchange_ts, d.size_delta, c.snapshot_ts
-    FROM orderbook_deltas AS d JOIN checkpoint AS c ON c.ticker = d.ticker
+    SELECT d.ticker, s.heard_from, s.heard_until, d.side, d.price, d.exchange_ts, d.size_delta, s.snapshot_ts
+    FROM orderbook_deltas AS d JOIN stretch AS s
+        ON s.ticker = d.ticker AND d.exchange_ts >= s.heard_from AND d.exchange_ts < s.heard_until
     WHERE d.date = {date} AND d.hour = {hour} AND d.exchange_ts >= {start} AND d.exchange_ts < {end}
+        AND s.snapshot_ts IS NOT NULL
 ),
 change AS (
-    SELECT l.ticker, l.side, l.price, {start} AS since_ts, l.size
-    FROM checkpoint_levels AS l JOIN checkpoint AS c ON c.ticker = l.ticker AND c.snapshot_ts = l.snapshot_ts
+    SELECT l.ticker, s.heard_from, s.heard_until, l.side, l.price, s.heard_from AS since_ts, l.size
+    FROM checkpoint_levels AS l JOIN stretch AS s ON s.ticker = l.ticker AND s.snapshot_ts = l.snapshot_ts
     WHERE l.date BETWEEN {date} AND {end_date} AND l.snapshot_ts BETWEEN {start} AND {end}
     UNION ALL
-    SELECT ticker, side, price, {start} AS since_ts, -size_delta AS size FROM delta WHERE exchange_ts < snapshot_ts
+    SELECT ticker, heard_from, heard_until, side, price, heard_from AS since_ts, -size_delta AS size
+    FROM delta WHERE exchange_ts < snapshot_ts
     UNION ALL
-    SELECT ticker, side, price, exchange_ts AS since_ts, size_delta AS size FROM delta
+    SELECT ticker, heard_from, heard_until, side, price, exchange_ts AS since_ts, size_delta AS size FROM delta
 ),
 -- What each level held, from when until when.
 level_change AS (
-    SELECT ticker, side, price, since_ts, sum(size) AS size FROM change GROUP BY ticker, side, price, since_ts
+    SELECT ticker, heard_from, heard_until, side, price, since_ts, sum(size) AS size
+    FROM change GROUP BY ticker, heard_from, heard_until, side, price, since_ts
 ),
 level AS (
     SELECT
-        ticker, side, price, since_ts,
-        sum(size) OVER (PARTITION BY ticker, side, price ORDER BY since_ts) AS size,
-        lead(since_ts) OVER (PARTITION BY ticker, side, price ORDER BY since_ts) AS until_ts
+        ticker, heard_from, side, price, since_ts,
+        sum(size) OVER (PARTITION BY ticker, heard_from, side, price ORDER BY since_ts) AS size,
+        coalesce(
+            lead(since_ts) OVER (PARTITION BY ticker, heard_from, side, price ORDER BY since_ts), heard_until
+        ) AS until_ts
     FROM level_change
 ),
 -- The moments at which anything changed, and the levels that stood in the second of each. A join of moments and levels
 -- alone would compare every moment of an hour with every level of it; so minutes come first, then seconds.
 moment AS (
-    SELECT ticker, since_ts, date_trunc('minute', since_ts) AS minute, date_trunc('second', since_ts) AS second
+    SELECT
+        ticker, heard_from, since_ts, date_trunc('minute', since_ts) AS minute, date_trunc('second', since_ts) AS second
     FROM level_change
     UNION
-    SELECT ticker, {start} AS since_ts, {start} AS minute, {start} AS second FROM checkpoint
+    SELECT
+        ticker, heard_from, heard_from AS since_ts,
+        date_trunc('minute', heard_from) AS minute, date_trunc('second', heard_from) AS second
+    FROM stretch WHERE snapshot_ts IS NOT NULL
 ),
 minute_level AS (
-    SELECT m.ticker, m.minute, l.side, l.price, l.size, l.since_ts, l.until_ts
-    FROM (SELECT DISTINCT ticker, minute FROM moment) AS m JOIN level AS l ON l.ticker = m.ticker
-    WHERE l.size > 0 AND l.since_ts < m.minute + INTERVAL '1' MINUTE AND coalesce(l.until_ts, {end}) > m.minute
+    SELECT m.ticker, m.heard_from, m.minute, l.side, l.price, l.size, l.since_ts, l.until_ts
+    FROM (SELECT DISTINCT ticker, heard_from, minute FROM moment) AS m
+    JOIN level AS l ON l.ticker = m.ticker AND l.heard_from = m.heard_from
+    WHERE l.size > 0 AND l.since_ts < m.minute + INTERVAL '1' MINUTE AND l.until_ts > m.minute
 ),
 second_level AS (
-    SELECT m.ticker, m.second, l.side, l.price, l.size, l.since_ts, l.until_ts
-    FROM (SELECT DISTINCT ticker, minute, second FROM moment) AS m
-    JOIN minute_level AS l ON l.ticker = m.ticker AND l.minute = m.minute
-    WHERE l.since_ts < m.second + INTERVAL '1' SECOND AND coalesce(l.until_ts, {end}) > m.second
+    SELECT m.ticker, m.heard_from, m.second, l.side, l.price, l.size, l.since_ts, l.until_ts
+    FROM (SELECT DISTINCT ticker, heard_from, minute, second FROM moment) AS m
+    JOIN minute_level AS l ON l.ticker = m.ticker AND l.heard_from = m.heard_from AND l.minute = m.minute
+    WHERE l.since_ts < m.second + INTERVAL '1' SECOND AND l.until_ts > m.second
 ),
 quote AS (
     SELECT
@@ -57,12 +101,19 @@ quote AS (
         max(CASE WHEN s.side THEN s.price END) AS yes_bid,
         max_by(CASE WHEN s.side THEN s.size END, CASE WHEN s.side THEN s.price END) AS yes_bid_size,
         1 - max(CASE WHEN NOT s.side THEN s.price END) AS yes_ask,
-        max_by(CASE WHEN NOT s.side THEN s.size END, CASE WHEN NOT s.side THEN s.price END) AS yes_ask_size
+        max_by(CASE WHEN NOT s.side THEN s.size END, CASE WHEN NOT s.side THEN s.price END) AS yes_ask_size,
+        true AS is_known
     FROM moment AS m
     LEFT JOIN second_level AS s
-        ON s.ticker = m.ticker AND s.second = m.second
-        AND s.since_ts <= m.since_ts AND coalesce(s.until_ts, {end}) > m.since_ts
+        ON s.ticker = m.ticker AND s.heard_from = m.heard_from AND s.second = m.second
+        AND s.since_ts <= m.since_ts AND s.until_ts > m.since_ts
     GROUP BY m.ticker, m.since_ts
+    UNION ALL
+    SELECT ticker, since_ts, NULL, NULL, NULL, NULL, false FROM (
+        SELECT ticker, from_ts AS since_ts FROM hole
+        UNION
+        SELECT ticker, heard_from AS since_ts FROM stretch WHERE snapshot_ts IS NULL
+    ) AS unknown
 ),
 followed AS (
     SELECT
@@ -71,7 +122,7 @@ followed AS (
         lag(yes_bid_size) OVER (PARTITION BY ticker ORDER BY since_ts) AS last_bid_size,
         lag(yes_ask) OVER (PARTITION BY ticker ORDER BY since_ts) AS last_ask,
         lag(yes_ask_size) OVER (PARTITION BY ticker ORDER BY since_ts) AS last_ask_size,
-        row_number() OVER (PARTITION BY ticker ORDER BY since_ts) AS nth
+        lag(is_known) OVER (PARTITION BY ticker ORDER BY since_ts) AS was_known
     FROM quote
 )
 SELECT
@@ -80,8 +131,12 @@ SELECT
     CAST(yes_bid AS DECIMAL(9, 6)) AS yes_bid,
     CAST(yes_bid_size AS DECIMAL(18, 2)) AS yes_bid_size,
     CAST(yes_ask AS DECIMAL(9, 6)) AS yes_ask,
-    CAST(yes_ask_size AS DECIMAL(18, 2)) AS yes_ask_size
-FROM followed
-WHERE nth = 1
+    CAST(yes_ask_size AS DECIMAL(18, 2)) AS yes_ask_size,
+    CASE WHEN NOT is_known THEN false WHEN reckoned.hours > 0 THEN true END AS is_whole
+FROM followed CROSS JOIN (
+    SELECT count(*) AS hours FROM coverage_hours
+    WHERE channel = 'orderbook_delta' AND date = {date} AND hour <= {start} AND hour > {start} - INTERVAL '1' HOUR
+) AS reckoned
+WHERE is_known IS DISTINCT FROM was_known -- the first row has none before it
     OR yes_bid IS DISTINCT FROM last_bid OR yes_bid_size IS DISTINCT FROM last_bid_size
     OR yes_ask IS DISTINCT FROM last_ask OR yes_ask_size IS DISTINCT FROM last_ask_size
