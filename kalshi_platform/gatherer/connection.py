@@ -212,7 +212,9 @@ class Connection:
             if not sink.has_room and self.channel not in _WITHOUT_ROWS:
                 self.is_blocked = True
                 await sink.room()
-                session.stale(self._around.now_us(), None)  # we were not listening: that was no silence
+                now_us = self._around.now_us()
+                session.stood_still(now_us)
+                router.stood_still(messages[-1][1], now_us)
                 self.is_blocked = False
 
     async def _care(self, socket: Socket, session: Session, router: Router) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import httpx
+import pytest
 
 from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
@@ -16,6 +17,7 @@ from kalshi_platform.core.records import DeltaRow, Row, SessionRow, SnapshotRow
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
+from kalshi_platform.gatherer import router
 from kalshi_platform.gatherer.connection import Surroundings
 from kalshi_platform.gatherer.connections import ConnectionManager
 from kalshi_platform.service.metrics import GathererMetrics
@@ -28,7 +30,21 @@ class Rows:
 
     def __init__(self) -> None:
         self.kept: list[Row] = []
+        self._has_room = asyncio.Event()
         self.has_room = True
+        self.on_changes: Callable[[Sequence[DeltaRow]], None] = lambda _: None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether readers may go on."""
+        return self._has_room.is_set()
+
+    @has_room.setter
+    def has_room(self, has_room: bool) -> None:
+        if has_room:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
 
     def add(self, row: Row) -> None:
         """One row."""
@@ -36,6 +52,7 @@ class Rows:
 
     def add_changes(self, rows: Sequence[DeltaRow]) -> None:
         """Many rows."""
+        self.on_changes(rows)
         self.kept += rows
 
     def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
@@ -43,9 +60,8 @@ class Rows:
         raise AssertionError((connection, rejection, raw))
 
     async def room(self) -> None:
-        """There is, or never will be again."""
-        if not self.has_room:
-            await asyncio.Event().wait()
+        """Wait until there is."""
+        await self._has_room.wait()
 
     def deltas(self) -> int:
         """Changes so far."""
@@ -218,3 +234,35 @@ async def test_who_stops_while_it_could_not_read_claims_no_more_than_it_heard(tm
         bench.manager.stopped()
     ends = {(one.ended_by, one.ended_at is not None and one.ended_at <= blocked_us) for one in bench.rows.sessions()}
     assert ends == {("stopped", True)}
+
+
+async def test_after_a_standstill_nothing_is_claimed_that_lies_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the frames that came meanwhile are taken: what is claimed as heard is what watermarks are made of."""
+    monkeypatch.setattr(router, "_RECENT_MS", 200)
+    private, public = keys(tmp_path)
+    calm = options(tmp_path, public, markets=6, new_market_seconds=0, close_market_seconds=0)
+    async with running(calm) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 1})
+        bench.manager.follow(await listed(simulator))
+        claimed_ms, late = 0, []
+
+        def judge(rows: Sequence[DeltaRow]) -> None:
+            nonlocal claimed_ms
+            late.extend(row for row in rows if row.exchange_ts < claimed_ms * 1000)
+            now_ms = now_us() // 1000
+            lag_ms = bench.manager.lag_ms(now_ms)
+            claimed_ms = max(claimed_ms, 0 if lag_ms is None else now_ms - lag_ms - 300)
+
+        (connection,) = bench.manager.connections
+        async with at_work(bench):
+            await until(lambda: len(bench.rows.sessions()) == 6 and bench.rows.deltas() > 0)
+            bench.rows.on_changes = judge
+            bench.rows.has_room = False
+            await until(lambda: connection.is_blocked)
+            blocked_us = now_us()
+            await until(lambda: now_us() > blocked_us + 1_000_000)
+            bench.rows.has_room = True
+            await until(lambda: claimed_ms * 1000 > blocked_us + 1_000_000)
+        assert not late
