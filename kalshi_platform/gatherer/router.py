@@ -20,6 +20,7 @@ from kalshi_platform.core.messages import (
     SnapshotFrame,
     TickerFrame,
     TradeFrame,
+    check_levels,
     decode,
     envelope,
 )
@@ -102,12 +103,13 @@ class Router:
         for raw, received_us in messages:
             try:
                 frame = decode(raw)
+                if type(frame) is DeltaFrame:
+                    changes.append((frame, raw, received_us))
+                    continue
+                check_levels(frame, raw)
             except FrameRejected as rejection:
                 self._take_changes(changes)
                 self._take_unreadable(raw, rejection, received_us)
-                continue
-            if type(frame) is DeltaFrame:
-                changes.append((frame, raw, received_us))
                 continue
             if changes:
                 self._take_changes(changes)
