@@ -38,6 +38,9 @@ from kalshi_platform.core.usual_changes import Change, usual_rows
 HOUR_MS = 3_600_000
 MOST_CHECKPOINTS = 500
 _TICKER_MEMORY_MS = 100
+_TICKER_SILENCE_MS = 60_000
+"""A ticker that is not heard for so long, or twice as long, is forgotten."""
+
 _BOOK_FRAMES = ("orderbook_delta", "orderbook_snapshot")
 
 
@@ -58,6 +61,8 @@ class Capture:
         self._checkpoint_ms = checkpoint_ms
         self._markets: dict[str, MarketBook] = {}
         self._tickers: dict[str, Occurrences] = {}
+        self._silent_tickers: dict[str, Occurrences] = {}
+        self._silent_from = 0
         self._due_markets: set[str] = set()
         self._earliest_due: float = inf
         self._leaving: set[str] = set()
@@ -222,7 +227,10 @@ class Capture:
         ticker = check_ticker(body.market_ticker)
         ms = exchange_ms(body.ts_ms, body.ts, received_us)
         values = ticker_values(body)
-        occurrences = self._tickers.setdefault(ticker, Occurrences())
+        occurrences = self._tickers.get(ticker)
+        if occurrences is None:
+            occurrences = self._silent_tickers.pop(ticker, None) or Occurrences()
+            self._tickers[ticker] = occurrences
         # this channel has no seq: whether a frame is late cannot be known
         digest = digest_of((values, occurrences.count(ms, values, ms - _TICKER_MEMORY_MS)))
         return TickerRow(ms * MILLISECOND, ticker, *values, digest, received_us)
@@ -248,7 +256,10 @@ class Capture:
         return rows
 
     def _forget(self, until_ms: int) -> None:
-        """Forget markets that have left and been quiet since."""
+        """Forget markets that have left and been quiet since, and tickers that fell silent."""
+        if until_ms >= self._silent_from:
+            self._silent_tickers, self._tickers = self._tickers, {}
+            self._silent_from = until_ms + _TICKER_SILENCE_MS
         for ticker in list(self._leaving):
             market = self._markets[ticker]
             if not market.is_leaving:

@@ -5,6 +5,7 @@ Prices and sizes stay strings here; `records` turns them into integers. Unknown 
 Kept out: what a frame means for a book or a subscription.
 """
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -253,6 +254,8 @@ _types = frozenset(
 )
 
 
+_LEVELS = re.compile(rb"\[\s*[\[{]")
+
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What undecodable bytes raise; the last where arrays or objects are nested a thousand deep."""
 
@@ -269,6 +272,20 @@ def decode(raw: bytes | str) -> Frame:
         raise _misfit(raw, error) from error
     except _UNREADABLE as error:
         raise FrameRejected(Reason.NOT_JSON, str(error)) from error
+
+
+def check_levels(frame: Frame, raw: bytes) -> None:
+    """A book that reads as empty is empty: its levels do not stand under names that came since.
+
+    The exchange renamed them once, and every reader of the old keys saw empty books (kalshi-pitfalls.md 11).
+
+    Raises:
+        FrameRejected: With `unknown_type` where they do.
+    """
+    if not isinstance(frame, SnapshotFrame) or frame.msg.yes_dollars_fp or frame.msg.no_dollars_fp:
+        return
+    if _LEVELS.search(raw) is not None:
+        raise FrameRejected(Reason.UNKNOWN_TYPE, "orderbook_snapshot with levels under unknown keys")
 
 
 def envelope(raw: bytes | str) -> Envelope:

@@ -39,7 +39,7 @@ class Occurrences:
             remember_from: Milliseconds that are remembered; None for none before the newest.
         """
         if ms != self.ms:
-            if ms > self.ms and remember_from is None and self._older is None:
+            if ms > self.ms and self._older is None and (remember_from is None or self.ms < remember_from):
                 self._begin(ms, content)
                 return 0
             self._turn_to(ms, remember_from)

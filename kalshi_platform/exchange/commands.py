@@ -128,6 +128,10 @@ class Outbox:
             del self._pending[number]
             return
         found.command = replace(found.command, tickers=left)
+        self.wait_anew(now_us)
+
+    def wait_anew(self, now_us: int) -> None:
+        """Every reply has its whole time again."""
         for one in self._pending.values():
             one.since_us = now_us
 

@@ -129,6 +129,12 @@ class Session:
             self.resubscribe(one.channel)
         return [Stale(one.channel, one.sid) for one in silent]
 
+    def stood_still(self, now_us: int) -> None:
+        """We did not listen until now: nobody was silent, and what is awaited may lie unread."""
+        for one in self._subscriptions.living():
+            one.rhythm.is_stale(now_us, None)
+        self._outbox.wait_anew(now_us)
+
     def awaits_late(self, now_us: int) -> bool:
         """Whether frames that fill a hole may still come."""
         return self._subscriptions.await_late(now_us)
@@ -288,7 +294,7 @@ class Session:
 
     def _listed(self, listed: Sequence[object], now_us: int) -> list[Event]:
         """What the exchange says it serves, against what we believe."""
-        served = {one["sid"]: one.get("channel") for one in listed if isinstance(one, dict) and _is_sid(one.get("sid"))}
+        served = self._subscriptions.listed(listed)
         events: list[Event] = []
         for one in [one for one in self._subscriptions.living() if one.sid not in served]:
             events += self._end(one, 0, "the exchange does not list it", now_us)
@@ -358,11 +364,9 @@ class Session:
     def _subscribe(self, channel: Channel, attempt: int = 1) -> None:
         if channel not in self._channels or self._is_expecting(channel):
             return
-        first: tuple[str, ...] = ()
-        if channel is Channel.ORDERBOOK:
-            first = self._markets.begin()
-            if not first:
-                return  # the exchange has no order book subscription without markets
+        first = self._markets.begin() if channel is Channel.ORDERBOOK else ()
+        if channel is Channel.ORDERBOOK and not first:
+            return  # the exchange has no order book subscription without markets
         self._outbox.send(Command("subscribe", channel, tickers=first, attempt=attempt))
 
     def _request_markets(self, missing: Sequence[str]) -> None:
@@ -393,7 +397,3 @@ class Session:
 
     def _is_expecting(self, channel: Channel) -> bool:
         return any(one.name == "subscribe" and one.channel == channel for one in self._outbox.pending())
-
-
-def _is_sid(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

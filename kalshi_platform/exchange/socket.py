@@ -103,9 +103,10 @@ class _Listener(WSListener):
         self.wakes.set()
 
     def resume(self) -> None:
-        """Read from the network again."""
+        """Read from the network again; that nothing was heard meanwhile is no silence of the other side."""
         assert self.transport is not None  # noqa: S101 - for the type checker: it was paused
         self.is_paused = False
+        self.alive_us = self._now_us()
         self.transport.underlying_transport.resume_reading()
 
     def _take(self, message: bytes) -> None:

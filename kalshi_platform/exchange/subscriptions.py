@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from kalshi_platform.core.messages import (
     DeltaFrame,
@@ -127,6 +128,12 @@ class Subscriptions:
     def serving(self, channel: Channel) -> Subscription | None:
         """The one that serves a channel: there is one at a time (kalshi-protocol.md §3.6, fact 2)."""
         return next((one for one in self._by_sid.values() if one.is_alive and one.channel is channel), None)
+
+    @staticmethod
+    def listed(entries: Sequence[object]) -> dict[int, Any]:
+        """What the exchange says it serves: the channel of each sid; what names none is passed over."""
+        named = [one for one in entries if isinstance(one, dict) and type(one.get("sid")) is int]
+        return {one["sid"]: one.get("channel") for one in named}
 
     def start(self, sid: int, channel: Channel, now_us: int) -> Subscription:
         """A subscription serves from now on; one that was taken for dead goes on counting where it was."""

@@ -42,7 +42,10 @@ def handshakes(per_second: float) -> TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every connection of a gatherer shares."""
+    """What every connection of a gatherer shares.
+
+    `let_in` is set once the exchange has accepted a handshake: then key, address and clock were right.
+    """
 
     url: str
     signer: Signer
@@ -57,6 +60,7 @@ class Surroundings:
     hours: Callable[[], Hours] = Hours
     socket_options: SocketOptions = field(default_factory=SocketOptions)
     handshakes: TokenBucket = field(default_factory=lambda: handshakes(20))
+    let_in: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Connection:
@@ -82,6 +86,7 @@ class Connection:
         self._has_work = asyncio.Event()
         self._session: Session | None = None
         self._socket: Socket | None = None
+        self._opened_us = 0
         self.router: Router | None = None
         self.is_blocked = False
         if channel is not Channel.ORDERBOOK:
@@ -142,24 +147,30 @@ class Connection:
         """Listen until cancelled, whatever happens to the socket.
 
         Raises:
-            ExchangeRefused: Where another attempt would be refused as well.
+            ExchangeRefused: Where the exchange has let in no connection yet; later refusals are told and borne, for
+                a gateway in trouble refuses keys that are right, and what is open goes on.
             ConfigurationError: Where a setting makes it impossible.
         """
         await self._has_work.wait()
-        waits = self._around.retry_waits()
+        waits, waited = self._around.retry_waits(), 0.0
         while True:
             try:
                 await self._connect()
             except Exception as error:
                 self._explain(error)
-            if self.router is not None and self.router.heard_data:
+            if self.router is not None and self.router.heard_data and self._seconds_open() > waited:
                 waits = self._around.retry_waits()
             self._coverage.disconnected(self._around.now_us())
             self.router = self._session = self._socket = None
             self.is_blocked = False
             self._around.metrics.reconnects.labels(self.role).inc()
+            waited = next(waits)
             with self._in_state("waiting"):
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(waited)
+
+    def _seconds_open(self) -> float:
+        """How long the last socket lived; one that falls at once, be it after data, is waited for ever longer."""
+        return (self._around.now_us() - self._opened_us) / SECOND
 
     def _explain(self, error: Exception) -> None:
         """Say why a socket ended.
@@ -169,9 +180,14 @@ class Connection:
             ConfigurationError: Likewise.
         """
         causes = leaves(error)
+        final = ConfigurationError if self._around.let_in.is_set() else ConfigurationError | ExchangeRefused
         for cause in causes:
-            if isinstance(cause, ExchangeRefused | ConfigurationError):
+            if isinstance(cause, final):
                 raise cause
+        refusal = next((cause for cause in causes if isinstance(cause, ExchangeRefused)), None)
+        if refusal is not None:
+            _log.error("connection refused, trying again", connection=self.name, error=str(refusal))
+            return
         if all(isinstance(cause, ExchangeUnavailable) for cause in causes):
             _log.warning("connection lost", connection=self.name, error=str(causes[0]))
             return
@@ -185,6 +201,7 @@ class Connection:
                 await around.handshakes.take(1)
                 opening = open_socket(around.url, around.signer, around.now_us, around.socket_options)
                 socket = await stack.enter_async_context(opening)
+            around.let_in.set()
             with self._in_state("open"):
                 await self._listen(socket)
 
@@ -193,6 +210,7 @@ class Connection:
 
     async def _listen(self, socket: Socket) -> None:
         around, self._socket = self._around, socket
+        self._opened_us = around.now_us()
         session = self._session = Session([self.channel], self._tickers)
         capture = Capture(around.gatherer_id, around.checkpoint_ms)
         router = self.router = Router(
@@ -212,7 +230,9 @@ class Connection:
             if not sink.has_room and self.channel not in _WITHOUT_ROWS:
                 self.is_blocked = True
                 await sink.room()
-                session.stale(self._around.now_us(), None)  # we were not listening: that was no silence
+                now_us = self._around.now_us()
+                session.stood_still(now_us)
+                router.stood_still(messages[-1][1], now_us)
                 self.is_blocked = False
 
     async def _care(self, socket: Socket, session: Session, router: Router) -> None:

@@ -20,6 +20,7 @@ from kalshi_platform.core.messages import (
     SnapshotFrame,
     TickerFrame,
     TradeFrame,
+    check_levels,
     decode,
     envelope,
 )
@@ -89,7 +90,7 @@ class Router:
         self._sending = metrics.lag.labels("sending")
         self._reported = CaptureCounts()
         self._asked_ms = 0
-        self._latest = (0, 0)
+        self._latest = self._standstill = (0, 0)
         self._healing = Healing(session, capture)
         self._silent: set[str] = set()
         self.crowded_out: list[str] = []
@@ -102,12 +103,13 @@ class Router:
         for raw, received_us in messages:
             try:
                 frame = decode(raw)
+                if type(frame) is DeltaFrame:
+                    changes.append((frame, raw, received_us))
+                    continue
+                check_levels(frame, raw)
             except FrameRejected as rejection:
                 self._take_changes(changes)
                 self._take_unreadable(raw, rejection, received_us)
-                continue
-            if type(frame) is DeltaFrame:
-                changes.append((frame, raw, received_us))
                 continue
             if changes:
                 self._take_changes(changes)
@@ -205,9 +207,19 @@ class Router:
         return self._capture.changed_us(ticker)
 
     def lag_ms(self, now_ms: int) -> int:
-        """How old the last message was when it was taken; 0 where none came lately, so that nothing is waiting."""
-        taken_ms, lag = self._latest
-        return lag if now_ms - taken_ms < _RECENT_MS else 0
+        """How old the last message was when it came; 0 where none came lately, so that nothing is waiting.
+
+        After a standstill everything that came meanwhile may be waiting, until something newer shows how old it is.
+        """
+        came_ms, lag = self._latest
+        if came_ms <= self._standstill[0] <= now_ms:
+            came_ms, lag = self._standstill
+        return lag if now_ms - came_ms < _RECENT_MS else 0
+
+    def stood_still(self, since_us: int, now_us: int) -> None:
+        """Nothing was taken since a message that came then; others have come meanwhile, or wait to be let in."""
+        since_ms, now_ms = since_us // MILLISECOND, now_us // MILLISECOND
+        self._standstill = (now_ms, now_ms - since_ms + self.lag_ms(since_ms))
 
     def _handle(self, event: Event, raw: bytes, received_us: int) -> None:
         match event:

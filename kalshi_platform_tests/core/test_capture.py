@@ -1,5 +1,6 @@
 """Frames become rows, books and checkpoints."""
 
+import gc
 import json
 from collections import Counter
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.errors import FrameRejected, Reason
 from kalshi_platform.core.messages import decode, envelope
+from kalshi_platform.core.occurrences import Occurrences
 from kalshi_platform.core.records import DeltaRow, Row, SnapshotRow, TickerRow, TradeRow
 
 T0 = 1_795_219_200_000  # a whole hour
@@ -270,6 +272,32 @@ def test_a_flickering_quote_is_kept_as_often_as_it_came() -> None:
     assert [row.digest for row in again if isinstance(row, TickerRow)] == [
         row.digest for row in rows if isinstance(row, TickerRow)
     ]
+
+
+def test_tickers_that_fell_silent_are_forgotten() -> None:
+    """Markets come by the ten thousand a day, and connections live for weeks; who is heard on is counted on."""
+    gc.collect()
+    capture, before = Capture("g"), _occurrences()
+    digests = set()
+    for minute in range(20):
+        at = T0 + minute * 60_000
+        for number in range(100):
+            record(capture, _quote(f"KX{minute}-{number}", at))
+        record(capture, _quote("KXA", at))
+        capture.checkpoints(at, NOW)
+        (row,) = record(capture, _quote("KXA", at))
+        assert isinstance(row, TickerRow)
+        digests.add(row.digest)
+    assert len(digests) == 1
+    assert _occurrences() - before < 500
+
+
+def _quote(ticker: str, ms: int) -> bytes:
+    return json.dumps({"type": "ticker", "sid": 2, "msg": {"market_ticker": ticker, "ts_ms": ms}}).encode()
+
+
+def _occurrences() -> int:
+    return sum(isinstance(one, Occurrences) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("ticker", ["", "K\x00", "K\ud800", "ü", "K" * 500])

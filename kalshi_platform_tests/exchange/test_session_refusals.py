@@ -43,6 +43,16 @@ def test_a_command_without_reply_is_sent_again_and_given_up() -> None:
     assert [(one["cmd"], one["id"]) for one in commands(session)] == [("subscribe", 2), ("subscribe", 3)]
 
 
+def test_replies_have_their_whole_time_after_a_standstill() -> None:
+    """What was answered while nobody listened lies unread: it is not asked for again."""
+    session = Session([Channel.TRADE])
+    commands(session)
+    session.tick(NOW)
+    session.stood_still(NOW + 2 * DEADLINE_US)
+    assert session.tick(NOW + 3 * DEADLINE_US - 1) == commands(session) == []
+    assert session.tick(NOW + 3 * DEADLINE_US) == [Unanswered("subscribe", 1, is_hopeless=False)]
+
+
 def test_a_silent_resubscription_asks_for_the_books() -> None:
     """Fact 8: a second subscribe is answered by `ok` and no books; its sid is taken from the `ok`."""
     session = Session([Channel.ORDERBOOK], ["A"])

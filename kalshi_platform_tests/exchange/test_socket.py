@@ -138,6 +138,28 @@ async def test_a_peer_that_neither_pings_nor_speaks_is_dead() -> None:
             socket.check_alive()
 
 
+async def test_our_own_pause_is_no_silence_of_theirs() -> None:
+    """Nothing was read for longer than a peer may be silent: what it said meanwhile lies on the wire."""
+
+    async def talk(connection: ServerConnection) -> None:
+        for _ in range(16):
+            await connection.send("frame")
+        await connection.wait_closed()
+
+    clock = Clock()
+    async with (
+        exchange(talk) as url,
+        open_socket(url, None, clock, SocketOptions(high=16, low=4)) as socket,
+    ):
+        await until(lambda: socket.depth == 16)
+        clock.us += 2 * MISSED_PINGS * PING_US
+        assert len(await anext(aiter(socket))) == 16
+        socket.check_alive()
+        clock.us += MISSED_PINGS * PING_US + 1
+        with pytest.raises(ExchangeUnavailable, match="neither a ping nor a message"):
+            socket.check_alive()
+
+
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [

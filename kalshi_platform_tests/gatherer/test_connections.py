@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import repeat
 from pathlib import Path
 from typing import cast
 
 import httpx
+import pytest
 
 from kalshi_platform.core.errors import FrameRejected
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
@@ -16,11 +16,12 @@ from kalshi_platform.core.records import DeltaRow, Row, SessionRow, SnapshotRow
 from kalshi_platform.database.sink import Sink
 from kalshi_platform.exchange.session import Channel
 from kalshi_platform.exchange.signing import load_signer
+from kalshi_platform.gatherer import router
 from kalshi_platform.gatherer.connection import Surroundings
 from kalshi_platform.gatherer.connections import ConnectionManager
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import Simulator, running
-from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, keys, now_us, options, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, Proxy, keys, now_us, options, until
 
 
 class Rows:
@@ -28,7 +29,21 @@ class Rows:
 
     def __init__(self) -> None:
         self.kept: list[Row] = []
+        self._has_room = asyncio.Event()
         self.has_room = True
+        self.on_changes: Callable[[Sequence[DeltaRow]], None] = lambda _: None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether readers may go on."""
+        return self._has_room.is_set()
+
+    @has_room.setter
+    def has_room(self, has_room: bool) -> None:
+        if has_room:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
 
     def add(self, row: Row) -> None:
         """One row."""
@@ -36,6 +51,7 @@ class Rows:
 
     def add_changes(self, rows: Sequence[DeltaRow]) -> None:
         """Many rows."""
+        self.on_changes(rows)
         self.kept += rows
 
     def reject(self, raw: bytes, rejection: FrameRejected, connection: str, received_us: int) -> bool:
@@ -43,9 +59,8 @@ class Rows:
         raise AssertionError((connection, rejection, raw))
 
     async def room(self) -> None:
-        """There is, or never will be again."""
-        if not self.has_room:
-            await asyncio.Event().wait()
+        """Wait until there is."""
+        await self._has_room.wait()
 
     def deltas(self) -> int:
         """Changes so far."""
@@ -66,16 +81,25 @@ class Bench:
         counts: dict[Channel, int],
         most: int = 7500,
         checkpoint_ms: int = 3_600_000,
+        ws_url: str = "",
     ) -> None:
         self.rows, self.metrics = Rows(), GathererMetrics()
         self.heard: Callable[[LifecycleFrame | MultivariateLifecycleFrame], None] = lambda _: None
-        signer = load_signer(KEY_ID, private, lambda: now_us() // 1000)
+        self.skew_ms, self.clock_us = 0, 0
+        self.waits: Sequence[float] = (0.02,) * 1000
+        self.waited: list[float] = []
+        signer = load_signer(KEY_ID, private, lambda: now_us() // 1000 + self.skew_ms)
         around = Surroundings(
-            url=simulator.ws_url, signer=signer, sink=cast("Sink", self.rows), metrics=self.metrics, gatherer_id="g",
-            checkpoint_ms=checkpoint_ms, settle_ms=100, now_us=now_us, retry_waits=lambda: repeat(0.02),
-            on_lifecycle=self._hear,
+            url=ws_url or simulator.ws_url, signer=signer, sink=cast("Sink", self.rows), metrics=self.metrics,
+            gatherer_id="g", checkpoint_ms=checkpoint_ms, settle_ms=100, now_us=lambda: self.clock_us or now_us(),
+            retry_waits=self._wait, on_lifecycle=self._hear,
         )  # fmt: skip
         self.manager = ConnectionManager(counts, most, around)
+
+    def _wait(self) -> Iterator[float]:
+        for seconds in self.waits:
+            self.waited.append(seconds)
+            yield seconds
 
     def _hear(self, frame: LifecycleFrame | MultivariateLifecycleFrame) -> None:
         self.heard(frame)
@@ -93,11 +117,11 @@ async def listed(simulator: Simulator) -> list[str]:
 
 
 @asynccontextmanager
-async def at_work(bench: Bench) -> AsyncIterator[None]:
+async def at_work(bench: Bench) -> AsyncIterator[asyncio.Task[None]]:
     """The connections run while the block does."""
     work = asyncio.create_task(bench.manager.run())
     try:
-        yield
+        yield work
     finally:
         work.cancel()
         await asyncio.wait([work])
@@ -124,6 +148,44 @@ async def test_a_defect_in_one_connection_ends_no_other(tmp_path: Path) -> None:
                 lambda: bench.counted("kalshi_gatherer_websocket_connections", role="lifecycle", state="open") == 1
             )
     assert bench.counted("kalshi_gatherer_reconnects_total", role="orderbook") == 0
+
+
+async def test_who_was_let_in_once_bears_refusals(tmp_path: Path) -> None:
+    """A gateway in trouble says 401, 403 or 404 to keys that are right: that ends no connection that still works."""
+    private, public = keys(tmp_path)
+    async with running(options(tmp_path, public)) as simulator, Proxy(simulator.ws_url) as proxy:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 1, Channel.TRADE: 1}, ws_url=proxy.ws_url)
+        bench.manager.follow(await listed(simulator))
+        orderbook, trade = bench.manager.connections
+        async with at_work(bench) as work:
+            await until(lambda: bench.rows.deltas() > 0 and trade.router is not None)
+            bench.skew_ms = 60_000
+            proxy.cut()
+            await until(lambda: bench.counted("kalshi_gatherer_reconnects_total", role="orderbook") > 5)
+            assert orderbook.router is trade.router is None
+            assert not work.done()
+            bench.skew_ms = 0
+            before = bench.rows.deltas()
+            await until(lambda: bench.rows.deltas() > before and trade.router is not None)
+
+
+async def test_a_socket_that_falls_with_its_first_data_is_waited_for_ever_longer(tmp_path: Path) -> None:
+    """Else a torn line would be dialled twice a second for ever; one that lived for longer than that begins anew."""
+    private, public = keys(tmp_path)
+    async with running(options(tmp_path, public)) as simulator, Proxy(simulator.ws_url) as proxy:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 1}, ws_url=proxy.ws_url)
+        bench.clock_us = now_us()
+        bench.waits = (0.01, 0.02, 0.03, 0.04)
+        bench.manager.follow(await listed(simulator))
+
+        def fall(_: Sequence[DeltaRow]) -> None:
+            bench.clock_us += 1_000_000 * (len(bench.waited) == 3)
+            proxy.cut()
+
+        bench.rows.on_changes = fall
+        async with at_work(bench):
+            await until(lambda: len(bench.waited) > 3)
+    assert bench.waited[:4] == [0.01, 0.02, 0.03, 0.01]
 
 
 async def test_markets_move_without_a_hole(tmp_path: Path) -> None:
@@ -218,3 +280,35 @@ async def test_who_stops_while_it_could_not_read_claims_no_more_than_it_heard(tm
         bench.manager.stopped()
     ends = {(one.ended_by, one.ended_at is not None and one.ended_at <= blocked_us) for one in bench.rows.sessions()}
     assert ends == {("stopped", True)}
+
+
+async def test_after_a_standstill_nothing_is_claimed_that_lies_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the frames that came meanwhile are taken: what is claimed as heard is what watermarks are made of."""
+    monkeypatch.setattr(router, "_RECENT_MS", 200)
+    private, public = keys(tmp_path)
+    calm = options(tmp_path, public, markets=6, new_market_seconds=0, close_market_seconds=0)
+    async with running(calm) as simulator:
+        bench = Bench(simulator, private, {Channel.ORDERBOOK: 1})
+        bench.manager.follow(await listed(simulator))
+        claimed_ms, late = 0, []
+
+        def judge(rows: Sequence[DeltaRow]) -> None:
+            nonlocal claimed_ms
+            late.extend(row for row in rows if row.exchange_ts < claimed_ms * 1000)
+            now_ms = now_us() // 1000
+            lag_ms = bench.manager.lag_ms(now_ms)
+            claimed_ms = max(claimed_ms, 0 if lag_ms is None else now_ms - lag_ms - 300)
+
+        (connection,) = bench.manager.connections
+        async with at_work(bench):
+            await until(lambda: len(bench.rows.sessions()) == 6 and bench.rows.deltas() > 0)
+            bench.rows.on_changes = judge
+            bench.rows.has_room = False
+            await until(lambda: connection.is_blocked)
+            blocked_us = now_us()
+            await until(lambda: now_us() > blocked_us + 1_000_000)
+            bench.rows.has_room = True
+            await until(lambda: claimed_ms * 1000 > blocked_us + 1_000_000)
+        assert not late

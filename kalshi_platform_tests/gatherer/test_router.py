@@ -223,6 +223,23 @@ async def test_a_ticker_that_cannot_be_read_is_a_hole(gatherer_database: str) ->
     assert [tuple(row) for row in gaps] == [("rejected", "ticker", "A")]
 
 
+async def test_a_book_under_names_that_nobody_knows_is_no_empty_book(gatherer_database: str) -> None:
+    """The exchange has renamed levels before: whoever looked for the old keys read every book as empty."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    for seq, levels in ((2, {"yes_levels": [["0.40", "5.00"]]}), (3, {})):
+        msg = {"market_ticker": "AB"[seq - 2], **levels}
+        bench.feed(type="orderbook_snapshot", sid=1, seq=seq, sending_ts_ms=T0, msg=msg)
+    assert bench.capture.book("A") is None
+    assert bench.capture.book("B") is not None
+    await bench.write()
+    assert await value(gatherer_database, "SELECT count(*) FROM orderbook_snapshots") == 2
+    rejected = await fetch(gatherer_database, "SELECT reason, detail FROM rejected_messages")
+    assert [tuple(row) for row in rejected] == [("unknown_type", "orderbook_snapshot with levels under unknown keys")]
+    gaps = await fetch(gatherer_database, "SELECT cause, ticker FROM capture_gaps")
+    assert [tuple(row) for row in gaps] == [("rejected", "A")]
+
+
 async def test_lifecycle_frames_are_handed_on(gatherer_database: str) -> None:
     """The registry decides what they mean."""
     bench = Bench(gatherer_database, Channel.MULTIVARIATE_LIFECYCLE)
