@@ -58,9 +58,9 @@ def main(arguments: list[str]) -> int:
     if what == "clean":
         shutil.rmtree(VENV, ignore_errors=True)
         return 0
-    wanted = install()
+    install()
     if what == "test":
-        install_spark(wanted)
+        install_spark()
         install_next_duckdb()
     if what in {"demo", "dev"}:
         command = [str(BIN / "kalshi-platform"), "demo"] if what == "demo" else [str(BIN / "dagster"), "dev"]
@@ -78,29 +78,25 @@ def first_failure(commands: Iterable[Sequence[str]]) -> int:
     return 0
 
 
-def install() -> str:
-    """Build the environment, unless the one that is there was made here of the same versions by the same Python.
-
-    Returns a digest of what it is made of.
-    """
+def install() -> None:
+    """Build the environment, unless the one that is there was made here of the same versions by the same Python."""
     if sys.version_info < OLDEST:
         sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: python3.11 run.py …")
     wanted = hashlib.sha256(f"{sys.version} {HERE}".encode())
     for name in ("pyproject.toml", "constraints.txt"):
         wanted.update((HERE / name).read_bytes())
-    if not _is_done(STAMP, wanted.hexdigest()):
+    if not STAMP.is_file() or STAMP.read_text() != wanted.hexdigest():
         sys.stderr.write("building the environment in .venv, which takes a minute\n")
         _build([Path(sys.executable).resolve(), "-m", "venv", "--clear", VENV])
         _build([BIN / "python", *PIP, f".[{EXTRAS}]"])
         STAMP.write_text(wanted.hexdigest())  # last: an installation that was interrupted is begun again
-    return wanted.hexdigest()
 
 
-def install_spark(wanted: str) -> None:
+def install_spark() -> None:
     """Where there is a Java 17, the tests also hold Spark (430 MB) against DuckDB; elsewhere that one is skipped."""
-    if _java() >= SPARKS_JAVA and not _is_done(SPARK_STAMP, wanted):
+    if _java() >= SPARKS_JAVA and not SPARK_STAMP.exists():  # a new environment is a new folder, without it
         if _succeeds([BIN / "python", *PIP, ".[spark]"]):
-            SPARK_STAMP.write_text(wanted)
+            SPARK_STAMP.touch()
         else:
             sys.stderr.write("Spark cannot be had here: its test will be skipped\n")
 
@@ -127,10 +123,6 @@ def _java() -> int:
         return 0
     found = re.search(r'version "(?:1\.)?(\d+)', said)
     return int(found[1]) if found else 0
-
-
-def _is_done(stamp: Path, wanted: str) -> bool:
-    return stamp.is_file() and stamp.read_text() == wanted
 
 
 def _build(step: Sequence[str | Path]) -> None:

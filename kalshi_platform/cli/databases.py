@@ -1,14 +1,14 @@
 """`migrate`, `maintain` and `verify`: what is done to a database, and what is asked of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from kalshi_platform.core.errors import ConfigurationError
 from kalshi_platform.core.schema import Home
 
-KindOfDatabase = Annotated[Home, typer.Argument(help="Which kind of database.")]
+KindOfDatabase = Annotated[Literal["gatherer", "production"], typer.Argument(help="Which kind of database.")]
 OwnersUrl = Annotated[
     str | None,
     typer.Option(
@@ -35,13 +35,11 @@ def migrate(
     from kalshi_platform.service.settings import load_settings
     from kalshi_platform.tools.renumber_command import renumber_dump
 
-    if home is Home.BOTH:
-        raise ConfigurationError("choose gatherer or production: a database is one of them")
-    target = url or load_settings().required(f"{home.value}_database_url")
-    migrate_database(target, home, revision)
-    if home is Home.GATHERER and revision == "head" and (rows := renumber_dump(target)):
+    target = url or load_settings().required(f"{home}_database_url")
+    migrate_database(target, Home(home), revision)
+    if home == "gatherer" and revision == "head" and (rows := renumber_dump(target)):
         typer.echo(f"{rows:,} rows that came out of a dump have transaction ids of this server now")
-    typer.echo(f"the {home.value} database is at {revision}")
+    typer.echo(f"the {home} database is at {revision}")
 
 
 def maintain(
@@ -59,11 +57,9 @@ def maintain(
     from kalshi_platform.service.settings import load_settings
     from kalshi_platform.tools.maintenance_loop import maintain_until
 
-    if home is Home.BOTH:
-        raise ConfigurationError("choose gatherer or production: a database is one of them")
     settings = load_settings()
-    target = url or settings.required(f"{home.value}_database_url")
-    raise typer.Exit(run_daemon(lambda stop: maintain_until(stop, home, target, settings, every, typer.echo)))
+    target = url or settings.required(f"{home}_database_url")
+    raise typer.Exit(run_daemon(lambda stop: maintain_until(stop, Home(home), target, settings, every, typer.echo)))
 
 
 def verify(

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, PlatformError
+from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, ExchangeUnavailable, PlatformError
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -27,6 +27,9 @@ def plainly(command: Callable[Parameters, Result]) -> Callable[Parameters, Resul
         except (ConfigurationError, ExchangeRefused) as error:
             sys.stderr.write(f"kalshi-platform: {error}\n")
             raise typer.Exit(2) from None
+        except ExchangeUnavailable as error:
+            sys.stderr.write(f"kalshi-platform: {error}; `kalshi-platform doctor` looks for the cause\n")
+            raise typer.Exit(1) from None
         except PlatformError as error:
             sys.stderr.write(f"kalshi-platform: {error}\n")
             raise typer.Exit(1) from None

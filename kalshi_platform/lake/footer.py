@@ -13,7 +13,6 @@ from kalshi_platform.lake.datasets import Dataset
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.schema import SCHEMA_VERSION
 
-WINDOW_END_KEY = "kalshi_platform.window_end"
 _KEYS = ("schema_version", "table", "window_start", "window_end", "source_rows")
 
 

@@ -22,9 +22,6 @@ STATUSES: Mapping[str, str] = {
 """Words that REST takes as filters, and wrote in earlier years → the words with which it answers today
 (kalshi-protocol.md §2.4). Any other word stays as it came: enumerations are open (kalshi-pitfalls.md 20)."""
 
-OVER = frozenset({"finalized"})
-"""Statuses that never change again."""
-
 
 def series_facts(series: Series, seen_at: datetime) -> SeriesFacts:
     """A row of `series`."""

@@ -250,7 +250,7 @@ def describe(settings: Settings) -> list[SettingLine]:
     lines = []
     for field, info in Settings.model_fields.items():
         name = PREFIX + field.upper()
-        source = "environment" if name in os.environ else _ENV_FILE if name in in_file else "default"
+        source = "environment" if os.environ.get(name) else _ENV_FILE if in_file.get(name) else "default"
         lines.append(
             SettingLine(name, _shown(getattr(settings, field)), _shown(info.default), source, str(info.description))
         )

@@ -23,7 +23,15 @@ from kalshi_platform.tools.doctor.settings_checks import check_settings
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "deploy" / "docker"
-_GIVEN = {"DATABASE_PASSWORD": "pw", "KALSHI_API_KEY_ID": "key", "KEY_FILE": "/key.pem"}
+_GIVEN = {
+    "DATABASE_PASSWORD": "pw",
+    "KALSHI_API_KEY_ID": "key",
+    "KEY_FILE": "/key.pem",
+    "KALSHI_ALERT_SLACK_URL": "https://hooks.slack.com/services/x",
+    "KALSHI_ALERT_PAGERDUTY_KEY": "key",
+    "KALSHI_ALERT_SMTP_URL": "smtps://user:password@host",
+    "KALSHI_ALERT_EMAIL_TO": "night@example.org",
+}
 _SETTINGS = {PREFIX + field.upper() for field in Settings.model_fields} | OTHER_NAMES
 
 
@@ -53,6 +61,16 @@ def test_the_settings_of_each_container_fit() -> None:
         values = {key.removeprefix(PREFIX).lower(): value for key, value in service["environment"].items()}
         findings = check_settings(Settings.model_validate(values), ())
         assert [one for one in findings if one.level is Level.SETTING] == [], name
+
+
+def test_dagster_can_ask_the_exchange_and_tell_somebody() -> None:
+    """The container whose children the runs are has key and alerts; every service but the page is asked how it is."""
+    services = _compose()["services"]
+    daemon = services["dagster-daemon"]
+    assert {name for name in _GIVEN if name.startswith(PREFIX)} <= set(daemon["environment"])
+    assert daemon["secrets"] == ["kalshi-key"]
+    lasting = {name for name, one in services.items() if one.get("restart") != "no"}
+    assert {name for name in lasting if "healthcheck" not in services[name]} == {"dagster-webserver"}
 
 
 def test_everything_that_is_named_is_there() -> None:

@@ -104,14 +104,14 @@ MISTAKES: dict[str, list[Mistake]] = {
     "migrate": [
         Mistake(A, f"migrate gatherer --url {MYSQL}", "must begin with postgresql://"),
         Mistake(A, "migrate production", "KALSHI_PRODUCTION_DATABASE_URL is not set"),
-        Mistake(A, "migrate both", "choose gatherer or production"),
+        Mistake(A, "migrate both", "'both' is not one of 'gatherer', 'production'."),
         Mistake(A, "migrate production --url {gatherer}", "it is no production database"),
         Mistake(P, f"migrate gatherer --url {NOWHERE}", "127.0.0.1:1", code=1),
         Mistake(P, "migrate gatherer --url {wrong_password}", "password authentication failed", code=1),
     ],
     "maintain": [
         Mistake(A, f"maintain gatherer --url {MYSQL}", "must begin with postgresql://"),
-        Mistake(A, "maintain both", "choose gatherer or production"),
+        Mistake(A, "maintain both", "'both' is not one of 'gatherer', 'production'."),
         Mistake(P, f"maintain production --url {NOWHERE}", "127.0.0.1:1", code=1),
     ],
     "backfill": [
@@ -153,7 +153,7 @@ MISTAKES: dict[str, list[Mistake]] = {
     "markets": [
         Mistake(F, "markets", "cannot read the private key at absent.pem", ABSENT_KEY | EXCHANGE),
         Mistake(A, "markets", "is no address of an exchange", NO_EXCHANGE),
-        Mistake(A, "markets", "GET /markets", {"REST_URL": "http://127.0.0.1:1/x"}, 1),
+        Mistake(A, "markets", "doctor` looks for the cause", {"REST_URL": "http://127.0.0.1:1/x"}, 1),
         Mistake(K, "markets", "check the key", STRANGER),
         Mistake(P, f"markets --output {UNWRITABLE}.ndjson", f"cannot write {UNWRITABLE}", EXCHANGE),
     ],

@@ -27,13 +27,14 @@ def test_every_setting_is_in_the_readme() -> None:
 
 
 def test_sources_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment wins over .env, which wins over the default."""
-    (tmp_path / ".env").write_text("KALSHI_GATHERER_ID=from-file\nKALSHI_METRICS_PORT=1234\n")
+    """The environment wins over .env, which wins over the default; what is left empty gives nothing."""
+    (tmp_path / ".env").write_text("KALSHI_GATHERER_ID=from-file\nKALSHI_METRICS_PORT=1234\nKALSHI_SPOOL_BYTES=\n")
     monkeypatch.setenv("KALSHI_METRICS_PORT", "4321")
+    monkeypatch.setenv("KALSHI_LAKE_URL", "")
     lines = {line.name: line for line in describe(load_settings())}
     assert (lines["KALSHI_GATHERER_ID"].value, lines["KALSHI_GATHERER_ID"].source) == ("from-file", ".env")
     assert (lines["KALSHI_METRICS_PORT"].value, lines["KALSHI_METRICS_PORT"].source) == ("4321", "environment")
-    assert lines["KALSHI_LAKE_URL"].source == "default"
+    assert (lines["KALSHI_LAKE_URL"].source, lines["KALSHI_SPOOL_BYTES"].source) == ("default", "default")
 
 
 def test_passwords_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_the_example_is_every_setting_at_its_default(tmp_path: Path) -> None:
     assert is_fresh, "run: kalshi-platform settings --example > env.example"
     (tmp_path / ".env").write_text(re.sub(r"^#KALSHI_", "KALSHI_", text, flags=re.MULTILINE))
     lines = describe(load_settings())
-    assert {line.source for line in lines} == {".env"}
+    assert {line.source for line in lines if line.value} == {".env"}
     assert [line.value for line in lines] == [line.default for line in lines]
     assert unknown_names() == []
 

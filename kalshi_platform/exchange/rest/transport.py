@@ -177,7 +177,8 @@ class Transport:
             try:
                 response = await self._client.get(url, headers=self._headers(url))
             except httpx.TransportError as error:
-                raise ExchangeUnavailable(f"GET {path}: {error or type(error).__name__}") from error
+                why = error or type(error).__name__
+                raise ExchangeUnavailable(f"GET {path} at {url.netloc.decode()}: {why}") from error
             self._compare_clocks(response)
             if not response.has_redirect_location:
                 return response
