@@ -10,7 +10,8 @@ from kalshi_platform.service.metrics import DeduplicatorMetrics
 from kalshi_platform_tests.deduplicator.rows import sync_loops
 
 _ROOT = Path(__file__).parents[2]
-_RULES = yaml.safe_load((_ROOT / "deploy/prometheus/deduplicator.rules.yaml").read_text())["groups"][0]["rules"]
+_GROUPS = yaml.safe_load((_ROOT / "deploy/prometheus/alerts.yaml").read_text())["groups"]
+_RULES = next(group["rules"] for group in _GROUPS if group["name"] == "deduplicator")
 
 
 def test_each_rule_is_explained_and_says_what_to_do() -> None:

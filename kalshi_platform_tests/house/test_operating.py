@@ -1,6 +1,8 @@
 """What an operator installs beside the code: alert rules and the systemd unit, held against the code."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ _LABELS = {
     )
 }
 """Of each metric, by the README's table, which `test_readme` holds against the code."""
-_RULES: list[dict[str, Any]] = yaml.safe_load((_ROOT / "deploy/prometheus/alerts.yaml").read_text())["groups"][0][
-    "rules"
+_PROMETHEUS = _ROOT / "deploy/prometheus"
+_RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load((_PROMETHEUS / "alerts.yaml").read_text())["groups"] for rule in group["rules"]
 ]
+_PROMTOOL = shutil.which("promtool")
 
 
 @pytest.mark.parametrize("rule", _RULES, ids=lambda rule: rule["alert"])
@@ -32,7 +36,19 @@ def test_each_alert_looks_at_what_is_there_and_says_what_to_do(rule: dict[str, A
     for used in re.findall(r"\b(?:by|on) \(([^)]*)\)|\$labels\.(\w+)", rule["expr"] + rule["annotations"]["summary"]):
         assert set(filter(None, re.split(r"\W+", " ".join(used)))) <= labels
     assert rule["labels"]["severity"] in {"page", "ticket"}
-    assert rule["annotations"]["do"]
+    assert rule["annotations"]["action"]
+
+
+@pytest.mark.skipif(_PROMTOOL is None, reason="needs promtool (Debian: prometheus)")
+def test_each_alert_is_raised_by_what_it_is_for() -> None:
+    """Prometheus's own judge: silent while all is well, and each of them raised once."""
+    assert _PROMTOOL
+    cases = (_PROMETHEUS / "alerts.test.yaml").read_text()
+    assert [rule["alert"] for rule in _RULES if f'alertname="{rule["alert"]}"' not in cases] == []
+    said = subprocess.run(
+        [_PROMTOOL, "test", "rules", "alerts.test.yaml"], cwd=_PROMETHEUS, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def test_the_unit_ends_as_daemons_do() -> None:
