@@ -354,6 +354,37 @@ async def test_a_late_row_does_not_keep_a_gatherer_s_day_for_ever(
     await gatherer.close()
 
 
+async def test_a_gatherer_s_hours_are_proven_by_a_file_of_the_day(
+    production: asyncpg.Connection, production_database: str, gatherer_database: str, lake: Lake
+) -> None:
+    """Its trades are cut by the hour, the lake's by the day: what stands beside an hour in the file is no objection."""
+    gatherer = await asyncpg.connect(gatherer_database)
+    await gatherer.execute("UPDATE table_policies SET partition_hours = 1 WHERE table_name = 'trades'")
+    day, hours = NOON.replace(hour=0), (1, 5)
+    for connection in (gatherer, production):
+        await ensure_partitions(connection, TRADES, [day.date()])
+        await connection.executemany(
+            "INSERT INTO trades (exchange_ts, trade_id, ticker, price, size, is_block_trade, received_at) "
+            "VALUES ($1, gen_random_uuid(), 'A', 400000, 100, false, $1)",
+            [(day + hour * HOUR,) for hour in hours],
+        )
+    await production.execute(
+        "UPDATE sync_cursors SET source = $1, next_xid = $2::text::xid8, watermark = $3 WHERE table_name = 'trades'",
+        await source_identity(gatherer),
+        str(await gatherer.fetchval("SELECT 1 + max(ingest_xid::text::bigint) FROM trades")),
+        day + 25 * HOUR,
+    )
+    with export.read_window(production_database, TRADES, day, day + 24 * HOUR) as batches:
+        write_partition(lake, RAW[TRADES.name], day, batches)
+    assert (await maintain_production(production_database, lake, day + timedelta(days=2))).proven == [
+        "trades 2026-08-01"
+    ]
+    report = await _gatherer_pass(gatherer_database, production_database)
+    assert kept(report) == {}
+    assert [verdict.rows for verdict in report.verdicts if verdict.rows] == [1, 1]
+    await gatherer.close()
+
+
 DAY = "orderbook_deltas_20260801"
 
 
