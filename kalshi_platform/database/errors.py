@@ -3,7 +3,7 @@
 PlatformError
 ├── ConfigurationError
 │   ├── DatabaseUrlError          the address of a database cannot be used
-│   ├── UnsafeServerError         the server has an extension that loses rows: update it
+│   ├── UnsafeServerError         the server is too old, or has an extension that loses rows: update it
 │   └── RevisionError             the database does not carry the schema that this version works with
 │       ├── OutdatedDatabaseError     no schema yet, or an earlier one: migrate it
 │       ├── UnknownRevisionError      a later schema than this version knows: update the platform
@@ -30,7 +30,7 @@ class DatabaseUnreachableError(PlatformError):
 
 
 class UnsafeServerError(ConfigurationError):
-    """The server has an extension that is known to lose rows of ours."""
+    """The server is too old for our schema, or has an extension that is known to lose rows of ours."""
 
 
 class RevisionError(ConfigurationError):

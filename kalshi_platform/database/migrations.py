@@ -38,7 +38,13 @@ from kalshi_platform.database.renumbering import has_foreign_ids
 from kalshi_platform.database.urls import checked, database_name
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))")
-_TIMESCALE = text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+OLDEST_SERVER = 150_000
+"""As PostgreSQL numbers its versions."""
+UPGRADE_IT = "15 to 18 are supported: upgrade the server"
+_SERVER = text("""
+SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+       (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb')
+""")
 _LOCK_TIMEOUT = "SET lock_timeout = '1s'"
 """Others queue behind whoever waits for a table, writers too: for so long, then they have their turn."""
 _IN_USE = asyncpg.LockNotAvailableError.sqlstate, asyncpg.DeadlockDetectedError.sqlstate
@@ -66,12 +72,11 @@ def migrate(url: str, home: Home, revision: str = "head") -> None:
     Raises:
         UnknownRevisionError: Where a later version of the platform has migrated it.
         OtherHomeError: Where it is the other kind of database.
-        UnsafeServerError: Where it has a TimescaleDB that loses rows.
+        UnsafeServerError: Where the server is too old, or has a TimescaleDB that loses rows.
     """
 
     def upgrade(connection: Connection) -> None:
-        if fault := fault_of_version(connection.execute(_TIMESCALE).scalar()):
-            raise UnsafeServerError(f"{fault}; {UPDATE_IT}")
+        _refuse_server(connection)
         _move(connection, home, lambda config: command.upgrade(config, _target(home, revision)))
 
     _run(_on(url, upgrade))
@@ -181,6 +186,14 @@ async def _connect(url: str) -> asyncpg.Connection:
         return await asyncpg.connect(url)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnreachableError(f"cannot use the database at {masked(url)}: {error}") from error
+
+
+def _refuse_server(connection: Connection) -> None:
+    number, version, timescale = connection.execute(_SERVER).one()
+    if number < OLDEST_SERVER:
+        raise UnsafeServerError(f"PostgreSQL {version} is too old; {UPGRADE_IT}")
+    if fault := fault_of_version(timescale):
+        raise UnsafeServerError(f"{fault}; {UPDATE_IT}")
 
 
 def _move(connection: Connection, home: Home, work: Callable[[Config], None]) -> None:

@@ -125,9 +125,11 @@ async def drop_merged(
         if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
             return f"production has not merged all of it from {gatherer_id}"
         await make_durable(production)
-        held = await _rows_by_hour(production, partition, partition.table.name)
         standing = [proof for proof in proofs if proof.dropped_at is None]
-        late = unproven_hours(standing, held, partition.start, partition.end)  # what was merged after the file was made
+        start = min([partition.start, *(proof.window_start for proof in standing)])
+        end = max([partition.end, *(proof.window_end for proof in standing)])
+        held = await _rows_by_hour(production, partition.table, partition.table.name, start, end)
+        late = unproven_hours(standing, held, start, end)  # what was merged after the file was made
         return _unproven([hour for hour in counts if hour in late or not any(proof.covers(hour) for proof in proofs)])
 
     async def forget() -> None:
@@ -156,7 +158,9 @@ async def _drop_unless(
         async with connection.transaction():
             await connection.execute(_LOCK_TIMEOUT)
             await connection.execute(f"LOCK TABLE {partition.qualified} IN SHARE MODE")
-            counts = await _rows_by_hour(connection, partition, partition.qualified)
+            counts = await _rows_by_hour(
+                connection, partition.table, partition.qualified, partition.start, partition.end
+            )
             if reason := await objection(counts):
                 return Verdict(partition.name, sum(counts.values()), reason)
             await _drop(connection, partition)
@@ -175,14 +179,16 @@ async def _drop(connection: asyncpg.Connection, partition: Partition) -> None:
     await connection.execute(f"DROP TABLE IF EXISTS {copy_name(partition)}")  # one that has waited for its place
 
 
-async def _rows_by_hour(connection: asyncpg.Connection, partition: Partition, relation: str) -> dict[datetime, int]:
-    """How many rows of each hour, by its start, a relation has that holds a partition's hours, and maybe others."""
-    time = partition.table.time_column
+async def _rows_by_hour(
+    connection: asyncpg.Connection, table: Table, relation: str, start: datetime, end: datetime
+) -> dict[datetime, int]:
+    """How many rows of each hour, by its start, a table or a partition of it has with start <= time < end."""
+    time = table.time_column
     records = await connection.fetch(
         f"SELECT date_trunc('hour', {time}, 'UTC') AS hour, count(*) AS rows FROM {relation} "  # noqa: S608
         f"WHERE {time} >= $1 AND {time} < $2 GROUP BY 1 ORDER BY 1",
-        partition.start,
-        partition.end,
+        start,
+        end,
     )
     return {record["hour"].astimezone(UTC): record["rows"] for record in records}
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import dagster as dg
-import pyarrow as pa
 
 from kalshi_platform.core.errors import IntegrityError, PlatformError
 from kalshi_platform.core.schema import STREAM_TABLES, TICKERS, Table
@@ -111,7 +110,7 @@ def _refuse_fewer(table: Table, start: datetime, production: ProductionDatabase,
 
 def _footer(table: Table, start: datetime, lake: Lake) -> Footer | None:
     """What the file that is there says of itself; None for one that cannot be read, which may be replaced."""
-    with suppress(IntegrityError, pa.ArrowException, ValueError):
+    with suppress(IntegrityError):
         return read_footer(lake, RAW[table.name], start)
     return None
 

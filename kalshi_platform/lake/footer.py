@@ -6,6 +6,7 @@ Nothing in it changes from run to run, so that the same rows give the same bytes
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kalshi_platform.core.errors import IntegrityError
@@ -45,7 +46,7 @@ def read_footer(lake: Lake, dataset: Dataset, start: datetime) -> Footer | None:
     """The footer of one partition; None where the lake has no such file.
 
     Raises:
-        IntegrityError: Where the file is not one of ours, or holds other than the rows it was given.
+        IntegrityError: Where the file cannot be read, is not one of ours, or holds other than the rows it was given.
     """
     path = lake.path(dataset, start)
     try:
@@ -53,7 +54,12 @@ def read_footer(lake: Lake, dataset: Dataset, start: datetime) -> Footer | None:
             metadata = pq.read_metadata(file)
     except FileNotFoundError:
         return None
-    footer = _parsed(metadata.metadata or {}, path)
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"{path} cannot be read: {error}") from error
+    try:
+        footer = _parsed(metadata.metadata or {}, path)
+    except ValueError as error:  # a bit fell over in what it says
+        raise IntegrityError(f"{path} does not name its window in words of ours: {error}") from error
     if footer.source_rows != metadata.num_rows:
         raise IntegrityError(f"{path} holds {metadata.num_rows} rows and says {footer.source_rows}")
     return footer

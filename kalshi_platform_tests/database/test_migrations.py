@@ -247,6 +247,14 @@ def test_a_timescaledb_that_loses_rows_is_refused(empty_database: str) -> None:
     assert query(empty_database, "SELECT to_regclass('trades')") == [(None,)]
 
 
+def test_a_server_that_is_too_old_is_refused(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is made; no server here is, so the oldest one is raised above them."""
+    monkeypatch.setattr("kalshi_platform.database.migrations.OLDEST_SERVER", 990_000)
+    with pytest.raises(UnsafeServerError, match=r"PostgreSQL 1\d\.\d+.* is too old; 15 to 18"):
+        migrate(empty_database, Home.GATHERER)
+    assert query(empty_database, "SELECT to_regclass('alembic_version')") == [(None,)]
+
+
 def test_awkward_password_works_unseen(cluster: EmbeddedPostgres, capfd: pytest.CaptureFixture[str]) -> None:
     """A percent sign, a colon, an at sign; and the errors of a wrong one do not repeat it."""
     cluster.create_database("awkward")

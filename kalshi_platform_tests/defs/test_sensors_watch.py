@@ -98,6 +98,23 @@ def test_rows_that_come_late_report_their_partition_again(
     assert isinstance(late.tick(), dg.SkipReason)
 
 
+def test_a_file_that_cannot_be_read_is_reported_and_those_behind_it_too(
+    sensor: Any, fill: Any, delta: Any, production_database: str, lake: Lake
+) -> None:
+    """Half of it is there: production still has its rows, and the next partition has its turn."""
+    now = Period.HOUR.floor(datetime.now(UTC))
+    moments = [now - timedelta(hours=ago) for ago in (30, 31, 32)]
+    for moment in moments:
+        fill(ORDERBOOK_DELTAS, delta(0, exchange_ts=moment))
+        _export(production_database, lake, ORDERBOOK_DELTAS, moment)
+    file = Path(lake.path(RAW[ORDERBOOK_DELTAS.name], moments[1]))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    fill(ORDERBOOK_DELTAS, delta(0, exchange_ts=moments[2], occurrence=1))
+    late = sensor(late_rows)
+    wanted = [key_at(ORDERBOOK_DELTAS, moment) for moment in moments[1:]]
+    assert [event.partition for event in late.tick().asset_events] == wanted
+
+
 _counted: list[tuple[str, datetime]] = []
 
 

@@ -34,6 +34,7 @@ def test_a_partition_in_a_bucket_is_the_one_in_a_folder(
     with s3_lake.open(there.path) as file:
         assert hashlib.sha256(file.read()).hexdigest() == here.sha256
     assert s3_lake.starts(DELTAS) == [noon]
+    assert abs(s3_lake.written(DELTAS)[noon] - lake.written(DELTAS)[noon]) < HOUR  # in UTC, both
     assert read_footer(s3_lake, DELTAS, noon) == read_footer(lake, DELTAS, noon)
     assert read_footer(s3_lake, DELTAS, noon + HOUR) is None
     found, same = read_again(s3_lake, DELTAS, noon), read_again(lake, DELTAS, noon)

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from kalshi_platform.core.errors import PlatformError
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TRADES, Home
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS, TICKERS, TRADES, Home
 from kalshi_platform.database import export
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.errors import DatabaseUnreachableError
@@ -80,6 +80,37 @@ async def test_a_manifest_that_a_killed_export_left_out_comes_back(
     lying.write_text(whole[1].replace('"rows": 1', '"rows": 7').replace('"sha256": "', '"sha256": "0'))
     assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
     assert (away.read_text(), lying.read_text()) == whole
+
+
+BOOKS = """
+INSERT INTO orderbook_snapshots SELECT $1, ticker, 'checkpoint', '', prices, sizes, '{}', '{}', best, NULL, $1
+FROM (VALUES ('A', '{10000,20000}'::int[], '{1,900719925474099300}'::bigint[], 20000), ('B', '{}', '{}', NULL))
+     AS book(ticker, prices, sizes, best)
+"""
+QUOTES = """
+INSERT INTO tickers (exchange_ts, ticker, last_price, volume, digest, received_at)
+VALUES ($1, 'A', 10000, 5, -9223372036854775808, $1), ($1, 'B', NULL, NULL, 7, $1)
+"""
+
+
+async def test_books_and_quotes_are_proven_too(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """Lists, empty ones, values that are not there, the least and large integers; and a level more is no proof."""
+    day = NOON.replace(hour=0)
+    await production.execute("UPDATE sync_cursors SET watermark = $1", day + 25 * HOUR)
+    for table, rows in ((ORDERBOOK_SNAPSHOTS, BOOKS), (TICKERS, QUOTES)):
+        await ensure_partitions(production, table, [day.date()])
+        await production.execute(rows, day)
+        end = RAW[table.name].end(day)
+        with export.read_window(production_database, table, day, end) as batches:
+            write_partition(lake, RAW[table.name], day, batches)
+    report = await maintain_production(production_database, lake, day + timedelta(days=2))
+    assert (report.proven, report.disputed) == (["orderbook_snapshots 2026-08-01", "tickers 2026-08-01 00:00"], [])
+    await production.execute("DELETE FROM lake_proofs")
+    await production.execute("UPDATE orderbook_snapshots SET yes_sizes = '{900719925474099300,1}' WHERE ticker = 'A'")
+    report = await maintain_production(production_database, lake, day + timedelta(days=2))
+    assert [one.split(":")[0] for one in report.disputed] == ["orderbook_snapshots 2026-08-01"]
 
 
 async def test_files_of_a_lake_that_was_moved_are_proven_where_they_are(
@@ -351,6 +382,37 @@ async def test_a_late_row_does_not_keep_a_gatherer_s_day_for_ever(
     assert (report.proven, report.disputed) == (["orderbook_deltas 2026-08-01 12:00"], [])
     assert (await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven == []
     assert kept(await _gatherer_pass(gatherer_database, production_database)) == {}
+    await gatherer.close()
+
+
+async def test_a_gatherer_s_hours_are_proven_by_a_file_of_the_day(
+    production: asyncpg.Connection, production_database: str, gatherer_database: str, lake: Lake
+) -> None:
+    """Its trades are cut by the hour, the lake's by the day: what stands beside an hour in the file is no objection."""
+    gatherer = await asyncpg.connect(gatherer_database)
+    await gatherer.execute("UPDATE table_policies SET partition_hours = 1 WHERE table_name = 'trades'")
+    day, hours = NOON.replace(hour=0), (1, 5)
+    for connection in (gatherer, production):
+        await ensure_partitions(connection, TRADES, [day.date()])
+        await connection.executemany(
+            "INSERT INTO trades (exchange_ts, trade_id, ticker, price, size, is_block_trade, received_at) "
+            "VALUES ($1, gen_random_uuid(), 'A', 400000, 100, false, $1)",
+            [(day + hour * HOUR,) for hour in hours],
+        )
+    await production.execute(
+        "UPDATE sync_cursors SET source = $1, next_xid = $2::text::xid8, watermark = $3 WHERE table_name = 'trades'",
+        await source_identity(gatherer),
+        str(await gatherer.fetchval("SELECT 1 + max(ingest_xid::text::bigint) FROM trades")),
+        day + 25 * HOUR,
+    )
+    with export.read_window(production_database, TRADES, day, day + 24 * HOUR) as batches:
+        write_partition(lake, RAW[TRADES.name], day, batches)
+    assert (await maintain_production(production_database, lake, day + timedelta(days=2))).proven == [
+        "trades 2026-08-01"
+    ]
+    report = await _gatherer_pass(gatherer_database, production_database)
+    assert kept(report) == {}
+    assert [verdict.rows for verdict in report.verdicts if verdict.rows] == [1, 1]
     await gatherer.close()
 
 

@@ -16,7 +16,7 @@ from time import monotonic
 
 import dagster as dg
 
-from kalshi_platform.core.errors import ConfigurationError
+from kalshi_platform.core.errors import ConfigurationError, IntegrityError
 from kalshi_platform.core.schema import STREAM_TABLES, Table
 from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
@@ -84,8 +84,15 @@ def _in_turn(table: Table, turns: dict[str, int]) -> Iterator[datetime]:
 
 
 def _rows_if_late(table: Table, start: datetime, production: ProductionDatabase, lake: Lake) -> int | None:
-    """How many rows production has of a file's window, if those are more than the file has; fewer were dropped."""
-    footer = read_footer(lake, RAW[table.name], start)
+    """How many rows production has of a file's window, if those are more than the file has; fewer were dropped.
+
+    A file that cannot be read has none: it is written again, and keeps nobody from looking at those behind it.
+    """
+    dataset = RAW[table.name]
+    try:
+        footer = read_footer(lake, dataset, start)
+    except IntegrityError:
+        return production.count_window(table, start, dataset.end(start)) or None
     if footer is None:
         return None
     rows = production.count_window(table, footer.window_start, footer.window_end)

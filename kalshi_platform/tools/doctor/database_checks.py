@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.compression import UPDATE_IT, fault_of_version
-from kalshi_platform.database.migrations import newest_revision
+from kalshi_platform.database.migrations import OLDEST_SERVER, UPGRADE_IT, newest_revision
 from kalshi_platform.database.roles import ROLES_OF, Role
 from kalshi_platform.database.survey import survey
 from kalshi_platform.service.settings import Settings
@@ -18,7 +18,6 @@ from kalshi_platform.tools.doctor.hosts import is_local
 from kalshi_platform.tools.status.facts import Database, database_urls, survey_all
 from kalshi_platform.tools.status.view import seconds
 
-_OLDEST_SERVER = 150_000
 _LATE_SECONDS = 60.0
 
 _BY_BYTES = ("C", "POSIX")
@@ -78,10 +77,8 @@ def check_database(database: Database, url: str) -> list[Finding]:
         *_order(database),
         *_life(database),
     ]
-    if found.version_number < _OLDEST_SERVER:
-        findings.append(
-            problem(name, f"PostgreSQL {found.version} is too old", "15 to 18 are supported: upgrade the server")
-        )
+    if found.version_number < OLDEST_SERVER:
+        findings.append(problem(name, f"PostgreSQL {found.version} is too old", UPGRADE_IT))
     if fault := fault_of_version(found.timescale):
         findings.append(problem(name, fault, UPDATE_IT))
     bad = [one for one in findings if one.remedy]
