@@ -36,8 +36,9 @@ _GATE = f"""
 WITH gate AS MATERIALIZED (
     SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin, pg_snapshot_xmax(pg_current_snapshot()) AS xmax,
            $1::text IS NULL OR {_KNOWN} AS has_witness,
-           EXISTS (SELECT FROM ingest_batches WHERE table_name = ANY($4::text[])
-                   AND ingest_xid >= pg_snapshot_xmax(pg_current_snapshot())) AS is_ahead
+           EXISTS (SELECT FROM unnest($4::text[]) AS name, LATERAL (
+                       SELECT ingest_xid FROM ingest_batches WHERE table_name = name ORDER BY ingest_xid DESC LIMIT 1
+                   ) AS newest WHERE newest.ingest_xid >= pg_snapshot_xmax(pg_current_snapshot())) AS is_ahead
 )
 SELECT gate.xmin::text::bigint AS xmin, gate.xmax::text::bigint AS xmax, gate.has_witness, gate.is_ahead,
 """  # noqa: S608 - ours
@@ -134,11 +135,13 @@ class Copied:
         count: How many they are.
         rows: They, in binary COPY format.
         days: The UTC days that they lie in; none of a table that has no partitions.
+        dropped: How many of them the gatherer had once, in partitions that are gone.
     """
 
     count: int
     rows: BytesIO = field(default_factory=BytesIO, compare=False)
     days: Collection[date] = ()
+    dropped: int = 0
 
 
 NO_ROWS = Copied(0)
@@ -172,7 +175,8 @@ async def copy_out(source: asyncpg.Connection, table: Table, window: Window, sha
             "hand, or files are damaged; docs/cursor.md says what to do where counts do not agree"
         )
     rows.seek(0)
-    return Copied(copied, rows, await _days(source, table, window))
+    dropped = 0 if window.rows is None else window.rows - found
+    return Copied(copied, rows, await _days(source, table, window), dropped)
 
 
 async def refuse_replica(source: asyncpg.Connection) -> None:
