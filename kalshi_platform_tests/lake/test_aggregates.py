@@ -44,7 +44,10 @@ def invented(tmp_path_factory: pytest.TempPathFactory, noon: datetime) -> Lake:
 
 
 def test_the_quotes_are_the_best_of_the_book_by_hand(invented: Lake, noon: datetime) -> None:
-    """The changes counted one by one: the same quotes at the same moments, and none in between."""
+    """The changes counted one by one: the same quotes at the same moments, and none in between.
+
+    A later checkpoint tells what no change said: what was missed, and that the exchange emptied the book at a close.
+    """
     connection = connect(invented)
     sql = aggregate_sql("best_bid_offer", noon, noon + HOUR)
     for ticker in TICKERS:
@@ -53,16 +56,28 @@ def test_the_quotes_are_the_best_of_the_book_by_hand(invented: Lake, noon: datet
 
 
 def _quotes_by_hand(connection: duckdb.DuckDBPyConnection, ticker: str, noon: datetime) -> list[tuple[Any, ...]]:
-    changes = "SELECT exchange_ts, side, price, size_delta FROM orderbook_deltas WHERE ticker = ? ORDER BY exchange_ts"
-    book: dict[bool, dict[Decimal, Decimal]] = {True: {}, False: {}}
-    if ticker == TICKERS[3]:
-        book[True][Decimal("0.25")] = Decimal(7)
+    changes = "SELECT exchange_ts, side, price, size_delta FROM orderbook_deltas WHERE ticker = ?"
+    kept = """SELECT snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes FROM orderbook_snapshots
+              WHERE ticker = ? AND source = 'checkpoint' AND snapshot_ts < ? ORDER BY ALL"""
+    checkpoints = connection.execute(kept, [ticker, noon + HOUR]).fetchall()
+    happened = [(row[0], 0, row[1:]) for row in checkpoints[1:]]
+    happened += [(row[0], 1, row[1:]) for row in connection.execute(changes, [ticker]).fetchall()]
+    book = _whole(checkpoints[0][1:])
     quotes = {noon: _best(book)}
-    for at, side, price, change in connection.execute(changes, [ticker]).fetchall():
-        book[side][price] = book[side].get(price, Decimal(0)) + change
+    for at, is_change, what in sorted(happened):
+        if is_change:
+            side, price, change = what
+            book[side][price] = book[side].get(price, Decimal(0)) + change
+        else:
+            book = _whole(what)
         quotes[at] = _best(book)
     rows = [(at, *quote) for at, quote in quotes.items()]
     return rows[:1] + [now for then, now in pairwise(rows) if now[1:] != then[1:]]
+
+
+def _whole(levels: tuple[list[Decimal], ...]) -> dict[bool, dict[Decimal, Decimal]]:
+    yes_prices, yes_sizes, no_prices, no_sizes = levels
+    return {True: dict(zip(yes_prices, yes_sizes, strict=True)), False: dict(zip(no_prices, no_sizes, strict=True))}
 
 
 def _best(book: dict[bool, dict[Decimal, Decimal]]) -> tuple[Decimal | None, ...]:

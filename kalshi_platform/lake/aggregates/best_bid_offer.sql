@@ -1,6 +1,7 @@
 -- Every change of a market's best prices and of the sizes at them, from the book itself. A market is in it if a checkpoint
 -- of it stands in the hour, at its beginning or at its end; its first row is the quote at the hour's beginning, and a
--- quote stands until the next row. The book at the beginning is the first checkpoint without the changes before it.
+-- quote stands until the next row. The book at the beginning is the first checkpoint without the changes before it. Each
+-- later checkpoint puts right what no change said: a close, at which the exchange empties the book, or what was missed.
 WITH checkpoint AS (
     SELECT ticker, min(snapshot_ts) AS snapshot_ts
     FROM orderbook_snapshots
@@ -12,6 +13,40 @@ delta AS (
     FROM orderbook_deltas AS d JOIN checkpoint AS c ON c.ticker = d.ticker
     WHERE d.date = {date} AND d.hour = {hour} AND d.exchange_ts >= {start} AND d.exchange_ts < {end}
 ),
+kept AS (
+    SELECT ticker, snapshot_ts, lead(snapshot_ts) OVER (PARTITION BY ticker ORDER BY snapshot_ts) AS next_ts
+    FROM orderbook_snapshots
+    WHERE source = 'checkpoint' AND date = {date} AND snapshot_ts >= {start} AND snapshot_ts < {end}
+),
+-- Each change, and the checkpoint that comes after it: where two stand in the hour, which few markets have.
+followed_by AS (
+    SELECT
+        ticker, side, price, size, stamp,
+        max(next_ts) OVER (
+            PARTITION BY ticker ORDER BY stamp, nth ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS since_ts
+    FROM (
+        SELECT ticker, side, price, size_delta AS size, exchange_ts AS stamp, 1 AS nth, NULL AS next_ts FROM delta
+        WHERE ticker IN (SELECT ticker FROM kept WHERE next_ts IS NOT NULL)
+        UNION ALL
+        SELECT ticker, NULL AS side, NULL AS price, NULL AS size, snapshot_ts AS stamp, 0 AS nth, next_ts FROM kept
+        WHERE next_ts IS NOT NULL
+    ) AS stamped
+),
+correction AS (
+    SELECT ticker, side, price, since_ts, sum(size) AS size FROM (
+        SELECT l.ticker, l.side, l.price, k.next_ts AS since_ts, l.size
+        FROM checkpoint_levels AS l JOIN kept AS k ON k.ticker = l.ticker AND k.next_ts = l.snapshot_ts
+        WHERE l.date = {date}
+        UNION ALL
+        SELECT l.ticker, l.side, l.price, k.next_ts AS since_ts, -l.size AS size
+        FROM checkpoint_levels AS l JOIN kept AS k ON k.ticker = l.ticker AND k.snapshot_ts = l.snapshot_ts
+        WHERE l.date = {date} AND k.next_ts IS NOT NULL
+        UNION ALL
+        SELECT ticker, side, price, since_ts, -size AS size FROM followed_by WHERE side IS NOT NULL AND stamp < since_ts
+    ) AS difference
+    GROUP BY ticker, side, price, since_ts HAVING sum(size) <> 0
+),
 change AS (
     SELECT l.ticker, l.side, l.price, {start} AS since_ts, l.size
     FROM checkpoint_levels AS l JOIN checkpoint AS c ON c.ticker = l.ticker AND c.snapshot_ts = l.snapshot_ts
@@ -20,6 +55,8 @@ change AS (
     SELECT ticker, side, price, {start} AS since_ts, -size_delta AS size FROM delta WHERE exchange_ts < snapshot_ts
     UNION ALL
     SELECT ticker, side, price, exchange_ts AS since_ts, size_delta AS size FROM delta
+    UNION ALL
+    SELECT ticker, side, price, since_ts, size FROM correction
 ),
 -- What each level held, from when until when.
 level_change AS (
