@@ -16,7 +16,7 @@ from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.holes import SLACK, manifest_holes, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.partitions import in_days, in_hours, in_utc
-from kalshi_platform.lake.reader import root_of
+from kalshi_platform.lake.reader import relation, root_of
 
 LOOKBACK = timedelta(days=7)
 """How far back the last checkpoint of a quiet market is looked for: all changes since are read."""
@@ -112,9 +112,8 @@ def books_at(
         raise BookUnknown(f"the lake lacks deltas of the hour from {Period.HOUR.floor(when).isoformat()}")
     found = [hole for holes in manifest_holes(lake, since, when).values() for hole in holes]
     holes = [(hole.ticker, hole.until_at) for hole in found if hole.from_at - SLACK <= when]
-    holed, holed_until = ([hole[place] for hole in holes] for place in (0, 1))
-    given = {"since": since, "at": when, "slack": SLACK, "holed": holed, "holed_until": holed_until}
-    return connection.sql(BOOKS_SQL, params=given)
+    holed, holed_until = [ticker for ticker, _ in holes], [until for _, until in holes]
+    return relation(connection, BOOKS_SQL, since=since, at=when, slack=SLACK, holed=holed, holed_until=holed_until)
 
 
 def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime | None:
