@@ -49,6 +49,11 @@ class OrderBook:
         return None if self._best_no == _NOBODY else DOLLAR - self._best_no
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nobody bids for anything."""
+        return not self._yes and not self._no
+
+    @property
     def is_crossed(self) -> bool:
         """Whether a bid meets an ask, which the exchange would have matched."""
         return self._best_yes + self._best_no >= DOLLAR

@@ -37,6 +37,9 @@ from kalshi_platform.core.usual_changes import Change, usual_rows
 
 HOUR_MS = 3_600_000
 MOST_CHECKPOINTS = 500
+FIRST_MS = 1_000
+"""A book that has come is checkpointed a whole second to two later: by then all that it holds is stamped earlier."""
+
 _TICKER_MEMORY_MS = 100
 _TICKER_SILENCE_MS = 60_000
 """A ticker that is not heard for so long, or twice as long, is forgotten."""
@@ -165,10 +168,13 @@ class Capture:
         if market.due is not None and market.valid_from is not None and (frame.sending_ts_ms or 0) >= market.due:
             rows.extend(self._checkpoint(ticker, market, received_us))
         market.is_leaving = False
+        before = self.book(ticker)
         self._doubt(ticker, market)
         market.book, sent_ms = _book_of(frame, received_us)
         market.valid_from = sent_ms
         self._untrusted.discard(ticker)
+        if before is None or before.is_empty != market.book.is_empty:
+            self._plan_first(ticker, market, sent_ms)
         self._plan(ticker, market, sent_ms)
         rows.append(
             snapshot_row(market.book, ticker, Source.WEBSOCKET, self.gatherer_id, sent_ms * MILLISECOND, received_us)
@@ -249,6 +255,8 @@ class Capture:
         rows: list[SnapshotRow] = []
         for ticker in sorted(self._due_markets):
             market = self._markets[ticker]
+            if market.due is not None and market.due <= until_ms and self._may_wait(market):
+                market.due = self._boundary_after(market.due)
             if market.due is not None and market.due <= until_ms and len(rows) < most:
                 rows.extend(self._checkpoint(ticker, market, received_us))
             if market.due is not None:
@@ -298,9 +306,29 @@ class Capture:
     def _plan(self, ticker: str, market: MarketBook, changed_ms: int) -> None:
         """Something changed: the boundary after it is due."""
         if market.due is None:
-            market.due = (changed_ms // self._checkpoint_ms + 1) * self._checkpoint_ms
-            self._due_markets.add(ticker)
-            self._earliest_due = min(self._earliest_due, market.due)
+            self._set_due(ticker, market, self._boundary_after(changed_ms))
+
+    def _plan_first(self, ticker: str, market: MarketBook, sent_ms: int) -> None:
+        """A book came that nothing led to: a checkpoint is due soon, for a market may live for less than an hour."""
+        soon = (sent_ms // FIRST_MS + 2) * FIRST_MS
+        self._set_due(ticker, market, min(soon, self._boundary_after(sent_ms)))
+
+    def _may_wait(self, market: MarketBook) -> bool:
+        """Whether a first checkpoint can as well stand at the boundary: the book has not changed since it came.
+
+        Not an empty one: it may be the end of a market, to which no change leads.
+        """
+        is_first = market.due is not None and market.due % self._checkpoint_ms != 0
+        is_quiet = market.valid_from is not None and market.occurrences.ms <= market.valid_from
+        return is_first and is_quiet and not market.book.is_empty
+
+    def _boundary_after(self, ms: int) -> int:
+        return (ms // self._checkpoint_ms + 1) * self._checkpoint_ms
+
+    def _set_due(self, ticker: str, market: MarketBook, due: int) -> None:
+        market.due = due
+        self._due_markets.add(ticker)
+        self._earliest_due = min(self._earliest_due, due)
 
     def _checkpoint(self, ticker: str, market: MarketBook, received_us: int) -> list[SnapshotRow]:
         """The checkpoint that is due, if the book was certain before it; the plan is cleared either way."""

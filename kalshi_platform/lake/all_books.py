@@ -16,7 +16,7 @@ from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.holes import SLACK, manifest_holes, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.partitions import in_days, in_hours, in_utc
-from kalshi_platform.lake.reader import root_of
+from kalshi_platform.lake.reader import relation, root_of
 
 LOOKBACK = timedelta(days=7)
 """How far back the last checkpoint of a quiet market is looked for: all changes since are read."""
@@ -41,16 +41,26 @@ WITH latest AS (
         FROM hole WHERE hole.ticker IN ('', last_checkpoint.ticker) AND until_at > snapshot_ts
     )
 ), change AS (
-    SELECT ticker, true AS side, unnest(yes_prices) AS price, unnest(yes_sizes) AS size FROM checkpoint
+    SELECT ticker, snapshot_ts AS at, true AS side, unnest(yes_prices) AS price, unnest(yes_sizes) AS size
+    FROM checkpoint
     UNION ALL
-    SELECT ticker, false, unnest(no_prices), unnest(no_sizes) FROM checkpoint
+    SELECT ticker, snapshot_ts, false, unnest(no_prices), unnest(no_sizes) FROM checkpoint
     UNION ALL
-    SELECT ticker, side, price, size_delta
+    SELECT ticker, exchange_ts, side, price, size_delta
     FROM orderbook_deltas JOIN checkpoint USING (ticker)
     WHERE exchange_ts BETWEEN snapshot_ts AND $at AND exchange_ts >= $since
       AND {in_hours("$since", "$at")}
+), emptied AS (
+    SELECT s.ticker, max(s.snapshot_ts) AS at
+    FROM orderbook_snapshots AS s JOIN checkpoint AS c ON c.ticker = s.ticker AND s.snapshot_ts > c.snapshot_ts
+    WHERE s.source = 'ws' AND len(s.yes_prices) + len(s.no_prices) = 0
+      AND s.snapshot_ts BETWEEN $since AND $at AND {in_days("$since", "$at")}
+    GROUP BY s.ticker
+), left_over AS (
+    SELECT ticker FROM change JOIN emptied USING (ticker) WHERE change.at <= emptied.at
+    GROUP BY ticker, side, price HAVING sum(size) <> 0
 ), level AS (
-    SELECT ticker, side, price, sum(size) AS size FROM change GROUP BY ALL HAVING sum(size) <> 0
+    SELECT ticker, side, price, sum(size) AS size FROM change GROUP BY ticker, side, price HAVING sum(size) <> 0
 )
 SELECT
     ticker,
@@ -59,7 +69,7 @@ SELECT
     coalesce(list(size ORDER BY price) FILTER (side), []) AS yes_sizes,
     coalesce(list(price ORDER BY price) FILTER (NOT side), []) AS no_prices,
     coalesce(list(size ORDER BY price) FILTER (NOT side), []) AS no_sizes
-FROM checkpoint LEFT JOIN level USING (ticker)
+FROM checkpoint LEFT JOIN level USING (ticker) WHERE ticker NOT IN (FROM left_over)
 GROUP BY ticker, snapshot_ts
 ORDER BY ticker
 """  # noqa: S608 - constants
@@ -80,8 +90,8 @@ def books_at(
     """The books of all markets that can be known at `when`, as a relation to query further.
 
     Columns: ticker, checkpoint_ts, yes_prices, yes_sizes, no_prices, no_sizes. A market whose checkpoint or whose
-    hours are missing, or which nobody heard for a while since, is not in it. Negative sizes, proof of a defect in
-    the record, are left for the reader to see.
+    hours are missing, which nobody heard for a while since, or whose book the exchange emptied since, is not in it.
+    Negative sizes, proof of a defect in the record, are left for the reader to see.
 
     Args:
         connection: As `connect` made it.
@@ -102,9 +112,8 @@ def books_at(
         raise BookUnknown(f"the lake lacks deltas of the hour from {Period.HOUR.floor(when).isoformat()}")
     found = [hole for holes in manifest_holes(lake, since, when).values() for hole in holes]
     holes = [(hole.ticker, hole.until_at) for hole in found if hole.from_at - SLACK <= when]
-    holed, holed_until = ([hole[place] for hole in holes] for place in (0, 1))
-    given = {"since": since, "at": when, "slack": SLACK, "holed": holed, "holed_until": holed_until}
-    return connection.sql(BOOKS_SQL, params=given)
+    holed, holed_until = [ticker for ticker, _ in holes], [until for _, until in holes]
+    return relation(connection, BOOKS_SQL, since=since, at=when, slack=SLACK, holed=holed, holed_until=holed_until)
 
 
 def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime | None:

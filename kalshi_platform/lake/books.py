@@ -13,6 +13,7 @@ from decimal import Decimal
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kalshi_platform.core.book import NegativeLevel
 from kalshi_platform.core.errors import PlatformError
@@ -20,7 +21,7 @@ from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.lake.at_once import at_once
 from kalshi_platform.lake.datasets import RAW, Period
-from kalshi_platform.lake.fold import Instants, fold, fold_once
+from kalshi_platform.lake.fold import Instants, first_standing, fold, fold_once
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.holes import Coverage, coverage_of, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
@@ -32,8 +33,8 @@ Levels = tuple[tuple[Decimal, Decimal], ...]
 
 _DELTAS, _SNAPSHOTS = RAW[ORDERBOOK_DELTAS.name], RAW[ORDERBOOK_SNAPSHOTS.name]
 _BOOKS = """
-SELECT DISTINCT epoch_us(snapshot_ts), source = 'checkpoint' FROM read_parquet($files)
-WHERE ticker = $ticker ORDER BY ALL
+SELECT DISTINCT epoch_us(snapshot_ts), source = 'checkpoint', source = 'ws' AND len(yes_prices) + len(no_prices) = 0
+FROM read_parquet($files) WHERE ticker = $ticker ORDER BY ALL
 """
 _PRICES, _SIZES = pa.list_(pa.decimal128(9, 6)), pa.list_(pa.decimal128(18, 2))
 _COLUMNS = {"yes_prices": _PRICES, "yes_sizes": _SIZES, "no_prices": _PRICES, "no_sizes": _SIZES}
@@ -45,6 +46,7 @@ _SCHEMA = pa.schema(
         *(pa.field(name, kind) for name, kind in _COLUMNS.items()),
     ]
 )
+_LEVELS = pa.schema({"side": pa.string(), "price": pa.decimal128(9, 6), "size": pa.decimal128(18, 2)})
 _LOOKBACKS = (1, 7, 30)
 
 
@@ -71,6 +73,11 @@ class Book:
     no: Levels
     checkpoint_ts: datetime
     is_covered: bool
+
+    def to_arrow_table(self) -> pa.Table:
+        """A row a level, as the SQL macro has them: side (yes, no), price, size; yes first, by ascending price."""
+        rows = [(side, *level) for side, levels in (("yes", self.yes), ("no", self.no)) for level in levels]
+        return pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * 3, schema=_LEVELS)
 
 
 def book_at(connection: duckdb.DuckDBPyConnection, ticker: str, when: datetime) -> Book:
@@ -100,7 +107,7 @@ def books(
     """The books of one market at `start` and every so often up to and including `end`.
 
     Columns: at, is_known, checkpoint_ts, yes_prices, yes_sizes, no_prices, no_sizes. Where the book cannot be told
-    for sure `is_known` is false and the rest is empty.
+    for sure, or the record takes more from a level than it held, `is_known` is false and the rest is empty.
 
     Raises:
         ValueError: Where `end` lies before `start`, `every` is no time, or a moment names no time zone.
@@ -124,15 +131,16 @@ class _Part:
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, lake: Lake, ticker: str, part: _Part) -> pa.Table:
-    count, known = part.instants.count, part.checkpoint is not None
-    if part.checkpoint is None:
-        columns = [pa.nulls(count, kind) for kind in _COLUMNS.values()]
-    else:
-        levels = fold(connection, lake, ticker, part.checkpoint, part.instants)
-        columns = [levels[name].cast(kind) for name, kind in _COLUMNS.items()]
+    count = part.instants.count
     at = pa.array([part.instants[nth] for nth in range(count)], _SCHEMA.field("at").type)
-    since = pa.array([part.checkpoint] * count, at.type)
-    return pa.table([at, pa.array([known] * count), since, *columns], schema=_SCHEMA)
+    if part.checkpoint is None:
+        nothing = [pa.nulls(count, kind) for kind in (at.type, *_COLUMNS.values())]
+        return pa.table([at, pa.array([False] * count), *nothing], schema=_SCHEMA)
+    levels = fold(connection, lake, ticker, part.checkpoint, part.instants)
+    known = levels["is_possible"].combine_chunks()
+    since = pc.if_else(known, pa.scalar(part.checkpoint, at.type), None)
+    columns = [pc.if_else(known, levels[name].cast(kind).combine_chunks(), None) for name, kind in _COLUMNS.items()]
+    return pa.table([at, known, since, *columns], schema=_SCHEMA)
 
 
 class _Market:
@@ -146,6 +154,7 @@ class _Market:
         self._ticker = ticker
         self._reach: dict[datetime, datetime | None] = {}
         self._checkpoints: list[datetime] = []
+        self._emptied: list[datetime] = []
         self._heard_from: datetime | None = None
         self._look(start, end)
         since = next(reversed([one for one in self._checkpoints if one <= start]), start)
@@ -167,7 +176,7 @@ class _Market:
 
     def _between(self, instants: Instants, place: int) -> Iterator[_Part]:
         """The instants between two checkpoints: from the former, unknown ones, from the latter."""
-        known_until, missing = instants.first, f"no checkpoint of {self._ticker} up to {instants.first.isoformat()}"
+        known_until, missing = instants.first, self._no_checkpoint(instants.first)
         known_from = None
         if place:
             known_until, missing = self._forward(self._checkpoints[place - 1], instants.last)
@@ -182,6 +191,11 @@ class _Market:
         if second < instants.count:
             yield _Part(instants.part(second, instants.count), self._checkpoints[place])
 
+    def _no_checkpoint(self, moment: datetime) -> str:
+        if self._heard_from is None:
+            return f"the lake has no book of {self._ticker} at any time around: is that the market's ticker?"
+        return f"no checkpoint of {self._ticker} up to {moment.isoformat()}, and none after it that leads back there"
+
     def _forward(self, checkpoint: datetime, last: datetime) -> tuple[datetime, str]:
         """The first moment that does not follow from an earlier checkpoint, and why."""
         limit, missing = last + datetime.resolution, ""
@@ -192,13 +206,16 @@ class _Market:
             if reach is None or reach < min(hour + HOUR, limit):
                 limit, missing = (
                     max(reach or hour, checkpoint),
-                    f"the lake lacks deltas of the hour from {hour.isoformat()}",
+                    f"the lake lacks deltas of the hour from {hour.isoformat()}: export it first",
                 )
                 break
         hole = self.coverage.hole_within(checkpoint, last)
         if hole and hole[0] < limit:
             limit = max(hole[0], checkpoint)
             missing = f"nobody heard {self._ticker} from {hole[0].isoformat()} until {hole[1].isoformat()}"
+        sent_empty = [at for at in self._emptied if checkpoint < at < limit]
+        if sent_empty and (at := first_standing(self._connection, self.lake, self._ticker, checkpoint, sent_empty)):
+            return at, f"the exchange emptied the book of {self._ticker} at {at.isoformat()}"
         return limit, missing
 
     def _backward(self, checkpoint: datetime, first: datetime) -> datetime:
@@ -212,7 +229,8 @@ class _Market:
                 limit = max(limit, hour + HOUR)
                 break
         holes = [high for low, high in self.coverage.holes if low < checkpoint]
-        return max([limit, *holes]) if self._heard_from else checkpoint
+        emptied = [at for at in self._emptied if at < checkpoint]
+        return max([limit, *holes, *emptied]) if self._heard_from else checkpoint
 
     def _note_reaches(self, hours: Sequence[datetime]) -> None:
         """Note of each hour the first moment whose deltas the lake does not have; None where it has no file of it."""
@@ -249,7 +267,9 @@ class _Market:
         if not days:
             return
         query = {"files": [self.lake.path(_SNAPSHOTS, day) for day in days], "ticker": self._ticker}
-        found = [(datetime_from_us(us), kept) for us, kept in self._connection.execute(_BOOKS, query).fetchall()]
-        self._checkpoints = sorted({*self._checkpoints, *(at for at, is_checkpoint in found if is_checkpoint)})
+        rows = self._connection.execute(_BOOKS, query).fetchall()
+        found = [(datetime_from_us(us), is_checkpoint, is_sent_empty) for us, is_checkpoint, is_sent_empty in rows]
+        self._checkpoints = sorted({*self._checkpoints, *(at for at, is_checkpoint, _ in found if is_checkpoint)})
+        self._emptied = sorted({*self._emptied, *(at for at, _, is_sent_empty in found if is_sent_empty)})
         if found:
             self._heard_from = min(found[0][0], self._heard_from or found[0][0])

@@ -5,6 +5,7 @@ A checkpoint at T holds every delta before T and none after. So the book at W > 
 whether the lake has what lies between (`books`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
+from kalshi_platform.core.units import datetime_from_us, us_from_datetime
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.holes import starts_between
 from kalshi_platform.lake.layout import Lake
@@ -44,12 +46,21 @@ _EACH = """, level AS (
 )
 SELECT
     nth,
+    coalesce(min(size) > 0, true) AS is_possible,
     coalesce(list(price ORDER BY price) FILTER (side), []) AS yes_prices,
     coalesce(list(size ORDER BY price) FILTER (side), []) AS yes_sizes,
     coalesce(list(price ORDER BY price) FILTER (NOT side), []) AS no_prices,
     coalesce(list(size ORDER BY price) FILTER (NOT side), []) AS no_sizes
 FROM (SELECT unnest(range(0, $count)) AS nth) LEFT JOIN standing USING (nth)
 GROUP BY nth ORDER BY nth
+"""
+_STANDING = """, level AS (
+    SELECT nth, sum(sum(size)) OVER (PARTITION BY side, price ORDER BY nth) AS size,
+        lead(nth) OVER (PARTITION BY side, price ORDER BY nth) AS until_nth
+    FROM change GROUP BY side, price, nth
+)
+SELECT min(us) FROM (SELECT unnest($moments) AS us) JOIN level ON us >= nth AND (until_nth IS NULL OR us < until_nth)
+WHERE size <> 0
 """
 
 _LATER = """
@@ -63,6 +74,7 @@ _EARLIER = """
     WHERE ticker = $ticker AND exchange_ts > $first AND exchange_ts < $checkpoint
 """
 _NTH = "(epoch_us(exchange_ts) - epoch_us($first) + $every_us - 1) // $every_us"
+_STAMPED = _CHANGES.format(deltas=_LATER.format(nth="epoch_us(exchange_ts)"))
 _FORWARD = _CHANGES.format(deltas=_LATER.format(nth=_NTH))
 _BACKWARD = _CHANGES.format(deltas=_EARLIER.format(nth=_NTH))
 
@@ -98,7 +110,8 @@ def fold(
     """The books of one market at some instants, which lie all before one of its checkpoints or all not before it.
 
     Returns:
-        Columns nth, yes_prices, yes_sizes, no_prices, no_sizes; a row for each instant.
+        Columns nth, is_possible (no level is below nothing), yes_prices, yes_sizes, no_prices, no_sizes; a row for
+        each instant.
     """
     sql, query = _changes(lake, ticker, checkpoint, instants)
     return connection.execute(sql + _EACH, query | {"count": instants.count}).to_arrow_table()
@@ -112,16 +125,30 @@ def fold_once(
     return connection.execute(sql + _FIRST, query).fetchall()
 
 
+def first_standing(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, ticker: str, checkpoint: datetime, moments: Sequence[datetime]
+) -> datetime | None:
+    """The first of some moments, all after a checkpoint and earliest first, at which its changes leave any level."""
+    query = _sources(lake, ticker, checkpoint, checkpoint, moments[-1])
+    query |= {"last": moments[-1], "moments": [us_from_datetime(moment) for moment in moments]}
+    ((found,),) = connection.execute(_STAMPED + _STANDING, query).fetchall()
+    return None if found is None else datetime_from_us(found)
+
+
 def _changes(lake: Lake, ticker: str, checkpoint: datetime, instants: Instants) -> tuple[str, dict[str, Any]]:
     """The query for what changes the books, and its parameters."""
     is_later = instants.first >= checkpoint
     low, high = (checkpoint, instants.last) if is_later else (instants.first, checkpoint - datetime.resolution)
-    query = {
+    query = _sources(lake, ticker, checkpoint, low, high)
+    query |= {"first": instants.first, "every_us": instants.every // timedelta(microseconds=1)}
+    return (_FORWARD, query | {"last": instants.last}) if is_later else (_BACKWARD, query)
+
+
+def _sources(lake: Lake, ticker: str, checkpoint: datetime, low: datetime, high: datetime) -> dict[str, Any]:
+    """The files that hold a checkpoint and the changes from `low` to `high`, and whose they are."""
+    return {
         "books": [lake.path(RAW[ORDERBOOK_SNAPSHOTS.name], Period.DAY.floor(checkpoint))],
         "deltas": [lake.path(RAW[ORDERBOOK_DELTAS.name], hour) for hour in starts_between(Period.HOUR, low, high)],
         "ticker": ticker,
         "checkpoint": checkpoint,
-        "first": instants.first,
-        "every_us": instants.every // timedelta(microseconds=1),
     }
-    return (_FORWARD, query | {"last": instants.last}) if is_later else (_BACKWARD, query)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from kalshi_platform.lake.aggregates import checkpoint_levels_sql
+from kalshi_platform.lake.aggregates import checkpoint_levels_sql, emptied_books_sql
 from kalshi_platform.lake.datasets import DATASETS, Dataset, Period
 
 _TYPES: dict[pa.DataType, str] = {
@@ -23,7 +23,9 @@ _TYPES: dict[pa.DataType, str] = {
     pa.int64(): "bigint",
 }
 _PARQUET = "org.apache.hadoop.hive.ql.io.parquet"
-_FIRST_DAY = "2025-01-01"
+_FIRST_DAYS = {Period.DAY: "2021-07-01", Period.HOUR: "2026-08-01"}
+"""Trades can be had since the exchange opened, streams since they were recorded: what lies before a table's first day
+is not there for Athena, and each day more is looked for where a query names none."""
 _COMMENT_LENGTH = 255  # Glue's limit
 
 
@@ -44,7 +46,10 @@ def glue_template() -> dict[str, Any]:
             },
             **tables,
         },
-        "Metadata": {"checkpoint_levels": checkpoint_levels_sql("athena", "raw_orderbook_snapshots")},
+        "Metadata": {
+            "checkpoint_levels": checkpoint_levels_sql("athena", "raw_orderbook_snapshots"),
+            "emptied_books": emptied_books_sql("athena", "raw_orderbook_snapshots"),
+        },
     }
 
 
@@ -55,7 +60,7 @@ def _table(dataset: Dataset) -> dict[str, Any]:
         "projection.enabled": "true",
         "projection.date.type": "date",
         "projection.date.format": "yyyy-MM-dd",
-        "projection.date.range": f"{_FIRST_DAY},NOW",
+        "projection.date.range": f"{_FIRST_DAYS[dataset.period]},NOW",
     }
     partition = "date=${!date}"
     if dataset.period is Period.HOUR:

@@ -1,7 +1,8 @@
 """The lake's questions in pure SQL: macros that `connect` defines, and that any DuckDB with the same views takes.
 
-They answer as the functions of `books` do wherever the lake is whole, but they do not look at coverage: a gap that
-nobody heard is seen by asking `uncovered_intervals`. Kept out: the functions that refuse to guess (`books`).
+They answer as the functions of `books` do wherever the lake is whole, and fail where no checkpoint is near, but they do
+not look at coverage: a gap that nobody heard is seen by asking `uncovered_intervals`. Kept out: the functions that
+refuse to guess (`books`).
 """
 
 from kalshi_platform.lake.partitions import in_days, in_hours
@@ -29,7 +30,10 @@ WITH checkpoint AS (
         AND exchange_ts BETWEEN {_SINCE} AND {_AT} AND {_HOURS}
 )
 SELECT CASE WHEN side THEN 'yes' ELSE 'no' END AS side, price, sum(size) AS size
-FROM change GROUP BY ALL HAVING sum(size) <> 0 ORDER BY side DESC, price
+FROM change
+WHERE (SELECT CASE WHEN count(*) = 1 THEN true ELSE error('no checkpoint of ' || market || ' in the ' || lookback
+           || ' up to ' || {_AT} || ': take a longer lookback, or the function book_at') END FROM checkpoint)
+GROUP BY ALL HAVING sum(size) <> 0 ORDER BY side DESC, price
 """  # noqa: S608 - constants
 
 MACROS = (BOOK_AT,)

@@ -20,12 +20,18 @@ def in_hours(start: str, end: str) -> str:
 def in_utc(moment: datetime) -> datetime:
     """The moment on UTC's clock, on which an hour later is an hour later: in New York's it is two, one night a year.
 
+    Microseconds are as fine as the record is: what a pandas Timestamp has beyond them is cut off.
+
     Raises:
+        TypeError: Where it is no datetime.
         ValueError: Where it names no time zone: which instant it is would be a guess.
     """
+    if not isinstance(moment, datetime):
+        raise TypeError(f"{moment!r} is no moment: give a datetime with its time zone, as in datetime(…, tzinfo=UTC)")
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} names no time zone: give it one, as in datetime(…, tzinfo=UTC)")
-    return moment.astimezone(UTC)
+    utc = moment.astimezone(UTC)
+    return datetime.combine(utc.date(), utc.time(), UTC)
 
 
 def _date(moment: str) -> str:

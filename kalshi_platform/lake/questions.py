@@ -9,6 +9,7 @@ from datetime import datetime
 import duckdb
 
 from kalshi_platform.lake.partitions import in_days, in_hours, in_utc
+from kalshi_platform.lake.reader import relation
 
 _OF_DAYS = in_days("$start", "$end")
 _OF_HOURS = in_hours("$start", "$end")
@@ -63,4 +64,4 @@ def coverage(connection: Connection, ticker: str, start: datetime, end: datetime
 
 
 def _asked(connection: Connection, query: str, ticker: str, start: datetime, end: datetime) -> Relation:
-    return connection.sql(query, params={"ticker": ticker, "start": in_utc(start), "end": in_utc(end)})
+    return relation(connection, query, ticker=ticker, start=in_utc(start), end=in_utc(end))

@@ -6,18 +6,22 @@ files. The short name is the raw table or the aggregate: `trades`, `orderbook_de
 `current_events` and `current_series` are the newest state. Kept out: questions about books (`books`, `macros`).
 """
 
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from kalshi_platform.lake.aggregates import checkpoint_levels_sql
+from kalshi_platform.lake.aggregates import checkpoint_levels_sql, emptied_books_sql
 from kalshi_platform.lake.datasets import DATASETS, Dataset, Layer, Period
 from kalshi_platform.lake.duckdb_s3 import open_bucket
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.macros import MACROS
 
 ROOT_VARIABLE = "kalshi_lake_root"
+Value = str | datetime | timedelta | Sequence[str] | Sequence[datetime]
 STATES = ("series", "events", "markets")
 """Datasets whose partitions are each the whole state."""
 
@@ -51,6 +55,7 @@ def connect(root: str | Path | Lake) -> duckdb.DuckDBPyConnection:
         newest = f"SELECT max(date) FROM raw.{state}"  # noqa: S608 - names of ours
         connection.execute(f"CREATE VIEW current_{state} AS FROM raw.{state} WHERE date = ({newest})")
     connection.execute(f"CREATE VIEW checkpoint_levels AS {checkpoint_levels_sql('duckdb')}")
+    connection.execute(f"CREATE VIEW emptied_books AS {emptied_books_sql('duckdb')}")
     for macro in MACROS:
         connection.execute(macro)
     return connection
@@ -91,6 +96,25 @@ _SQL_TYPES: dict[pa.DataType, str] = {
     pa.int64(): "BIGINT",
     pa.date32(): "DATE",
 }
+
+
+def relation(connection: duckdb.DuckDBPyConnection, query: str, **values: Value) -> duckdb.DuckDBPyRelation:
+    """A query with the values of its `$names` written into it, to be asked further or fetched on every core.
+
+    Not DuckDB's own parameters: for them `sql` keeps the whole answer and hands it on as one list of constants, which
+    takes 6 µs a row (9 s for a market's day of 1.5 million changes; so 0.14 s, and 0.25 s through `execute`).
+    """
+    return connection.sql(re.sub(r"\$(\w+)", lambda name: _literal(values[name[1]]), query))
+
+
+def _literal(value: Value) -> str:
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, datetime):
+        return f"TIMESTAMPTZ '{value.isoformat(sep=' ')}'"
+    if isinstance(value, timedelta):
+        return f"to_microseconds({value // timedelta(microseconds=1)})"
+    return f"[{', '.join(map(_literal, value))}]"
 
 
 def quoted(text: str) -> str:

@@ -104,6 +104,61 @@ def test_quiet_markets_are_checkpointed_by_the_sweep() -> None:
     assert capture.checkpoints(T0 + 99_000, NOW) == []
 
 
+def test_a_market_of_a_quarter_of_an_hour_has_checkpoints_of_its_own() -> None:
+    """It never sees an hour's turn: one stands soon after its first book, one after the exchange emptied it."""
+    capture = Capture("g")
+    rows = record(
+        capture,
+        snapshot(1, T0 + 300, yes_dollars_fp=[["0.40", "1.00"]]),
+        delta(2, T0 + 1999, "0.41"),
+        delta(3, T0 + 2000, "0.42"),
+        delta(4, T0 + 899_000, "0.43"),
+        snapshot(5, T0 + 900_100),
+        snapshot(6, T0 + 900_200),
+    )
+    rows += capture.checkpoints(T0 + 902_000, NOW)
+    kept = [row for row in rows if isinstance(row, SnapshotRow) and row.source == "checkpoint"]
+    assert [(row.snapshot_ts, row.yes_prices) for row in kept] == [
+        ((T0 + 2000) * 1000, (400_000, 410_000)), ((T0 + 902_000) * 1000, ()),
+    ]  # fmt: skip
+    assert capture.checkpoints(T0 + 9_000_000, NOW) == []
+
+
+def test_a_book_that_only_came_waits_for_the_hour() -> None:
+    """A million quiet markets are not written twice when a gatherer starts; nor is a book that is sent once more."""
+    capture = Capture("g")
+    levels = {"yes_dollars_fp": [["0.40", "1.00"]]}
+    rows = record(capture, snapshot(1, T0 + 300, **levels))
+    assert capture.checkpoints(T0 + 9_000, NOW) == []
+    rows += record(capture, snapshot(2, T0 + 10_000, **levels), delta(3, T0 + 20_000))
+    assert [row.snapshot_ts for row in capture.checkpoints(T0 + 3_600_000, NOW)] == [(T0 + 3_600_000) * 1000]
+    assert [type(row) for row in rows] == [SnapshotRow, SnapshotRow, DeltaRow]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 700), st.sampled_from(["0.10", "0.20"])), min_size=1, max_size=60),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 900)), min_size=1, max_size=3),
+)
+def test_whenever_somebody_begins_to_listen_checkpoints_are_true(
+    changes: list[tuple[int, str]], listeners: list[tuple[int, int]]
+) -> None:
+    """Each is what all changes before its moment make, also of a gatherer that came in the middle and heard late."""
+    stamped, ms = [], T0
+    for step, price in changes:
+        ms += step
+        stamped.append((ms, price))
+    for place, late in listeners:
+        heard, book = stamped[place:], Counter(price for _, price in stamped[:place])
+        sent = (stamped[:place] or [(T0, "")])[-1][0] + late
+        sides = {"yes_dollars_fp": [[price, f"{count}.00"] for price, count in sorted(book.items())]}
+        capture = Capture("g")
+        rows = record(capture, snapshot(1, sent, **sides), *(delta(2, at, price) for at, price in heard))
+        for row in [*rows, *capture.checkpoints(ms + 9_000, NOW)]:
+            if isinstance(row, SnapshotRow) and row.source == "checkpoint":
+                true = Counter(price for at, price in stamped if at * 1000 < row.snapshot_ts)
+                assert row.yes_sizes == tuple(100 * count for _, count in sorted(true.items()))
+
+
 def test_a_book_that_became_known_late_waits_for_the_next_boundary() -> None:
     """A snapshot taken after the boundary says nothing of the book at the boundary."""
     capture = Capture("g", checkpoint_ms=1000)

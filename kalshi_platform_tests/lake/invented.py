@@ -18,34 +18,42 @@ Book = dict[tuple[bool, Decimal], Decimal]
 Hole = tuple[str, datetime, datetime]
 """When nobody heard a market, or, with an empty ticker, any of them."""
 
-TICKERS = ("KXA-26NOV20-T1", "KXA-26NOV20-T2", "KXB-26NOV20-T1", "KXQUIET-26NOV20-T1")
+TICKERS = ("KXA-26NOV20-T1", "KXA-26NOV20-T2", "KXB-26NOV20-T1", "KXQUIET-26NOV20-T1", "KXSHORT-26NOV20-T1")
 MILLISECOND = timedelta(milliseconds=1)
 
 
 def write_invented(lake: Lake, noon: datetime, rows: int = 3000, holes: Sequence[Hole] = ()) -> None:
     """One hour from noon, the checkpoints around it, and the markets that were settled that day.
 
-    Changes never take more than a level holds; the last market is quiet and has nothing but checkpoints. What lies in
-    a hole is lost.
+    Changes never take more than a level holds. One market is quiet and has nothing but checkpoints; one lives for ten
+    minutes, in which something is missed, and is emptied at its end. What lies in a hole is lost.
     """
     random, day = Random(8), Period.DAY.floor(noon)  # noqa: S311 - a tape, not a secret
-    books: dict[str, Book] = {ticker: {} for ticker in TICKERS}
+    books: dict[str, Book] = {ticker: {} for ticker in TICKERS[:4]}
     books[TICKERS[3]] = {(True, Decimal("0.25")): Decimal(7)}
     opening = [_checkpoint(noon, ticker, book) for ticker, book in books.items()]
     deltas = _deltas(random, noon, rows, books)
     closing = [_checkpoint(noon + HOUR, ticker, book) for ticker, book in books.items()]
-    _write(lake, "orderbook_deltas", noon, [row for row in deltas if not any(_is_lost(row, *hole) for hole in holes)])
+    short, changes = _short_life(noon + HOUR / 6)
+    heard = [row for row in deltas + changes if not any(_is_lost(row, *hole) for hole in holes)]
+    _write(lake, "orderbook_deltas", noon, heard)
     for empty in (noon - HOUR, noon + HOUR):
         _write(lake, "orderbook_deltas", empty, [])
     _write(lake, "tickers", noon, [_quote(random, noon, nth) for nth in range(rows // 5)])
     _write(lake, "trades", day, [_trade(random, noon) for _ in range(rows // 10)])
-    _write(lake, "orderbook_snapshots", day, opening + closing)
+    _write(lake, "orderbook_snapshots", day, opening + short + closing)
     _write(lake, "markets", day, [_market(noon, ticker, nth) for nth, ticker in enumerate(TICKERS)])
     _write(lake, "events", day, [_event(ticker, noon) for ticker in TICKERS if ticker.endswith("T1")])
     told = {"hour": noon, "channel": "orderbook_delta"}
     lost = [told | {"ticker": ticker, "from_at": low, "until_at": high} for ticker, low, high in holes]
     write_rows(lake, COVERAGE["uncovered_intervals"], day, lost)
-    reckoned = {"markets": 4, "uncovered_markets": len(lost), "uncovered_us": 0, "gatherers": "g", "behind": "{}"}
+    reckoned = {
+        "markets": len(TICKERS),
+        "uncovered_markets": len(lost),
+        "uncovered_us": 0,
+        "gatherers": "g",
+        "behind": "{}",
+    }
     write_rows(lake, COVERAGE["coverage_hours"], day, [told | reckoned | {"is_stale": False, "computed_at": noon}])
 
 
@@ -87,6 +95,23 @@ def _deltas(random: Random, noon: datetime, count: int, books: dict[str, Book]) 
     return rows
 
 
+def _short_life(opened: datetime) -> tuple[list[Row], list[Row]]:
+    """The books of a market as they were sent and kept, and its changes: one is not among them."""
+    second, ticker = MILLISECOND * 1000, TICKERS[4]
+    first = {(True, Decimal("0.30")): Decimal(5), (False, Decimal("0.60")): Decimal(4)}
+    healed = first | {(True, Decimal("0.31")): Decimal(3), (False, Decimal("0.62")): Decimal("0.5")}
+    sent = {"source": "ws", "gatherer_id": "g"}
+    books = [(0, first, sent), (2, first, {}), (300, healed, {}), (600, {}, sent), (602, {}, {})]
+    rows = [_checkpoint(opened + seconds * second, ticker, book) | source for seconds, book, source in books]
+    changes = [(60, True, "0.31", 3), (590, False, "0.62", -1)]
+    return rows, [
+        {"exchange_ts": opened + seconds * second, "ticker": ticker, "side": side, "price": Decimal(price),
+         "size_delta": Decimal(size) / 2 if size < 0 else Decimal(size), "occurrence": 0, "position": 0, "seq": 0,
+         "received_at": opened + seconds * second}
+        for seconds, side, price, size in changes
+    ]  # fmt: skip
+
+
 def _checkpoint(at: datetime, ticker: str, book: Book) -> Row:
     row: Row = {"snapshot_ts": at, "ticker": ticker, "source": "checkpoint", "gatherer_id": "", "received_at": at}
     for name, side in (("yes", True), ("no", False)):
@@ -113,7 +138,8 @@ def _quote(random: Random, noon: datetime, nth: int) -> Row:
 
 def _market(noon: datetime, ticker: str, nth: int) -> Row:
     row = {"ticker": ticker, "event_ticker": ticker.rpartition("-")[0], "status": "finalized", "seen_at": noon}
-    return row | {"settlement_ts": noon + nth * HOUR / 2, "close_time": noon, "result": ("yes", "no", "", None)[nth],
+    result = ("yes", "no", "", None, "no")[nth]
+    return row | {"settlement_ts": noon + nth * HOUR / 2, "close_time": noon, "result": result,
                   "settlement_value": Decimal(nth) / 4, "object": "{}"}  # fmt: skip
 
 

@@ -24,6 +24,8 @@ from kalshi_platform.lake.schema import source_schema
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Side = dict[Decimal, Decimal]
+SETTLED_MS = 10_000
+"""A gatherer goes on when a window has ended, and keeps what is due by then."""
 
 
 def windows(shared_data: Path) -> list[Path]:
@@ -79,7 +81,7 @@ def recorded(paths: Iterable[Path], checkpoint_ms: int) -> Tape:
             raw = json.dumps(envelope["event"]).encode()
             for row in capture.record(decode(raw), received_us):
                 tape.rows[TABLE_OF[type(row)]].append(row)
-        for row in capture.checkpoints(before_us // 1000, before_us):
+        for row in capture.checkpoints(before_us // 1000 + SETTLED_MS, before_us):
             tape.rows[ORDERBOOK_SNAPSHOTS].append(row)
     return tape
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kalshi_platform.core.book import NegativeLevel
 from kalshi_platform.lake.all_books import books_at
-from kalshi_platform.lake.books import BookUnknown, book_at
+from kalshi_platform.lake.books import BookUnknown, book_at, books
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.reader import connect
@@ -130,6 +130,91 @@ def test_a_negative_level_is_an_error(write: Any, noon: datetime) -> None:
     with pytest.raises(NegativeLevel, match=r"KXA.*level 0\.560000 would hold -1\.00"):
         book_at(connection, "KXA", noon)
     assert books_at(connection, noon).project("yes_sizes").fetchall() == [([Decimal("-1.00")],)]
+    before, then = books(connection, "KXA", noon - SECOND, noon, SECOND).fetchall()
+    assert (before[1], then[1], then[2:]) == (False, False, (None,) * 5)
+
+
+def test_a_book_that_the_exchange_emptied_is_no_book_any_more(write: Any, noon: datetime) -> None:
+    """At a close no change leads to nothing: before it counts the book before, after it the checkpoint that follows."""
+    opened = {"moment": noon + 2 * SECOND, "yes_prices": [100_000], "yes_sizes": [700]}
+    sent = {"source": "ws", "gatherer_id": "g"}
+    closed = [{"moment": noon + seconds * SECOND, **sent} for seconds in (60, 63)]
+    write(noon, [{"moment": noon + SECOND, **sent}, opened, *closed], [{"milliseconds": 30_000}])
+    connection = write(noon + HOUR, [], [])
+    assert len(book_at(connection, "KXA", noon + 59 * SECOND).yes) == 2
+    assert [len(books_at(connection, noon + seconds * SECOND).fetchall()) for seconds in (59, 60)] == [1, 0]
+    with pytest.raises(BookUnknown, match="the exchange emptied the book of KXA at 2026-11-20T12:01:00"):
+        book_at(connection, "KXA", noon + 60 * SECOND)
+    connection = write(noon + HOUR, [{"moment": noon + HOUR}], [])
+    after = book_at(connection, "KXA", noon + 63 * SECOND)
+    assert (after.yes, after.checkpoint_ts) == ((), noon + HOUR)
+    known = books(connection, "KXA", noon + 59 * SECOND, noon + 64 * SECOND, SECOND).fetchall()
+    prices = [Decimal("0.1"), Decimal("0.56")]
+    assert [(row[1], row[3]) for row in known] == [(True, prices), *[(False, None)] * 3, *[(True, [])] * 2]
+
+
+def test_the_life_of_a_market_is_not_told_from_its_empty_end(write: Any, noon: datetime) -> None:
+    """No checkpoint but the one after its close: taking changes back from there would tell another book."""
+    sent = {"source": "ws", "gatherer_id": "g"}
+    heard = {"moment": noon + SECOND, "yes_prices": [100_000], "yes_sizes": [700], **sent}
+    closed = {"moment": noon + HOUR / 2, **sent}
+    write(noon, [heard, closed, {"moment": noon + HOUR}], [{"milliseconds": 30_000}])
+    connection = write(noon + HOUR, [], [])
+    with pytest.raises(BookUnknown, match="no checkpoint of KXA up to 2026-11-20T12:00:02"):
+        book_at(connection, "KXA", noon + 2 * SECOND)
+    assert book_at(connection, "KXA", noon + HOUR / 2).yes == ()
+
+
+def test_an_empty_book_that_is_sent_again_and_again_is_no_end(write: Any, noon: datetime) -> None:
+    """Gatherers ask for every book from time to time, and many markets have none."""
+    polled = [{"moment": noon + nth * SECOND, "source": "ws", "gatherer_id": "g"} for nth in range(1, 90)]
+    changes = [{"milliseconds": 20_500}, {"milliseconds": 50_400, "size_delta": -100}, {"milliseconds": 89_500}]
+    polled = [one for one in polled if not 20 * SECOND < one["moment"] - noon < 51 * SECOND]
+    connection = write(noon, [{"moment": noon}, *polled], changes)
+    assert book_at(connection, "KXA", noon + 90 * SECOND).yes == ((Decimal("0.56"), Decimal(1)),)
+    assert [row[0] for row in books_at(connection, noon + 90 * SECOND).fetchall()] == ["KXA"]
+
+
+def test_a_ticker_that_nobody_knows_is_said(write: Any, noon: datetime) -> None:
+    """Else a typing error looks like a market that nobody heard."""
+    connection = write(noon, [{"moment": noon}], [])
+    with pytest.raises(BookUnknown, match="the lake has no book of KXNONE at any time around: is that the market's"):
+        book_at(connection, "KXNONE", noon)
+
+
+def test_moments_of_pandas_are_moments(write: Any, noon: datetime) -> None:
+    """In another zone and finer than the record too; a text or a day is refused in plain words."""
+    pandas = pytest.importorskip("pandas")
+    connection = write(noon, [{"moment": noon}], [{"milliseconds": 500}])
+    moment = pandas.Timestamp("2026-11-20T07:00:00.500000999", tz="America/New_York")
+    found = book_at(connection, "KXA", moment)
+    assert (found.when, type(found.when)) == (noon + SECOND / 2, datetime)
+    assert len(found.yes) == 1
+    assert len(books(connection, "KXA", moment, moment, pandas.Timedelta("1s")).fetchall()) == 1
+    for wrong in ("2026-11-20", noon.date(), None):
+        with pytest.raises(TypeError, match="is no moment: give a datetime"):
+            book_at(connection, "KXA", wrong)  # type: ignore[arg-type]
+
+
+def test_a_book_is_a_table_too(write: Any, noon: datetime) -> None:
+    """A row a level, as the SQL macro has them; an empty book has the columns as well."""
+    book = {"moment": noon, "yes_prices": [100_000], "yes_sizes": [700], "no_prices": [200_000], "no_sizes": [50]}
+    connection = write(noon, [book, {"moment": noon, "ticker": "KXB"}], [])
+    table = book_at(connection, "KXA", noon).to_arrow_table()
+    told = connection.execute("FROM book_at('KXA', '2026-11-20 12:00:00Z')").fetchall()
+    assert [tuple(row.values()) for row in table.to_pylist()] == told
+    assert len(told) == 2
+    assert book_at(connection, "KXB", noon).to_arrow_table().schema == table.schema
+
+
+def test_pure_sql_fails_where_no_checkpoint_is_near(write: Any, noon: datetime) -> None:
+    """No rows would be an empty book."""
+    connection = write(noon, [{"moment": noon}], [])
+    assert connection.execute("FROM book_at('KXA', ?)", [noon]).fetchall() == []
+    for ticker, moment in (("KXNONE", noon), ("KXA", noon - SECOND), ("KXA", noon + 25 * HOUR)):
+        with pytest.raises(duckdb.Error, match=f"no checkpoint of {ticker} in the .* take a longer lookback"):
+            connection.execute("FROM book_at(?, ?)", [ticker, moment]).fetchall()
+    assert connection.execute("FROM book_at('KXA', ?, lookback := INTERVAL 7 DAY)", [noon + 25 * HOUR]).fetchall() == []
 
 
 Change = tuple[int, str, bool, int, int]

@@ -121,6 +121,16 @@ def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
         assert (found.column_names, found.num_rows) == (dataset.schema.names, 0)
 
 
+def test_a_question_is_a_query_and_no_list_of_constants(holed: Lake, noon: datetime) -> None:
+    """What is asked further of it reaches the files, and a large answer does not go through Python."""
+    write_partition(holed, RAW["trades"], Period.DAY.floor(noon), [])
+    connection = connect(holed)
+    found = trades(connection, "KX'A\\$start", noon, noon + HOUR)
+    assert found.fetchall() == []
+    for relation in (found, books_at(connection, noon)):
+        assert "READ_PARQUET" in relation.explain()
+
+
 @pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati", "Asia/Kolkata"])
 def test_a_session_that_shows_other_times_gets_the_same_answers(holed: Lake, noon: datetime, zone: str) -> None:
     """Partitions are cut in UTC, whatever the day or the hour is where somebody sits."""

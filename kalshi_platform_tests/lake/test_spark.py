@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kalshi_platform.lake.aggregates import AGGREGATE_NAMES, aggregate_sql, checkpoint_levels_sql
+from kalshi_platform.lake.aggregates import AGGREGATE_NAMES, aggregate_sql, checkpoint_levels_sql, emptied_books_sql
 from kalshi_platform.lake.datasets import AGGREGATES, COVERAGE, RAW, Period
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
@@ -63,6 +63,7 @@ def test_spark_and_duckdb_agree_on_every_aggregate(spark: Any, tmp_path: Path, n
     for name, dataset in COVERAGE.items():
         spark.read.parquet(lake.folder(dataset)).createOrReplaceTempView(name)
     spark.sql(checkpoint_levels_sql("spark")).createOrReplaceTempView("checkpoint_levels")
+    spark.sql(emptied_books_sql("spark")).createOrReplaceTempView("emptied_books")
     for name in AGGREGATE_NAMES:
         dataset = AGGREGATES[name]
         start = dataset.period.floor(noon)

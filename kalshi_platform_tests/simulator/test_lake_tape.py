@@ -33,7 +33,7 @@ def test_a_lake_is_one_history(root: Path) -> None:
     assert [frame.at_ms for frame in frames] == sorted(frame.at_ms for frame in frames)
     kinds = [frame.type for frame in frames]
     counted = {kind: kinds.count(kind) for kind in set(kinds)}
-    assert counted == {"orderbook_delta": 300, "trade": 30, "ticker": 60, "orderbook_snapshot": 8}
+    assert counted == {"orderbook_delta": 302, "trade": 30, "ticker": 60, "orderbook_snapshot": 11}
     assert kinds[:4] == ["orderbook_snapshot"] * 4
     index = open_tape(root)
     assert (index.frames, sorted(index.markets)) == (len(frames), sorted(TICKERS))
@@ -49,10 +49,11 @@ async def test_the_books_played_are_those_of_the_lake(root: Path, options: Any, 
         assert simulator.replay is not None
         assert simulator.replay.impossible == 0
         books = {ticker: simulator.exchange.find(ticker).book.levels for ticker in TICKERS}
-    assert len(me.of_type("orderbook_delta")) == 300
+    assert len(me.of_type("orderbook_delta")) == 302
     assert len(me.of_type("trade")) == 30
-    last = "SELECT ticker, yes_prices, no_prices, yes_sizes, no_sizes FROM orderbook_snapshots WHERE snapshot_ts > ?"
-    for ticker, yes, no, yes_sizes, no_sizes in connect(root).execute(last, [NOON]).fetchall():
+    last = """SELECT ticker, yes_prices, no_prices, yes_sizes, no_sizes FROM orderbook_snapshots
+              QUALIFY row_number() OVER (PARTITION BY ticker ORDER BY snapshot_ts DESC) = 1"""
+    for ticker, yes, no, yes_sizes, no_sizes in connect(root).execute(last).fetchall():
         kept = {"yes": _levels(yes, yes_sizes), "no": _levels(no, no_sizes)}
         assert books[ticker] == kept
 

@@ -2,9 +2,9 @@
 
 A definition is a file `<name>.sql` over views named like the datasets (`trades`, `tickers`, `orderbook_deltas`,
 `orderbook_snapshots`, `events`, `markets`, `uncovered_intervals`, `coverage_hours`) with the partitions' `date` and
-`hour` as columns, and over `checkpoint_levels`, which takes the arrays of the checkpoints apart: the one thing that
-each engine says in its own words. Every session must be in UTC. Kept out: writing the rows (`aggregate`), and what the
-columns mean (`datasets`).
+`hour` as columns, and over `checkpoint_levels`, which takes the arrays of the checkpoints apart, and `emptied_books`:
+what each engine says in its own words. Every session must be in UTC. Kept out: writing the rows (`aggregate`), and what
+the columns mean (`datasets`).
 """
 
 from datetime import UTC, datetime
@@ -56,6 +56,15 @@ def checkpoint_levels_sql(engine: str, snapshots: str = "orderbook_snapshots") -
     """
     words = {side: _taken_apart(engine, snapshots, side) for side in ("yes", "no")}
     return _LEVELS.format(yes=words["yes"][0], yes_from=words["yes"][1], no=words["no"][0], no_from=words["no"][1])
+
+
+def emptied_books_sql(engine: str, snapshots: str = "orderbook_snapshots") -> str:
+    """The SELECT behind the view `emptied_books`: when the exchange sent a book without any level."""
+    length = {"duckdb": "len", "spark": "size", "athena": "cardinality"}[engine]
+    return (
+        f"SELECT ticker, snapshot_ts, date FROM {snapshots} "  # noqa: S608 - names of ours
+        f"WHERE source = 'ws' AND {length}(yes_prices) + {length}(no_prices) = 0"
+    )
 
 
 def _taken_apart(engine: str, snapshots: str, side: str) -> tuple[str, str]:

@@ -1,8 +1,9 @@
 -- Every change of a market's best prices and of the sizes at them, from the book itself. A market is in it if a checkpoint
 -- of it stands in the hour, at its beginning or at its end; its first row is the quote at the hour's beginning, and a
--- quote stands until the next row. What nobody heard cuts the hour into stretches, each with a book of its own: that of
--- its first checkpoint, without the changes before it. Where there is none, and where nobody heard the market, one row
--- without prices says so.
+-- quote stands until the next row. What nobody heard, and each checkpoint but the first, cuts the hour into stretches, each
+-- with the book of its checkpoint. The book before a first checkpoint is that one without the changes before it, back to
+-- where the market was first heard, or its book emptied. One row without prices says where no book can be told: without a
+-- checkpoint, where nobody heard the market, and once the exchange emptied a book of which no change did so.
 WITH market AS (
     SELECT DISTINCT ticker FROM orderbook_snapshots
     WHERE source = 'checkpoint' AND date BETWEEN {date} AND {end_date} AND snapshot_ts BETWEEN {start} AND {end}
@@ -31,21 +32,48 @@ between_holes AS (
         from_ts AS heard_until
     FROM (SELECT ticker, from_ts, until_ts FROM hole UNION ALL SELECT ticker, {end}, {end} FROM market) AS cut
 ),
-stretch AS (
-    SELECT b.ticker, b.heard_from, b.heard_until, min(c.snapshot_ts) AS snapshot_ts
-    FROM between_holes AS b LEFT JOIN (
-        SELECT ticker, snapshot_ts FROM orderbook_snapshots
+checkpoint AS (
+    SELECT DISTINCT ticker, snapshot_ts FROM orderbook_snapshots
+    WHERE source = 'checkpoint' AND date BETWEEN {date} AND {end_date} AND snapshot_ts BETWEEN {start} AND {end}
+),
+first_book AS (
+    SELECT ticker, min(snapshot_ts) AS first_ts FROM orderbook_snapshots
+    WHERE date BETWEEN {date} AND {end_date} GROUP BY ticker
+),
+emptied AS (
+    SELECT DISTINCT ticker, snapshot_ts AS emptied_ts FROM emptied_books
+    WHERE date BETWEEN {date} AND {end_date} AND snapshot_ts >= {start} AND snapshot_ts < {end}
+),
+told AS (
+    SELECT
+        b.ticker, b.heard_from, c.snapshot_ts,
+        row_number() OVER (PARTITION BY b.ticker, b.heard_from ORDER BY c.snapshot_ts) AS nth,
+        lead(c.snapshot_ts, 1, b.heard_until) OVER (
+            PARTITION BY b.ticker, b.heard_from ORDER BY c.snapshot_ts
+        ) AS heard_until
+    FROM between_holes AS b JOIN (
+        SELECT DISTINCT ticker, snapshot_ts FROM orderbook_snapshots
         WHERE source = 'checkpoint' AND date BETWEEN {date} AND {end_date} AND snapshot_ts BETWEEN {start} AND {end}
     ) AS c ON c.ticker = b.ticker AND c.snapshot_ts BETWEEN b.heard_from AND b.heard_until
     WHERE b.heard_from < b.heard_until
-    GROUP BY b.ticker, b.heard_from, b.heard_until
+),
+stretch AS (
+    SELECT
+        t.ticker, t.snapshot_ts,
+        greatest(t.heard_from, f.first_ts, coalesce(max(e.emptied_ts), t.heard_from)) AS heard_from, t.heard_until
+    FROM told AS t JOIN first_book AS f ON f.ticker = t.ticker LEFT JOIN emptied AS e
+        ON e.ticker = t.ticker AND e.emptied_ts >= t.heard_from AND e.emptied_ts < t.snapshot_ts
+    WHERE t.nth = 1
+    GROUP BY t.ticker, t.heard_from, t.snapshot_ts, t.heard_until, f.first_ts
+    UNION ALL
+    SELECT ticker, snapshot_ts, snapshot_ts AS heard_from, heard_until FROM told
+    WHERE nth > 1 AND snapshot_ts < heard_until
 ),
 delta AS (
     SELECT d.ticker, s.heard_from, s.heard_until, d.side, d.price, d.exchange_ts, d.size_delta, s.snapshot_ts
     FROM orderbook_deltas AS d JOIN stretch AS s
         ON s.ticker = d.ticker AND d.exchange_ts >= s.heard_from AND d.exchange_ts < s.heard_until
     WHERE d.date = {date} AND d.hour = {hour} AND d.exchange_ts >= {start} AND d.exchange_ts < {end}
-        AND s.snapshot_ts IS NOT NULL
 ),
 change AS (
     SELECT l.ticker, s.heard_from, s.heard_until, l.side, l.price, s.heard_from AS since_ts, l.size
@@ -75,13 +103,18 @@ level AS (
 -- alone would compare every moment of an hour with every level of it; so minutes come first, then seconds.
 moment AS (
     SELECT
-        ticker, heard_from, since_ts, date_trunc('minute', since_ts) AS minute, date_trunc('second', since_ts) AS second
-    FROM level_change
-    UNION
-    SELECT
-        ticker, heard_from, heard_from AS since_ts,
-        date_trunc('minute', heard_from) AS minute, date_trunc('second', heard_from) AS second
-    FROM stretch WHERE snapshot_ts IS NOT NULL
+        ticker, heard_from, since_ts, max(is_emptied) AS is_emptied,
+        date_trunc('minute', since_ts) AS minute, date_trunc('second', since_ts) AS second
+    FROM (
+        SELECT ticker, heard_from, since_ts, 0 AS is_emptied FROM level_change
+        UNION ALL
+        SELECT ticker, heard_from, heard_from AS since_ts, 0 AS is_emptied FROM stretch
+        UNION ALL
+        SELECT e.ticker, s.heard_from, e.emptied_ts AS since_ts, 1 AS is_emptied
+        FROM emptied AS e JOIN stretch AS s
+            ON s.ticker = e.ticker AND e.emptied_ts > s.snapshot_ts AND e.emptied_ts < s.heard_until
+    ) AS happened
+    GROUP BY ticker, heard_from, since_ts
 ),
 minute_level AS (
     SELECT m.ticker, m.heard_from, m.minute, l.side, l.price, l.size, l.since_ts, l.until_ts
@@ -95,25 +128,38 @@ second_level AS (
     JOIN minute_level AS l ON l.ticker = m.ticker AND l.heard_from = m.heard_from AND l.minute = m.minute
     WHERE l.since_ts < m.second + INTERVAL '1' SECOND AND l.until_ts > m.second
 ),
-quote AS (
+best AS (
     SELECT
-        m.ticker, m.since_ts,
+        m.ticker, m.heard_from, m.since_ts, m.is_emptied,
         max(CASE WHEN s.side THEN s.price END) AS yes_bid,
         max_by(CASE WHEN s.side THEN s.size END, CASE WHEN s.side THEN s.price END) AS yes_bid_size,
         1 - max(CASE WHEN NOT s.side THEN s.price END) AS yes_ask,
-        max_by(CASE WHEN NOT s.side THEN s.size END, CASE WHEN NOT s.side THEN s.price END) AS yes_ask_size,
-        true AS is_known
+        max_by(CASE WHEN NOT s.side THEN s.size END, CASE WHEN NOT s.side THEN s.price END) AS yes_ask_size
     FROM moment AS m
     LEFT JOIN second_level AS s
         ON s.ticker = m.ticker AND s.heard_from = m.heard_from AND s.second = m.second
         AND s.since_ts <= m.since_ts AND s.until_ts > m.since_ts
-    GROUP BY m.ticker, m.since_ts
+    GROUP BY m.ticker, m.heard_from, m.since_ts, m.is_emptied
+),
+known AS (
+    SELECT *, 0 = max(CASE WHEN is_emptied = 1 AND coalesce(yes_bid, yes_ask) IS NOT NULL THEN 1 ELSE 0 END) OVER (
+        PARTITION BY ticker, heard_from ORDER BY since_ts
+    ) AS is_known
+    FROM best
+),
+quote AS (
+    SELECT
+        ticker, since_ts, is_known,
+        CASE WHEN is_known THEN yes_bid END AS yes_bid, CASE WHEN is_known THEN yes_bid_size END AS yes_bid_size,
+        CASE WHEN is_known THEN yes_ask END AS yes_ask, CASE WHEN is_known THEN yes_ask_size END AS yes_ask_size
+    FROM known
     UNION ALL
-    SELECT ticker, since_ts, NULL, NULL, NULL, NULL, false FROM (
+    SELECT u.ticker, u.since_ts, false, NULL, NULL, NULL, NULL FROM (
         SELECT ticker, from_ts AS since_ts FROM hole
         UNION
-        SELECT ticker, heard_from AS since_ts FROM stretch WHERE snapshot_ts IS NULL
-    ) AS unknown
+        SELECT ticker, heard_from AS since_ts FROM between_holes WHERE heard_from < heard_until
+    ) AS u LEFT JOIN stretch AS s ON s.ticker = u.ticker AND s.heard_from = u.since_ts
+    WHERE s.ticker IS NULL
 ),
 followed AS (
     SELECT
