@@ -1,5 +1,6 @@
 """`migrate`, `maintain` and `verify`: what is done to a database, and what is asked of it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def migrate(
     if home is Home.BOTH:
         raise ConfigurationError("choose gatherer or production: a database is one of them")
     target = url or load_settings().required(f"{home.value}_database_url")
-    migrate_database(target, home, revision)
+    migrate_database(target, home, revision, partial(typer.echo, err=True))
     typer.echo(f"the {home.value} database is at {revision}")
 
 
