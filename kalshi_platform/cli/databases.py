@@ -1,5 +1,6 @@
 """`migrate`, `maintain` and `verify`: what is done to a database, and what is asked of it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,7 +37,7 @@ def migrate(
     from kalshi_platform.tools.renumber_command import renumber_dump
 
     target = url or load_settings().required(f"{home}_database_url")
-    migrate_database(target, Home(home), revision)
+    migrate_database(target, Home(home), revision, partial(typer.echo, err=True))
     if home == "gatherer" and revision == "head" and (rows := renumber_dump(target)):
         typer.echo(f"{rows:,} rows that came out of a dump have transaction ids of this server now")
     typer.echo(f"the {home} database is at {revision}")

@@ -61,13 +61,18 @@ _ALEMBIC = Lock()  # it keeps what it works on in globals of its modules
 T = TypeVar("T")
 
 
-def migrate(url: str, home: Home, revision: str = "head") -> None:
+def _unsaid(_line: str) -> None:
+    """Nobody listens."""
+
+
+def migrate(url: str, home: Home, revision: str = "head", say: Callable[[str], None] = _unsaid) -> None:
     """Bring a database up to a revision of its branch; an empty database becomes `home`'s.
 
     Args:
         url: The database, postgresql://…; the user must own its tables.
         home: Which kind of database it is or becomes.
         revision: `head`, or one revision.
+        say: Told, once, for what it waits.
 
     Raises:
         UnknownRevisionError: Where a later version of the platform has migrated it.
@@ -77,7 +82,7 @@ def migrate(url: str, home: Home, revision: str = "head") -> None:
 
     def upgrade(connection: Connection) -> None:
         _refuse_server(connection)
-        _move(connection, home, lambda config: command.upgrade(config, _target(home, revision)))
+        _move(connection, home, lambda config: command.upgrade(config, _target(home, revision)), say)
 
     _run(_on(url, upgrade))
 
@@ -90,7 +95,7 @@ def downgrade(url: str, home: Home, revision: str = "base") -> None:
     """
 
     def downgrade(connection: Connection) -> None:
-        _move(connection, home, lambda config: command.downgrade(config, _target(home, revision)))
+        _move(connection, home, lambda config: command.downgrade(config, _target(home, revision)), _unsaid)
 
     _run(_on(url, downgrade))
 
@@ -196,7 +201,7 @@ def _refuse_server(connection: Connection) -> None:
         raise UnsafeServerError(f"{fault}; {UPDATE_IT}")
 
 
-def _move(connection: Connection, home: Home, work: Callable[[Config], None]) -> None:
+def _move(connection: Connection, home: Home, work: Callable[[Config], None], say: Callable[[str], None]) -> None:
     """Run an Alembic command, one process at a time, on a database that may be moved."""
     connection.execute(_ONE_AT_A_TIME)  # until the connection ends
     connection.commit()
@@ -207,15 +212,15 @@ def _move(connection: Connection, home: Home, work: Callable[[Config], None]) ->
     config = _config()
     config.attributes["connection"] = connection
     try:
-        _patiently(connection, lambda: work(config))
+        _patiently(connection, lambda: work(config), say)
     except CommandError as error:
         raise RevisionError(f"cannot migrate: {error}") from error
     except DBAPIError as error:
-        hint = _holder(connection) if _is_in_use(error) else ""
+        hint = f". {_hindrance(connection)}. Let that end, or end it, and run this again" if _is_in_use(error) else ""
         raise RevisionError(f"cannot migrate: {error.orig}; nothing of the failed revision is left{hint}") from error
 
 
-def _patiently(connection: Connection, work: Callable[[], None]) -> None:
+def _patiently(connection: Connection, work: Callable[[], None], say: Callable[[str], None]) -> None:
     """Do it again while a table that it needs for itself is in use: a reader of an hour must not stop writers."""
     connection.exec_driver_sql(_LOCK_TIMEOUT)
     connection.commit()
@@ -228,6 +233,9 @@ def _patiently(connection: Connection, work: Callable[[], None]) -> None:
             connection.rollback()
             if not _is_in_use(error) or time.monotonic() > deadline:
                 raise
+            say(f"{_hindrance(connection)}; waiting up to {_PATIENCE_SECONDS:.0f} s")
+            connection.rollback()
+            say = _unsaid
             time.sleep(_PAUSE_SECONDS)  # in which those who queued have their turn
         else:
             return
@@ -237,11 +245,10 @@ def _is_in_use(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in _IN_USE
 
 
-def _holder(connection: Connection) -> str:
-    """Who most likely uses the table, and what to do."""
+def _hindrance(connection: Connection) -> str:
+    """What hinders it, and who most likely does."""
     oldest = connection.execute(_HOLDER).scalar()
-    who = f": {oldest}" if oldest else ""
-    return f". A table that it needs for itself is in use{who}. Let that end, or end it, and run this again"
+    return "a table that it needs for itself is in use" + (f": {oldest}" if oldest else "")
 
 
 def _the_one(carried: Sequence[str]) -> str | None:

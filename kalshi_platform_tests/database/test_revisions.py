@@ -164,14 +164,20 @@ async def test_a_long_reader_stops_the_migration_and_nobody_else(
         assert "run this again" in str(refused.value)
         assert await asyncio.to_thread(current_revision, empty_database) == "production_0006"
         monkeypatch.undo()
-        migrating = asyncio.create_task(migrate_async(empty_database, home))
+        said: list[str] = []
+        migrating = asyncio.create_task(asyncio.to_thread(migrate, empty_database, home, say=said.append))
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
         async with asyncio.timeout(20):
             while not await writer.fetchval(waiting):
                 await asyncio.sleep(0.01)
         await writer.execute(cursor, "g")  # queued behind the migration
         assert not migrating.done()
+        async with asyncio.timeout(20):
+            while not said:
+                await asyncio.sleep(0.01)
     await migrating
+    assert len(said) == 1
+    assert "pg_dump" in said[0]
     assert await asyncio.to_thread(current_revision, empty_database) == HEADS[home]
     assert await writer.fetchval("SELECT count(*) FROM sync_progress") == 1
     await writer.close()
