@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -16,7 +17,7 @@ from kalshi_platform.core.records import SessionRow
 from kalshi_platform.core.schema import CAPTURE_SESSIONS, ORDERBOOK_DELTAS, Home
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.bulk import Stage
-from kalshi_platform.database.migrations import migrate_async
+from kalshi_platform.database.migrations import migrate, migrate_async
 from kalshi_platform.deduplicator import advice
 from kalshi_platform.deduplicator.source import refuse_replica
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
@@ -32,27 +33,35 @@ SETTINGS = {"fsync": "off", "max_prepared_transactions": "2", "wal_level": "logi
 RECORD = "INSERT INTO ingest_batches (table_name, row_count, min_ts, max_ts) VALUES ('orderbook_deltas', $1, $2, $3)"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def place(roomy_place: Path | None) -> Iterator[Path]:
-    """Where a test's servers lie."""
+    """Where the servers of these tests lie."""
     with tempfile.TemporaryDirectory(prefix="kalshi-tests-", dir=roomy_place) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
 
 
-@pytest.fixture
-async def server(place: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """A gatherer's server that a test may do anything to."""
+@pytest.fixture(scope="module")
+def whole_server(place: Path) -> Iterator[EmbeddedPostgres]:
+    """A gatherers' server that a test may do anything to, as long as it works again afterwards."""
     one = EmbeddedPostgres(place / "first", settings=SETTINGS)
     try:
         one.start()
-        one.create_database("gatherer")
-        await migrate_async(one.url("gatherer"), Home.GATHERER)
-        await write(one.url("gatherer"), deltas(0, 1))  # makes the partition
-        await fetch(one.url("gatherer"), "TRUNCATE orderbook_deltas, ingest_batches")
+        one.create_database("migrated")
+        migrate(one.url("migrated"), Home.GATHERER)
         yield one
     finally:
         one.delete()
+
+
+@pytest.fixture
+async def server(whole_server: EmbeddedPostgres) -> AsyncIterator[EmbeddedPostgres]:
+    """It, with a fresh database of a gatherer's."""
+    whole_server.create_database("gatherer", template="migrated")
+    await write(whole_server.url("gatherer"), deltas(0, 1))  # makes the partition
+    await fetch(whole_server.url("gatherer"), "TRUNCATE orderbook_deltas, ingest_batches")
+    yield whole_server
+    whole_server.drop_database("gatherer")
 
 
 async def add(connection: asyncpg.Connection, first: int, count: int) -> None:
@@ -66,9 +75,10 @@ async def add(connection: asyncpg.Connection, first: int, count: int) -> None:
 def program(server: EmbeddedPostgres, binaries: Path, name: str, *arguments: str) -> None:
     """One of PostgreSQL's programs, as the user who owns the server's files."""
     owner = server.data_folder.stat()
+    other: dict[str, Any] = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
     done = subprocess.run(
-        [str(binaries / name), *arguments], cwd="/", user=owner.st_uid, group=owner.st_gid, extra_groups=[],
-        env={"PGPASSWORD": (server.folder / "password").read_text()}, capture_output=True, text=True, check=False,
+        [str(binaries / name), *arguments], cwd="/", env={"PGPASSWORD": (server.folder / "password").read_text()},
+        capture_output=True, text=True, check=False, **(other if os.geteuid() == 0 else {}),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -79,7 +89,7 @@ def binaries_of(server: EmbeddedPostgres) -> Path:
 
 
 def crash(server: EmbeddedPostgres) -> None:
-    """As a power cut: nobody writes what is in memory. Then it is started again."""
+    """As a power cut: nobody writes what is in memory. Started again in this thread, with which it would end."""
     assert server.pid is not None
     os.kill(server.pid, signal.SIGQUIT)
     server.stop()
@@ -121,7 +131,7 @@ async def test_commits_that_a_crash_takes_back_are_found_out(
     assert await numbers(production_database) == [*range(20)]
     cursor = await value(production_database, "SELECT next_xid::text::int FROM sync_cursors")
     connection.terminate()
-    await asyncio.to_thread(crash, server)
+    crash(server)
     url = server.url("gatherer")
     assert await source_of(server) == before
     assert await numbers(url) == [*range(10)]  # else this would prove nothing
@@ -146,7 +156,7 @@ async def test_what_a_gatherer_forgets_has_survived_at_production(
             while not await value(server.url("production"), SESSIONS):
                 await asyncio.sleep(0.01)
     assert await forget(gatherer_database, server.url("production")) == {"capture_sessions": 1}
-    await asyncio.to_thread(crash, server)
+    crash(server)
     assert await value(server.url("production"), SESSIONS) == 1
 
 
@@ -155,9 +165,9 @@ async def test_ids_go_on_behind_a_wraparound(server: EmbeddedPostgres, productio
     await write(server.url("gatherer"), deltas(0, 10))
     await merge_all(server.url("gatherer"), production_database)
     binaries = binaries_of(server)
-    await asyncio.to_thread(server.stop)
+    server.stop()
     program(server, binaries, "pg_resetwal", "-e", "3", "-D", str(server.data_folder))
-    await asyncio.to_thread(server.start)
+    server.start()
     url = server.url("gatherer")
     await write(url, deltas(10, 10))
     idle = await asyncpg.connect(url)
