@@ -18,7 +18,11 @@ _PIECE_BATCHES = 1000
 
 # ids of rows that can be seen are below xmax, unless another server gave them out
 _AHEAD = "ingest_xid >= pg_snapshot_xmax(pg_current_snapshot())"
-_ANY = f"SELECT EXISTS (SELECT FROM ingest_batches WHERE table_name = ANY($1::text[]) AND {_AHEAD})"  # noqa: S608 - ours
+_ANY = f"""
+SELECT EXISTS (SELECT FROM unnest($1::text[]) AS name, LATERAL (
+    SELECT ingest_xid FROM ingest_batches WHERE table_name = name ORDER BY ingest_xid DESC LIMIT 1
+) AS newest WHERE {_AHEAD})
+"""  # noqa: S608 - ours
 _NEXT = f"""
 SELECT ingest_xid::text AS xid, row_count, min_ts, max_ts, heard_until FROM ingest_batches
 WHERE table_name = $1 AND {_AHEAD} ORDER BY ingest_xid LIMIT {_PIECE_BATCHES}

@@ -36,8 +36,9 @@ _GATE = f"""
 WITH gate AS MATERIALIZED (
     SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin, pg_snapshot_xmax(pg_current_snapshot()) AS xmax,
            $1::text IS NULL OR {_KNOWN} AS has_witness,
-           EXISTS (SELECT FROM ingest_batches WHERE table_name = ANY($4::text[])
-                   AND ingest_xid >= pg_snapshot_xmax(pg_current_snapshot())) AS is_ahead
+           EXISTS (SELECT FROM unnest($4::text[]) AS name, LATERAL (
+                       SELECT ingest_xid FROM ingest_batches WHERE table_name = name ORDER BY ingest_xid DESC LIMIT 1
+                   ) AS newest WHERE newest.ingest_xid >= pg_snapshot_xmax(pg_current_snapshot())) AS is_ahead
 )
 SELECT gate.xmin::text::bigint AS xmin, gate.xmax::text::bigint AS xmax, gate.has_witness, gate.is_ahead,
 """  # noqa: S608 - ours
