@@ -21,7 +21,7 @@ from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.deduplicator.coverage import CHANNEL_TABLES, cover_hour, next_hour, uncovered_markets
 from kalshi_platform.deduplicator.cursors import expect
 from kalshi_platform.deduplicator.shards import Shard
-from kalshi_platform.deduplicator.standby import Lead
+from kalshi_platform.deduplicator.standby import Lead, Role
 from kalshi_platform.deduplicator.status import Status
 from kalshi_platform.deduplicator.sync import Pace, SyncLoop
 from kalshi_platform.service.http import serve_status
@@ -69,6 +69,7 @@ class Deduplicator:
             if (part := self._shard.of_table(table)) is not None
         ]
         self._lead = Lead(self._production_url, self._shard)
+        self._troubles: dict[str, str] = {}
         self.status = Status(self.loops, self.metrics, self._shard, settings.silence_seconds, settings.horizon_seconds)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -85,7 +86,9 @@ class Deduplicator:
 
     def health(self) -> Mapping[str, Any]:
         """Each part's state."""
-        return self.status.health(self._lead.role, time.time(), self._lead.problems())
+        role = self._lead.role
+        troubles = self._troubles.values() if role is Role.ACTIVE else ()
+        return self.status.health(role, time.time(), [*self._lead.problems(), *troubles])
 
     async def _merge(self, stop: asyncio.Event) -> None:
         await self._announce(stop)
@@ -111,11 +114,17 @@ class Deduplicator:
                 try:
                     for loop in self.loops:
                         await expect(production, loop.gatherer_id, loop.table, loop.shard)
+                    self._troubles.pop("announcing", None)
                     return
                 finally:
                     production.terminate()
             except DATABASE_FAILURES as error:
-                _log.warning("gatherers are not announced, trying again", error=f"{type(error).__name__}: {error}")
+                said = f"{type(error).__name__}: {error}"
+                _log.warning("gatherers are not announced, trying again", error=said)
+                self._troubles["announcing"] = (
+                    f"production does not take the list of gatherers ({said}), so nothing is merged: does "
+                    "KALSHI_PRODUCTION_DATABASE_URL name a standby, or a login that is no member of kalshi_dedup?"
+                )
                 await pause(stop, next(waits))
 
     async def _cover(self, stop: asyncio.Event) -> None:
@@ -128,7 +137,11 @@ class Deduplicator:
                 finally:
                     production.terminate()
             except DATABASE_FAILURES as error:
-                _log.warning("coverage failed, trying again", error=f"{type(error).__name__}: {error}")
+                said = f"{type(error).__name__}: {error}"
+                _log.warning("coverage failed, trying again", error=said)
+                self._troubles["coverage"] = (
+                    f"what nobody heard is not worked out ({said}); rows are merged all the same, and it is tried again"
+                )
                 await pause(stop, _COVERAGE_SECONDS)
 
     async def _connection(self, name: str, command_timeout: float = 60) -> asyncpg.Connection:
@@ -147,6 +160,7 @@ class Deduplicator:
                 if mark is not None:
                     await _cover_channel(production, channel, mark)
                 self.metrics.uncovered.labels(channel).set(await uncovered_markets(production, channel))
+            self._troubles.pop("coverage", None)
             await pause(stop, _COVERAGE_SECONDS)
 
 

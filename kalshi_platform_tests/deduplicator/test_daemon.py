@@ -14,6 +14,7 @@ import pytest
 from kalshi_platform.core.records import SessionRow
 from kalshi_platform.core.schema import CAPTURE_SESSIONS, CAPTURE_TABLES, STREAM_TABLES, Home
 from kalshi_platform.database.migrations import migrate_async
+from kalshi_platform.deduplicator import daemon
 from kalshi_platform.deduplicator.daemon import Deduplicator
 from kalshi_platform.service.settings import Settings
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
@@ -159,6 +160,37 @@ async def test_nothing_is_merged_before_all_gatherers_are_announced(
 
 
 @pytest.mark.slow
+async def test_a_production_that_only_reads_is_named(gatherer_database: str, production_database: str) -> None:
+    """The address of a standby, say, which gives out locks: the lead is had, and nothing can be merged."""
+    await write(gatherer_database, deltas(0, 10))
+    owner, name = await asyncpg.connect(production_database), production_database.rpartition("/")[2]
+    await owner.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with deduplicating({"gatherer-1": gatherer_database}, production_database) as one:
+        await until(lambda: any("ReadOnlySQLTransactionError" in text for text in one.health()["problems"]))
+        assert one.health()["problems"][0].startswith("production does not take the list of gatherers")
+        await owner.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await until(lambda: bool(one.health()["healthy"]))
+    await owner.close()
+
+
+@pytest.mark.slow
+async def test_what_keeps_coverage_from_being_worked_out_is_named(
+    gatherer_database: str, production_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are merged all the same; once it can be, it is."""
+    monkeypatch.setattr(daemon, "_COVERAGE_SECONDS", 0.1)
+    await fetch(production_database, "ALTER TABLE capture_sessions RENAME COLUMN channel TO stream")
+    async with deduplicating({"gatherer-1": gatherer_database}, production_database) as one:
+        await write(gatherer_database, deltas(0, 10), heard=T0 + 2 * _HOUR_US)
+        await until(lambda: any("UndefinedColumnError" in text for text in one.health()["problems"]))
+        await until_read({"gatherer-1": gatherer_database}, production_database)
+        (problem,) = one.health()["problems"]
+        assert problem.startswith("what nobody heard is not worked out")
+        await fetch(production_database, "ALTER TABLE capture_sessions RENAME COLUMN stream TO channel")
+        await until(lambda: bool(one.health()["healthy"]))
+
+
+@pytest.mark.slow
 async def test_two_daemons_share_the_work(gatherer_database: str, production_database: str) -> None:
     """Each says which part is its own, and that nobody merges the other while it is alone."""
     sources = {"gatherer-1": gatherer_database}
@@ -170,7 +202,7 @@ async def test_two_daemons_share_the_work(gatherer_database: str, production_dat
         async with deduplicating(sources, production_database, deduplicator_shard="2/2") as two:
             await until_read(sources, production_database)
             await until(lambda: bool(one.health()["healthy"] and two.health()["healthy"]))
-            merged = [{loop.table.name for loop in daemon.loops} for daemon in (one, two)]
+            merged = [{loop.table.name for loop in each.loops} for each in (one, two)]
     assert merged[0] - merged[1] == {table.name for table in CAPTURE_TABLES}
     assert await value(production_database, "SELECT count(*) FROM orderbook_deltas") == 1000
 
