@@ -135,11 +135,13 @@ class Copied:
         count: How many they are.
         rows: They, in binary COPY format.
         days: The UTC days that they lie in; none of a table that has no partitions.
+        dropped: How many of them the gatherer had once, in partitions that are gone.
     """
 
     count: int
     rows: BytesIO = field(default_factory=BytesIO, compare=False)
     days: Collection[date] = ()
+    dropped: int = 0
 
 
 NO_ROWS = Copied(0)
@@ -173,7 +175,8 @@ async def copy_out(source: asyncpg.Connection, table: Table, window: Window, sha
             "hand, or files are damaged; docs/cursor.md says what to do where counts do not agree"
         )
     rows.seek(0)
-    return Copied(copied, rows, await _days(source, table, window))
+    dropped = 0 if window.rows is None else window.rows - found
+    return Copied(copied, rows, await _days(source, table, window), dropped)
 
 
 async def refuse_replica(source: asyncpg.Connection) -> None:

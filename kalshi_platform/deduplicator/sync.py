@@ -122,6 +122,8 @@ class SyncLoop:
                 merged = await merger.merge(stored, identity, window, copied)
             self._portion.took(copied.count, merged.turn_seconds, was_full=window.is_full)
             self._merged(window, copied.count, merged)
+            if copied.dropped:
+                self._passed_over(copied.dropped)
             if self.table is CAPTURE_SESSIONS and copied.count:
                 self.state.own_name = await own_name(source)
         self.state.is_behind = window.is_full
@@ -173,6 +175,14 @@ class SyncLoop:
         if window.heard_until is not None:
             self.state.watermark = max(window.heard_until, self.state.watermark or window.heard_until)
             self.state.last_heard = self._now()
+
+    def _passed_over(self, rows: int) -> None:
+        _log.warning(
+            "rows are gone with partitions that the gatherer has dropped; `maintain` drops none before it is merged",
+            gatherer=self.gatherer_id,
+            table=self.table.name,
+            rows=rows,
+        )
 
     def _conflicted(self, conflicts: int) -> None:
         self._metrics.conflicts.labels(*self._labels).inc(conflicts)

@@ -11,6 +11,7 @@ from random import Random
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from kalshi_platform.core.records import DeltaRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, Home
@@ -211,10 +212,12 @@ async def test_partitions_that_a_gatherer_has_dropped_do_not_stop_a_second_readi
     if has_older:
         await write(gatherer_database, [row._replace(exchange_ts=row.exchange_ts - 9 * DAY_US) for row in deltas(0, 1)])
     (loop,) = sync_loops({"gatherer-1": gatherer_database}, production_database, most_rows=10)
-    async with steps(loop, gatherer_database, production_database) as step:
-        while await step():
-            pass
+    with capture_logs() as logs:
+        async with steps(loop, gatherer_database, production_database) as step:
+            while await step():
+                pass
     assert await numbers(production_database) == await numbers(gatherer_database)
+    assert [log["rows"] for log in logs if "has dropped" in log["event"]] == [10]
 
 
 class Writers:
