@@ -27,6 +27,11 @@ _NEXT = f"""
 SELECT ingest_xid::text AS xid, row_count, min_ts, max_ts, heard_until FROM ingest_batches
 WHERE table_name = $1 AND {_AHEAD} ORDER BY ingest_xid LIMIT {_PIECE_BATCHES}
 """  # noqa: S608 - ours
+# TimescaleDB refuses to unpack more than 100,000 rows of compressed chunks in one transaction
+_NO_LIMIT = """
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name = 'timescaledb.max_tuples_decompressed_per_dml_transaction'
+"""
 _FORGET = "DELETE FROM ingest_batches WHERE table_name = $1 AND ingest_xid BETWEEN $2::text::xid8 AND $3::text::xid8"
 _ROWS = """
 UPDATE {table} SET ingest_xid = pg_current_xact_id()
@@ -82,6 +87,7 @@ async def renumber(connection: asyncpg.Connection, on_piece: Callable[[int], Non
 async def _renumber_piece(connection: asyncpg.Connection, table: Table) -> int | None:
     """About as many rows as the deduplicator merges at once; None where none are left."""
     async with connection.transaction():
+        await connection.execute(_NO_LIMIT)
         batches = _together(await connection.fetch(_NEXT, table.name))
         if batches is None:
             return None

@@ -35,8 +35,9 @@ def problems(loops: Sequence[SyncLoop], now: float, patience: float) -> list[str
         for table in dict.fromkeys(loop.table.name for loop in loops)
         if table not in merged
     ]
-    refused = [f"{loop.gatherer_id}, {loop.table.name}: {loop.state.defect}" for loop in loops if loop.state.defect]
-    held = [_held(name, ours, now) for name, ours in by_gatherer(loops).items() if horizon_age(ours, now) > patience]
+    gatherers = by_gatherer(loops)
+    refused = [text for name, ours in gatherers.items() for text in _refused(name, ours)]
+    held = [_held(name, ours, now) for name, ours in gatherers.items() if horizon_age(ours, now) > patience]
     return [*unmerged, *refused, *filter(None, map(_misnamed, loops)), *held]
 
 
@@ -69,6 +70,15 @@ def behind(loop: SyncLoop, loops: Sequence[SyncLoop]) -> float | None:
     mark = loop.state.watermark
     marks = [one.state.watermark for one in loops if one.table is loop.table and one.state.watermark]
     return (max(marks) - mark).total_seconds() if mark else None
+
+
+def _refused(gatherer_id: str, loops: Sequence[SyncLoop]) -> list[str]:
+    """Each defect once: one of the whole database is every table's."""
+    tables: dict[str, list[str]] = {}
+    for loop in loops:
+        if loop.state.defect:
+            tables.setdefault(loop.state.defect, []).append(loop.table.name)
+    return [f"{gatherer_id} ({', '.join(names)}) is refused: {defect}" for defect, names in tables.items()]
 
 
 def _misnamed(loop: SyncLoop) -> str:
