@@ -3,7 +3,7 @@
 - Add here: assets that are made of files of the lake alone, or of files and what production knows of markets.
 - Keep out: what a row is (`kalshi_platform.lake`), and whether it is right (`checks`).
 - A partition is asked for when what it is made of was written, however long ago its hour was, and again when that is
-  written again; not while the last blocking check of a source failed.
+  written again; not before the blocking checks of a source have ended, nor while one of them fails.
 - A day is reckoned from the hours that there are: the first day of a capture begins when it began. What a file says of
   its window stands in its footer.
 - Dagster's word: partition mappings, https://docs.dagster.io/guides/build/partitions-and-backfills
@@ -40,10 +40,12 @@ _WAITED_FOR = {"best_bid_offer": ("orderbook_deltas",), "settlements": ("markets
 """Where not every source asks for the aggregate: the day of whole books is written every hour, and an hour of best
 prices needs only the checkpoints at its ends; events change with their markets. The others are waited for."""
 
+_NOT_PASSED: Any = dg.AutomationCondition.check_failed() | dg.AutomationCondition.in_progress()
 _REFUSED: Any = dg.AutomationCondition.any_deps_match(
-    dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True)
+    dg.AutomationCondition.any_checks_match(_NOT_PASSED, blocking_only=True)
 )
-"""Not "all passed": what never ran, because its table is silent, refuses nothing."""
+"""Or not judged yet: a file is there before its checks are. Not "all passed": what never ran, because its table is
+silent, refuses nothing."""
 
 _FACTS_OF_MARKETS = (production_key(MARKETS), production_key(EVENTS))
 with warnings.catch_warnings():
@@ -133,7 +135,7 @@ def _processed(table: Table) -> dg.AssetsDefinition:
         return write_processed(lake, table, start, markets)
 
     deps = [dg.AssetDep(raw_key(table)), *(dg.AssetDep(key) for key in _FACTS_OF_MARKETS)]
-    condition = _following(_FACTS_OF_MARKETS)  # asked for with its raw partition: in one run, blocking checks between
+    condition = _following(_FACTS_OF_MARKETS) & ~_REFUSED  # with its raw partition in one run, checks between them
     return _layer_asset(PROCESSED[table.name], deps, condition, write, with_markets=True)
 
 

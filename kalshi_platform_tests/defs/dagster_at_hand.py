@@ -15,9 +15,11 @@ from uuid import uuid4
 
 import dagster as dg
 import httpx
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster_shared.record import replace
 
 from kalshi_platform.defs.checks.partitioned import target_of
+from kalshi_platform.defs.partitions import HOURLY
 
 ROOT = Path(__file__).parents[2]
 _DAGSTER = Path(sys.executable).with_name("dagster")
@@ -114,6 +116,19 @@ def said_by_a_run(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluat
         evaluation = replace(evaluation, target_materialization_data=target)
     event = dg.DagsterEvent(
         dg.DagsterEventType.ASSET_CHECK_EVALUATION.value, job_name="looked", event_specific_data=evaluation
+    )
+    instance.report_dagster_event(event, run_id=str(uuid4()))
+
+
+def planned(instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str) -> None:
+    """A run that has begun is going to look at a partition."""
+    looked_at = HOURLY.empty_subset().with_partition_keys([partition]).to_serializable_subset()
+    event = dg.DagsterEvent(
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+        job_name="looking",
+        event_specific_data=AssetCheckEvaluationPlanned(
+            asset_key=check.asset_key, check_name=check.name, partitions_subset=looked_at
+        ),
     )
     instance.report_dagster_event(event, run_id=str(uuid4()))
 

@@ -31,7 +31,7 @@ from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, RAW, Period
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.writer import write_partition
-from kalshi_platform_tests.defs.dagster_at_hand import said_by_a_run
+from kalshi_platform_tests.defs.dagster_at_hand import planned, said_by_a_run
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 EVERYTHING = dg.AssetSelection.all()
@@ -208,6 +208,32 @@ def test_what_a_blocking_check_refuses_does_not_become_an_aggregate(automation: 
     automation.passes = True
     automation.report(production_key(ORDERBOOK_DELTAS), f"{DAY}-10:00")
     assert automation.settle()["aggregates/market_days"] == [{DAY}]
+
+
+def test_a_refused_hour_that_was_exported_alone_is_not_enriched(automation: Automation) -> None:
+    """A backfill of the raw layer: its checks are in another run than what follows from it."""
+    key = dg.AssetKey(["raw", "tickers"])
+    automation.report(key, f"{DAY}-10:00")
+    automation.check(key, f"{DAY}-10:00", passed=False)
+    assert automation.settle() == {}
+    automation.report(key, f"{DAY}-10:00")
+    automation.check(key, f"{DAY}-10:00", passed=True)
+    asked = automation.settle()
+    assert asked["processed/tickers"] == [hours(10)]
+    assert asked["aggregates/candles_1m"] == [{DAY}]
+
+
+def test_a_file_whose_checks_still_run_is_waited_for(automation: Automation, instance: dg.DagsterInstance) -> None:
+    """A file is there before its verdict: for a busy hour, some looks of the automation earlier."""
+    key, partition = dg.AssetKey(["raw", "tickers"]), f"{DAY}-10:00"
+    for name in ("row_parity", "unique_keys", "possible_values"):
+        planned(instance, dg.AssetCheckKey(key, name), partition)
+    automation.report(key, partition)
+    assert automation.settle() == {}
+    automation.check(key, partition, passed=True)
+    asked = automation.settle()
+    assert asked["processed/tickers"] == [hours(10)]
+    assert asked["aggregates/candles_1m"] == [{DAY}]
 
 
 def test_a_refused_hour_holds_back_its_own_day_alone(automation: Automation) -> None:
