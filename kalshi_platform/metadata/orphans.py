@@ -28,7 +28,7 @@ _UNKNOWN = """
 SELECT name FROM unnest($1::text[]) AS named (name)
 WHERE NOT EXISTS (SELECT FROM {table} WHERE {key} = name) ORDER BY name
 """
-"""By key, name by name: 50,000 of a million in 0.1 s, where a comparison of both sides reads all of them."""
+"""By key, name by name: 30 to 50 µs each among a million. EXCEPT reads all of them for any few: 0.7 s."""
 
 _EVENTLESS = "SELECT DISTINCT event_ticker AS name FROM markets EXCEPT SELECT event_ticker FROM events ORDER BY name"
 _SERIESLESS = "SELECT DISTINCT series_ticker AS name FROM events EXCEPT SELECT ticker FROM series ORDER BY name"
