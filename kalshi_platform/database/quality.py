@@ -110,7 +110,7 @@ WHERE coalesce(ours.result, '') <> theirs.result ORDER BY 1 LIMIT {MOST}
 """  # noqa: S608 - a constant
 
 _GRIDS = """
-SELECT ticker, coalesce(updated_ts, '2000-01-01+00'), seen_at,
+SELECT ticker, coalesce(updated_ts, '2000-01-01+00'), greatest(seen_at, nullif($2, '')::timestamptz),
        ((band ->> 'start')::numeric * 1000000)::bigint,
        ((band ->> 'end')::numeric * 1000000)::bigint,
        ((band ->> 'step')::numeric * 1000000)::bigint
@@ -292,13 +292,14 @@ def unsettled(url: str, results: Mapping[str, str]) -> list[Unsettled]:
     return [Unsettled(*row) for row in _asked(url, _UNSETTLED, theirs.decode())]
 
 
-def grids(url: str, tickers: Sequence[str]) -> pa.Table:
+def grids(url: str, tickers: Sequence[str], synced: datetime | None) -> pa.Table:
     """The bands of prices of markets: ticker, start, end and step in micro-dollars of the yes price.
 
     `known_from` and `known_until` are the times between which a market is known to have had these: since the exchange
-    last changed its description, until it was last asked.
+    last changed its description, until it was last asked, about this market or, at `synced`, what has changed of any.
     """
-    rows = _asked(url, _GRIDS, msgspec.json.encode(list(tickers)).decode())
+    until = synced.isoformat() if synced else ""
+    rows = _asked(url, _GRIDS, msgspec.json.encode(list(tickers)).decode(), until)
     names = ("ticker", "known_from", "known_until", "start", "end", "step")
     moment, whole = pa.timestamp("us", tz="UTC"), pa.int64()
     types = (pa.string(), moment, moment, whole, whole, whole)

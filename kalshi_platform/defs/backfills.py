@@ -154,6 +154,10 @@ def _metadata(report: BackfillReport, adopted: MetadataReport) -> dict[str, dg.M
 
 def _completeness(report: BackfillReport) -> str:
     """What is whole and what is not, for a person to read."""
+    if not report.checked:
+        return (
+            "Nothing was compared: the exchange's candles say of no market that it traded in a whole hour of the range."
+        )
     if report.is_complete:
         return f"Whole: {report.checked:,} days of a market agree with the exchange's candles."
     rows = [

@@ -71,7 +71,7 @@ def _raw_asset(table: Table) -> dg.AssetsDefinition:
             facts = _exported(table, key, production, lake)
             context.log.info(f"{key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
             pictures = _pictures(table, key, production, lake) if is_pictured else {}
-            return {**partition_metadata(RAW[table.name], facts), **pictures}
+            return {**pictures, **partition_metadata(RAW[table.name], facts)}  # what a person looks at comes first
 
         each_partition(context, make, report=False)
 

@@ -120,11 +120,10 @@ def _layer_asset(
         def make(key: str) -> Facts:
             facts = write(lake.lake(), window_of(dataset, key)[0], markets)
             context.log.info(f"{key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
-            return partition_metadata(dataset, facts)
+            drawn = pictures(lake.lake(), key) if len(context.partition_keys) == 1 else {}
+            return {**drawn, **partition_metadata(dataset, facts)}
 
         each_partition(context, make, report=True)
-        if len(context.partition_keys) == 1:
-            context.add_asset_metadata(pictures(lake.lake(), context.partition_key))
 
     return layer
 

@@ -19,7 +19,8 @@ from kalshi_platform.defs.metadata import OWNER
 from kalshi_platform.defs.partitions import DAILY
 from kalshi_platform.defs.report_page import CheckDay, Day, as_html, as_markdown
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.lake.day import busiest, rows_by_hour
+from kalshi_platform.defs.steps import attempting
+from kalshi_platform.lake.day import busiest, reach, rows_by_hour
 from kalshi_platform.lake.layout import Lake
 
 _BUSIEST = 12
@@ -45,11 +46,12 @@ def daily_report(
     """Gathers the day, writes the page, and shows it."""
     start = DAILY.time_window_for_partition_key(context.partition_key).start
     folder = lake.lake()
-    day = _gathered(start, production, folder, _checks(context.instance, start))
-    page = as_html(day).encode()
     path = f"{folder.root}/reports/date={start:%Y-%m-%d}/report.html"
-    with folder.replacing(path) as file:
-        file.write(page)
+    with attempting(context, context.partition_key):
+        day = _gathered(start, production, folder, _checks(context.instance, start))
+        page = as_html(day).encode()
+        with folder.replacing(path) as file:
+            file.write(page)
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.md(as_markdown(day)),
@@ -71,6 +73,7 @@ def _gathered(start: datetime, production: ProductionDatabase, lake: Lake, check
     return Day(
         start=start,
         end=end,
+        known_until=min(end, reach(lake, start)),
         rows=rows_by_hour(lake, start),
         markets=markets,
         busiest=liveliest,

@@ -58,6 +58,7 @@ class Day:
     Attributes:
         start: Its beginning.
         end: Its end, or now.
+        known_until: How far the lake has all of it.
         rows: Per stream table, the rows of each hour.
         markets: Markets whose book changed.
         busiest: Those with the most changes.
@@ -71,6 +72,7 @@ class Day:
 
     start: datetime
     end: datetime
+    known_until: datetime
     rows: Mapping[str, Sequence[int]]
     markets: int
     busiest: Sequence[Busy]
@@ -140,7 +142,12 @@ def as_markdown(day: Day) -> str:
 def _lead(day: Day) -> str:
     gatherers = {name for one in day.listening.values() for name in one.heard}
     heard = f"{len(gatherers)} gatherers" if len(gatherers) != 1 else "one gatherer"
-    return f"{day.messages:,} messages of {day.markets:,} markets, heard by {heard}, until {clock(day.end)} UTC."
+    told = (
+        f"{day.messages:,} messages of {day.markets:,} markets, heard by {heard}, until {clock(day.known_until)} UTC."
+    )
+    if day.end - day.known_until < _HOUR:  # of a day that lasts, the hour that is going on is not exported yet
+        return told
+    return f"{told} What came after that is not in the lake yet: write this page again once it is."
 
 
 def _cards(day: Day) -> Iterator[str]:

@@ -124,9 +124,9 @@ class ProductionDatabase(dg.ConfigurableResource):  # type: ignore[type-arg] # h
         """Which of the exchange's results production does not have."""
         return quality.unsettled(self.address(), results)
 
-    def grids(self, tickers: Sequence[str]) -> pa.Table:
-        """The bands of prices of markets."""
-        return quality.grids(self.address(), tickers)
+    def grids(self, tickers: Sequence[str], synced: datetime | None) -> pa.Table:
+        """The bands of prices of markets, as they were known when all was last synced."""
+        return quality.grids(self.address(), tickers, synced)
 
     def read_checkpoints(self, start: datetime, end: datetime) -> AbstractContextManager[pa.RecordBatchReader]:
         """The checkpoints that a window is replayed between."""

@@ -6,6 +6,7 @@
 - Dagster's word: schedules, https://docs.dagster.io/guides/automate/schedules
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import dagster as dg
@@ -23,6 +24,14 @@ FRESHNESS = dg.define_asset_job(
     description="Whether production and the lake are up to date.",
 )
 """The checks of freshness, which no export runs while nothing is exported."""
+
+_WALKS = ("metadata_full", "metadata_archive")
+"""Jobs that take minutes to hours, of the same tables: a second one would only spend the exchange's budget twice."""
+
+_UNFINISHED = [
+    status for status in dg.DagsterRunStatus
+    if status not in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+]  # fmt: skip
 
 REPORT = dg.define_asset_job(
     "daily_report",
@@ -65,11 +74,19 @@ def daily_report_schedule(
 ) -> dg.RunRequest | dg.SkipReason:
     """Yesterday's partition."""
     yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
-    return _where_set(production, dg.RunRequest(partition_key=yesterday.strftime(DAILY.fmt)))
+    wanted = dg.RunRequest(partition_key=yesterday.strftime(DAILY.fmt), asset_selection=[DAILY_REPORT.key])
+    return _where_set(production, wanted)
 
 
-def _every(name: str, cron: str, description: str) -> dg.ScheduleDefinition:
-    """A schedule of the job of that name, which is skipped in plain words while there is no production."""
+def _every(name: str, cron: str, description: str, beside: Sequence[str] = ()) -> dg.ScheduleDefinition:
+    """A schedule of the job of that name, skipped in plain words without production, or while such a job still runs.
+
+    Args:
+        name: Of the schedule and of the job.
+        cron: When it is due.
+        description: What it does.
+        beside: Other jobs that it does not run beside.
+    """
 
     @dg.schedule(
         name=name,
@@ -78,9 +95,13 @@ def _every(name: str, cron: str, description: str) -> dg.ScheduleDefinition:
         description=description,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
-    def due(production: ProductionDatabase) -> dg.RunRequest | dg.SkipReason:
+    def due(context: dg.ScheduleEvaluationContext, production: ProductionDatabase) -> dg.RunRequest | dg.SkipReason:
         """Due at each tick."""
-        return _where_set(production, dg.RunRequest())
+        asked = _where_set(production, dg.RunRequest())
+        for job in (name, *beside) if isinstance(asked, dg.RunRequest) else ():
+            if context.instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_UNFINISHED), limit=1):
+                return dg.SkipReason(f"{job} has not ended yet: the next tick asks again")
+        return asked
 
     return due
 
@@ -89,8 +110,8 @@ SCHEDULED_JOBS = [FRESHNESS, REPORT]
 """Jobs that are here for their schedules alone."""
 
 SCHEDULES = [
-    _every("metadata_incremental", "*/5 * * * *", "What changed of series, events and markets."),
-    _every("metadata_full", "40 4 * * *", "All that the exchange lists of series, events and markets."),
+    _every("metadata_incremental", "*/5 * * * *", "What changed of series, events and markets.", _WALKS),
+    _every("metadata_full", "40 4 * * *", "All that the exchange lists of series, events and markets.", _WALKS),
     _every("freshness", "*/15 * * * *", "Checks of freshness."),
     retention_schedule,
     dg.ScheduleDefinition(

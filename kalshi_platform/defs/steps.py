@@ -28,6 +28,10 @@ _BESIDE = "Made in a run in which others failed."
 FAILED = "failed_partitions"
 """Metadata of a failure: the keys that failed by themselves; `sensors.left_out` asks for the others."""
 
+PASSING = "may_pass_later"
+"""Metadata of a failure: those of them that may be made once a database, a disk or the exchange is back;
+`sensors.tried_again` asks for them."""
+
 _NEVER_AGAIN = (ConfigurationError, ExchangeRefused, IntegrityError)
 
 
@@ -45,6 +49,9 @@ def attempting(context: dg.AssetExecutionContext | dg.OpExecutionContext, what: 
     except _NEVER_AGAIN as error:
         raise dg.Failure(f"{named}{error}", allow_retries=False) from error
     except (PlatformError, OSError) as error:  # a database, a disk or an exchange that may recover
+        if context.retry_number >= _TRIES_AGAIN:
+            passing = {PASSING: dg.MetadataValue.json([what])} if what else None
+            raise dg.Failure(f"{named}{error}", passing, allow_retries=False) from error
         context.log.warning(f"{named}{error}")
         wait = _FIRST_WAIT_SECONDS * 2**context.retry_number
         raise dg.RetryRequested(max_retries=_TRIES_AGAIN, seconds_to_wait=wait) from error
@@ -82,7 +89,8 @@ def each_partition(context: dg.AssetExecutionContext, make: Callable[[str], Fact
         context.instance.report_runless_asset_event(one)  # the step's own are lost with it
     if failed:
         reason = next(iter(failed.values()))
-        named = {FAILED: dg.MetadataValue.json(list(failed))}
+        passing = [key for key, error in failed.items() if not isinstance(error, _NEVER_AGAIN)]
+        named = {FAILED: dg.MetadataValue.json(list(failed)), PASSING: dg.MetadataValue.json(passing)}
         raise dg.Failure(_told(failed, len(context.partition_keys)), named, allow_retries=False) from reason
 
 

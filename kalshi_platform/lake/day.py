@@ -13,7 +13,7 @@ import duckdb
 import pyarrow.dataset as ds
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, TRADES, Table
-from kalshi_platform.lake.datasets import RAW, Period
+from kalshi_platform.lake.datasets import AGGREGATES, RAW, Dataset, Period
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.layout import Lake
 
@@ -30,6 +30,11 @@ SELECT ticker, sum(changes)::BIGINT, sum(trades)::BIGINT, sum(volume) FROM (
 ) GROUP BY 1 ORDER BY 2 DESC, 3 DESC, 1 LIMIT $most
 """
 _MARKETS = "SELECT count(DISTINCT ticker) FROM deltas"
+_SAMPLE = """
+WITH market AS (SELECT ticker, sum(volume) AS volume, count(*) AS minutes FROM candles GROUP BY ticker)
+(SELECT ticker FROM market WHERE volume > 0 ORDER BY volume DESC, ticker LIMIT $most)
+UNION ALL (SELECT ticker FROM market WHERE volume = 0 ORDER BY minutes DESC, ticker LIMIT $most)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,39 @@ def rows_by_hour(lake: Lake, day: datetime) -> Mapping[str, list[int]]:
     return {table.name: _rows_by_hour(lake, table, day) for table in STREAM_TABLES}
 
 
+def reach(lake: Lake, day: datetime) -> datetime:
+    """Up to when the lake has a day of all streams without a hole; before the first file of one there is nothing."""
+    found = [_reach(lake, RAW[table.name], day) for table in STREAM_TABLES]
+    return min(filter(None, found), default=day)
+
+
+def _reach(lake: Lake, dataset: Dataset, day: datetime) -> datetime | None:
+    first = next(iter(lake.starts(dataset)), None)
+    if first is None or first >= day + _DAY:
+        return None
+    reached = max(first, day)
+    while reached < day + _DAY:
+        footer = read_footer(lake, dataset, dataset.period.floor(reached))
+        if footer is None or footer.window_end <= reached:
+            break
+        reached = footer.window_end
+    return reached
+
+
 def busiest(lake: Lake, day: datetime, most: int) -> tuple[int, Sequence[Busy]]:
     """How many markets changed in a day, and those with the most changes."""
     with _opened(lake, day, deltas=ORDERBOOK_DELTAS, trades=TRADES) as connection:
         ((markets,),) = connection.execute(_MARKETS).fetchall()
         rows = connection.execute(_BUSIEST, {"most": most}).fetchall()
         return markets, [Busy(ticker, changes, trades, Decimal(volume)) for ticker, changes, trades, volume in rows]
+
+
+def candles_to_compare(lake: Lake, day: datetime, most: int) -> list[str]:
+    """Markets of a day's candles: those with the most contracts, then those quoted most without a trade."""
+    with duckdb.connect(":memory:", config={"memory_limit": _MEMORY}) as connection:
+        path = lake.key(lake.path(AGGREGATES["candles_1m"], day))
+        connection.register("candles", ds.dataset(path, filesystem=lake.filesystem, format="parquet"))
+        return [ticker for (ticker,) in connection.execute(_SAMPLE, {"most": most}).fetchall()]
 
 
 def _rows_by_hour(lake: Lake, table: Table, day: datetime) -> list[int]:

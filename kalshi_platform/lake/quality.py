@@ -70,6 +70,10 @@ FROM used WHERE NOT EXISTS (
       AND (price - grids.start) % grids.step = 0)
 GROUP BY ticker, price ORDER BY 3 DESC, 1, price LIMIT {most}
 """
+_WITH_GRID = """
+SELECT count(*) FROM source JOIN (SELECT DISTINCT ticker, known_from, known_until FROM grids) AS known
+    ON known.ticker = source.ticker AND source.{time} BETWEEN known_from AND known_until
+"""
 _YES_PRICE = {TRADES.name: "price", ORDERBOOK_DELTAS.name: "(CASE WHEN side THEN price ELSE 1 - price END)"}
 
 TABLES_ON_GRID: Sequence[Table] = (TRADES, ORDERBOOK_DELTAS)
@@ -128,6 +132,15 @@ def off_grid_rows(lake: Lake, table: Table, start: datetime, grids: pa.Table) ->
     """
     query = _OFF_GRID.format(price=_YES_PRICE[table.name], time=table.time_column, most=MOST)
     return _flaws(lake, table, start, query, grids=grids)
+
+
+def rows_with_grid(lake: Lake, table: Table, start: datetime, grids: pa.Table) -> int:
+    """How many rows of a file `off_grid_rows` can say something about; as there."""
+    query = _WITH_GRID.format(time=table.time_column)
+    with _opened(lake, table, start) as connection:
+        connection.register("grids", grids)
+        ((rows,),) = connection.execute(query).fetchall()
+    return int(rows)
 
 
 def tickers_in(lake: Lake, table: Table, start: datetime) -> list[str]:

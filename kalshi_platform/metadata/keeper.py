@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import asyncpg
 
+from kalshi_platform.core.catalogue import EventFacts, MarketFacts
 from kalshi_platform.database.metadata import Facts, upsert
-from kalshi_platform.metadata.report import MetadataReport, OnStep, Step
+from kalshi_platform.metadata.report import MetadataReport, Mode, OnStep, Step
 
 T = TypeVar("T")
 
@@ -23,6 +24,10 @@ class Keeper:
         report: Counts what is stored.
         on_step: Told of each page.
         now: The clock.
+
+    Attributes:
+        events: Events of the markets that came, in an incremental sync.
+        series: Series of the events that came, in an incremental sync.
     """
 
     def __init__(
@@ -35,6 +40,8 @@ class Keeper:
         self.connection = connection
         self.report = report
         self.now = now
+        self.events: set[str] = set()
+        self.series: set[str] = set()
         self._on_step = on_step
 
     async def keep_pages(
@@ -51,6 +58,9 @@ class Keeper:
 
     async def keep(self, facts: Sequence[Facts]) -> None:
         """Store rows that came already."""
+        if self.report.mode is Mode.INCREMENTAL:  # a full one would hold the names of all
+            self.events |= {one.event_ticker for one in facts if isinstance(one, MarketFacts)}
+            self.series |= {one.series_ticker for one in facts if isinstance(one, EventFacts)}
         stored = await upsert(self.connection, facts) if facts else None
         self.report.seen += len(facts)
         if stored:

@@ -1,6 +1,7 @@
 """A simulated exchange with a past: trades that its REST remembers, on both sides of the historical cutoff."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from uuid import UUID
 
@@ -18,6 +19,9 @@ def make_past(simulator: Simulator, trades: int, days: float, markets: int = 4, 
     """So many trades of the first markets, at moments of the days after START_MS, in their order."""
     dice = Random(seed)  # noqa: S311 - a test's
     traded = [simulator.exchange.catalogue.touch(place) for place in range(markets)]
+    for market in traded:  # nothing trades before it is listed
+        market.listing = replace(market.listing, created_ms=min(market.listing.created_ms, START_MS))
+        market.open_ms = min(market.open_ms, START_MS)
     moments = sorted(dice.randrange(round(days * DAY_MS)) for _ in range(trades))
     for moment in moments:
         market = dice.choice(traded)

@@ -16,6 +16,7 @@ from kalshi_platform.defs.resources import CatalogueDatabase, Exchange, LakeFold
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.simulator import Simulator
 from kalshi_platform_tests.defs.exchange_thread import ExchangeThread
+from kalshi_platform_tests.defs.sensor_at_hand import TOLD, Sensor, Told
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -57,6 +58,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance without a past."""
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture
+def sensor(instance: dg.DagsterInstance, resources: dict[str, Any]) -> Callable[[Any], Sensor]:
+    """Makes one; what it says to people is in `alerts`."""
+    TOLD.clear()
+    return lambda definition: Sensor(definition, instance, resources | {"alerts": Told()})
 
 
 @pytest.fixture

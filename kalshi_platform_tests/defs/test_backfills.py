@@ -66,6 +66,7 @@ def test_days_of_all_markets_come_with_their_completeness(
     assert sorted(facts, key=str) == ["2026-09-04", "2026-09-05", "2026-09-06"]
     (told,) = {(of["dagster/row_count"], of["days_incomplete"], of["orphans"]) for of in facts.values()}
     assert told == (600, 0, 4)
+    assert facts["2026-09-04"]["days_compared_with_candles"] == 12, "four markets, three days"
     assert "agree with the exchange's candles" in facts["2026-09-04"]["completeness"]
     assert missing(production_database, simulator) == 0
     orphans = "SELECT count(*) FROM trades WHERE ticker NOT IN (SELECT ticker FROM people.markets)"

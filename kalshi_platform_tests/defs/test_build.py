@@ -8,6 +8,8 @@ import pytest
 
 from kalshi_platform.core.schema import STREAM_TABLES
 from kalshi_platform.defs.build import build_defs
+from kalshi_platform.defs.checks.all import SPECS
+from kalshi_platform.defs.checks.verdict import WHAT_TO_DO
 from kalshi_platform.defs.resources import LakeFolder
 
 SYNCED = {"series", "events", "markets"}
@@ -51,6 +53,16 @@ def test_every_asset_introduces_itself(repository: Any) -> None:
         columns = getattr(columns, "schema", columns).columns
         assert columns
         assert all(column.description for column in columns)
+
+
+def test_every_check_says_what_to_do_in_the_words_of_the_docs() -> None:
+    """In the definition, in each verdict that is not good, and in docs/dagster.md."""
+    docs = (ROOT / "docs" / "dagster.md").read_text().splitlines()
+    for spec in SPECS:
+        what_to_do = spec.metadata[WHAT_TO_DO]
+        rows = [line for line in docs if line.startswith(f"| `{spec.name}`")]
+        assert any(line.endswith(f"| {what_to_do} |") for line in rows), (spec.key.to_user_string(), what_to_do)
+        assert spec.description
 
 
 def test_resources_given_take_the_place_of_the_default_ones(tmp_path: Path) -> None:

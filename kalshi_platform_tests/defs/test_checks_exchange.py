@@ -123,3 +123,8 @@ async def test_candles_that_are_not_the_exchanges_fail(hand: AtHand, lake: Lake,
     assert found.metadata["minutes_wrong"].value == 1
     assert f"{busiest['volume']} contracts" in str(found.description)
     assert f"{less['volume']} contracts" in str(found.description)
+    nothing = {"volume": Decimal(0), "dollar_volume": Decimal(0), "trades": 0}
+    quoted = [{"ticker": row["ticker"], "minute": row["minute"], **nothing} for row in today]
+    found = await asyncio.to_thread(publish, quoted)
+    assert not found.passed, "trades that are lost altogether"
+    assert found.metadata["minutes_wrong"].value > 1

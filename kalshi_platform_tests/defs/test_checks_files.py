@@ -91,7 +91,9 @@ def test_a_row_that_is_there_twice_fails_the_file(table: Table, publish: Publish
     key = "2026-11-20-12:00" if table in (ORDERBOOK_DELTAS, TICKERS) else "2026-11-20"
     assert found.description == f"{key}: KXA: more than once (1 rows, first at 2026-11-20 12:00)"
     assert found.partition == key
-    assert {name: one.value for name, one in found.metadata.items()} == {"rows": 2, "rows_wrong": 1, "markets_wrong": 1}
+    facts = {name: one.value for name, one in found.metadata.items()}
+    assert "materialize the partition again" in facts.pop("what_to_do")
+    assert facts == {"rows": 2, "rows_wrong": 1, "markets_wrong": 1}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,13 @@ def test_a_price_off_its_markets_grid_is_a_warning(table: Table, publish: Publis
     off = [row | {"exchange_ts": NOON + 2 * SECOND, "price": 565_000}]  # since the last sync it may have changed
     fine = [row, row | {"price": 905_000}, row | {"ticker": "KXUNKNOWN", "price": 123_456}, *off]
     publish(table, fine)
-    assert evaluate(check).passed
+    found = evaluate(check)
+    assert found.passed
+    assert found.metadata["rows_looked_at"].value == 2, "not the unknown market's, nor those since the last sync"
+    publish(table, off)
+    found = evaluate(check)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN), "green for nothing"
+    assert "nothing was looked at" in str(found.description)
     publish(table, [*fine, row | {"ticker": "KXB", "price": 565_000}])
     found = evaluate(check)
     assert not found.passed
@@ -160,3 +168,20 @@ def test_a_price_off_its_markets_grid_is_a_warning(table: Table, publish: Publis
         assert evaluate(check).passed
         publish(table, [row | {"side": False, "price": 435_000}])
         assert not evaluate(check).passed
+
+
+def test_a_grid_is_known_until_the_last_sync_of_all_markets(
+    publish: Publish, evaluate: Any, note: Any, instance: dg.DagsterInstance
+) -> None:
+    """What did not change is in no list of a sync; rows since then were looked at by nobody, so after each night."""
+    ranges = '[{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]'
+    note(
+        "markets", ticker="KXA", event_ticker="E", status="active", seen_at=NOON, updated_ts=NOON,
+        object=f'{{"price_ranges": {ranges}}}',
+    )  # fmt: skip
+    check = check_of(TRADES, "tick_grid")
+    publish(TRADES, [GOOD[TRADES] | {"exchange_ts": NOON + 2 * SECOND, "price": 565_000}])
+    assert "nothing was looked at" in str(evaluate(check).description)
+    synced = {"synced_from": dg.MetadataValue.timestamp(NOON + 3 * SECOND)}
+    instance.report_runless_asset_event(dg.AssetMaterialization(["production", "markets"], metadata=synced))
+    assert "KXA: price 0.565 is off the grid" in str(evaluate(check).description)

@@ -86,15 +86,21 @@ def test_another_delta_does_not_do(wrong: Any, fill: Any, delta: Any, export: Ex
 
 @pytest.mark.parametrize("ticker", ["KXA", ""], ids=["the market", "every market"])
 def test_a_trade_that_nobody_could_hear_is_explained(
-    ticker: str, fill: Any, note: Any, export: Export, evaluate: Any
+    ticker: str, fill: Any, delta: Any, note: Any, export: Export, evaluate: Any
 ) -> None:
-    """The interval is `coverage`'s to report; one of another market explains nothing."""
+    """The interval is `coverage`'s to report; one of another market explains nothing. Nor is a day proven by it."""
     fill(TRADES, _trade(1))
     export(TRADES)
     gap = {"hour": NOON, "channel": "orderbook_delta", "from_at": NOON - MINUTE, "until_at": NOON + MINUTE}
     note("uncovered_intervals", ticker="KXB", **gap)
     assert not evaluate(trade_delta_coupling).passed
     note("uncovered_intervals", ticker=ticker, **gap)
+    found = evaluate(trade_delta_coupling)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN), "green for nothing"
+    assert "nobody heard the books of any of 1 trades" in str(found.description)
+    fill(ORDERBOOK_DELTAS, delta(0, ticker="KXC", side=False, price=440_000, size_delta=-300))
+    fill(TRADES, _trade(2, ticker="KXC"))
+    export(TRADES)
     found = evaluate(trade_delta_coupling)
     assert found.passed
     assert found.metadata["explained"].value == 1
@@ -106,8 +112,9 @@ def test_a_trade_that_nobody_could_hear_is_explained(
     ids=["before it was heard", "after", "a combo that nobody follows", "one that is followed", "a market left out"],
 )
 def test_a_trade_before_its_book_was_heard_is_explained(
-    ticker: str, heard: timedelta | None, explained: int, fill: Any, note: Any, export: Export, evaluate: Any
-) -> None:
+    ticker: str, heard: timedelta | None, explained: int, fill: Any, delta: Any, note: Any, export: Export,
+    evaluate: Any,
+) -> None:  # fmt: skip
     """It came over REST, or is a combo's; a market that was left out while others were heard is a defect."""
     for name, since in (("KXB", -HOUR), (ticker, heard)):
         if since is not None:
@@ -115,7 +122,8 @@ def test_a_trade_before_its_book_was_heard_is_explained(
                 "capture_sessions", started_at=NOON + since, gatherer_id="g", connection="c",
                 channel="orderbook_delta", ticker=name, sid=1,
             )  # fmt: skip
-    fill(TRADES, _trade(1, ticker=ticker))
+    fill(ORDERBOOK_DELTAS, delta(0, ticker="KXB", side=False, price=440_000, size_delta=-300))
+    fill(TRADES, _trade(1, ticker=ticker), _trade(2, ticker="KXB"))
     export(TRADES)
     found = evaluate(trade_delta_coupling)
     assert (found.passed, found.metadata["explained"].value) == (bool(explained), explained)
@@ -212,7 +220,9 @@ def test_copies_that_disagree_fail(table: Table, fill: Any, note: Any, export: E
     conflict = {"table_name": table.name, "gatherer_id": "gatherer-3", "ticker": "KXA", "refused": "{}"}
     kept = f'{{"{table.time_column}": "%s"}}'
     note("merge_conflicts", row_key="[1]", kept=kept % "2026-11-21T12:00:00+00:00", **conflict)
-    assert evaluate(check).passed
+    found = evaluate(check)
+    assert found.passed
+    assert "nothing to compare" in str(found.description)
     note("merge_conflicts", row_key="[2]", kept=kept % "2026-11-20T12:00:00+00:00", **conflict)
     found = evaluate(check)
     assert not found.passed
@@ -295,6 +305,9 @@ def test_a_lake_that_lags_fails_freshness(
     """An hour has half an hour until its file must be there."""
     check = _of(LAKE_FRESHNESS, ORDERBOOK_DELTAS)
     fill(ORDERBOOK_DELTAS, delta(0), delta(3_600_000))
+    merged_until(ORDERBOOK_DELTAS, None)
+    found = evaluate(check)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN), "green for nothing"
     merged_until(ORDERBOOK_DELTAS, NOON + HOUR + 20 * MINUTE)
     assert evaluate(check).passed
     merged_until(ORDERBOOK_DELTAS, NOON + HOUR + 31 * MINUTE)

@@ -1,20 +1,21 @@
-"""What a bad hour leaves of the others in its run: the run of the code location itself, on a folder's SQLite."""
+"""What a bad hour leaves, and who asks again: runs of the code location itself, on a folder's SQLite."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from kalshi_platform.core.errors import IntegrityError
+from kalshi_platform.core.errors import IntegrityError, PlatformError
 from kalshi_platform.core.schema import TICKERS, Table
 from kalshi_platform.defs.build import build_defs
 from kalshi_platform.defs.lake import raw_key
 from kalshi_platform.defs.layers import processed_key
 from kalshi_platform.defs.resources import ProductionDatabase
 from kalshi_platform.defs.sensors.left_out import left_out
+from kalshi_platform.defs.sensors.tried_again import TRIES, tried_again
 from kalshi_platform.lake.datasets import PROCESSED
 from kalshi_platform.lake.layout import HOUR, Lake
 
@@ -33,6 +34,8 @@ class Bad(ProductionDatabase):
         """Or refuse for another reason."""
         if "every export" in _bad or ("export" in _bad and start == NOON):
             raise IntegrityError("damaged")
+        if "away" in _bad:
+            raise PlatformError("the database is away")
         if "process" in _bad and start == NOON:
             raise ZeroDivisionError
         super().refuse_dropped(table, start, end)
@@ -59,12 +62,12 @@ class Location:
             instance=self.instance, asset_selection=ASSETS, tags=tags, raise_on_error=False
         ).success
 
-    def tick(self) -> list[str]:
-        """One look of the sensor, its runs done; returns their partitions."""
+    def tick(self, sensor: dg.SensorDefinition = left_out) -> list[str]:
+        """One look of a sensor, its runs done; returns their partitions."""
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, repository_def=self.repository, sensor_name="left_out"
+            instance=self.instance, cursor=self.cursor, repository_def=self.repository, sensor_name=sensor.name
         )
-        data = left_out.evaluate_tick(context)
+        data = sensor.evaluate_tick(context)
         self.cursor = data.cursor
         new = [one for one in data.run_requests or () if not self._is_known(str(one.run_key))]
         for one in new:
@@ -132,3 +135,48 @@ def test_what_was_made_meanwhile_is_not_asked_for(location: Location) -> None:
     _bad.clear()
     assert location.run(**RANGE)
     assert location.tick() == []
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for in a run, and between runs, takes no time."""
+    monkeypatch.setattr("kalshi_platform.defs.steps._FIRST_WAIT_SECONDS", 0)
+    monkeypatch.setattr("kalshi_platform.defs.sensors.tried_again._FIRST_PAUSE", timedelta(0))
+
+
+@pytest.mark.slow
+def test_what_was_away_is_asked_for_again_until_it_is_back(location: Location, no_waiting: None) -> None:
+    """Of three hours the first tells whether the database is back; then the others follow, each once."""
+    _bad.add("away")
+    assert not location.run(**RANGE)
+    assert location.tick() == [], "none is left out by another's fault"
+    assert location.tick(tried_again) == [HOURS[0]]
+    assert location.tick(tried_again) == [HOURS[0]], "the second try follows from the first"
+    _bad.clear()
+    assert location.tick(tried_again) == [HOURS[0]]
+    assert location.made() == {HOURS[0]}
+    assert location.tick(tried_again) == HOURS[1:]
+    assert location.made() == set(HOURS)
+    assert location.tick(tried_again) == []
+
+
+@pytest.mark.slow
+def test_what_stays_away_is_given_up(location: Location, no_waiting: None) -> None:
+    """A bounded number of tries; damage and settings wait for a person at once."""
+    _bad.add("away")
+    one = {"dagster/partition": HOURS[1]}
+    assert not location.run(**one, **{"kalshi/try": str(TRIES - 1)})
+    assert location.tick(tried_again) == [HOURS[1]], "the last try"
+    assert location.tick(tried_again) == []
+    _bad.clear()
+    _bad.add("export")
+    assert not location.run(**one)
+    assert location.tick(tried_again) == []
+
+
+def test_nothing_is_asked_for_again_at_once(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that starts again has some minutes for it."""
+    monkeypatch.setattr("kalshi_platform.defs.steps._FIRST_WAIT_SECONDS", 0)
+    _bad.add("away")
+    assert not location.run(**{"dagster/partition": HOURS[1]})
+    assert location.tick(tried_again) == []

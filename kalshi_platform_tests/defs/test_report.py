@@ -65,7 +65,8 @@ def test_a_day_is_one_page(
     page = Path(facts["path"]).read_text()
     assert Path(facts["path"]) == Path(lake.root) / "reports" / "date=2026-11-20" / "report.html"
     assert "Friday, 20 November 2026" in page
-    assert "5 messages of 2 markets, heard by one gatherer, until 2026-11-21 00:00 UTC." in page
+    assert "5 messages of 2 markets, heard by one gatherer, until 2026-11-20 14:00 UTC." in page
+    assert "What came after that is not in the lake yet" in page
     text = re.sub(r"<[^>]+>", " ", re.sub(r"<img[^>]+>", "", page))
     assert re.search(r"KXA\s+3\s+0\s+0\.00", text)
     assert re.search(r"KXB\s+1\s+1\s+2\.50", text)

@@ -1,8 +1,6 @@
-"""The sensors that watch: late rows, lag, uncovered gaps, failed runs and checks."""
+"""The sensors that watch: late rows, lag, uncovered gaps, failed checks."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,59 +12,19 @@ from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Table
 from kalshi_platform.database.export import read_window
 from kalshi_platform.defs.partitions import key_at
 from kalshi_platform.defs.repair import REPAIR
-from kalshi_platform.defs.resources import Alerts, ProductionDatabase
-from kalshi_platform.defs.sensors.failures import check_failures, run_failures
+from kalshi_platform.defs.resources import ProductionDatabase
+from kalshi_platform.defs.sensors.failed_checks import check_failures
 from kalshi_platform.defs.sensors.gaps import uncovered_gaps
 from kalshi_platform.defs.sensors.late_rows import late_rows
 from kalshi_platform.defs.sensors.sync_lag import sync_lag
 from kalshi_platform.lake.datasets import RAW, Period
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.writer import write_partition
-from kalshi_platform.service.alerts import Alert, AlertError, Level
+from kalshi_platform.service.alerts import AlertError, Level
 from kalshi_platform_tests.defs.dagster_at_hand import said_by_a_run
+from kalshi_platform_tests.defs.sensor_at_hand import Sensor, Told
 
 MINUTE = timedelta(minutes=1)
-
-_told: list[Alert] = []
-
-
-class Told(Alerts):
-    """Writes down what it is told, as a channel does; `broken` refuses."""
-
-    broken: bool = False
-
-    def send(self, alert: Alert) -> list[str]:
-        """Remember."""
-        if self.broken:
-            raise AlertError("nobody could be told")
-        _told.append(alert)
-        return ["here"]
-
-
-@dataclass
-class Sensor:
-    """A sensor with its cursor, evaluated as the daemon does."""
-
-    definition: Any
-    instance: dg.DagsterInstance
-    resources: dict[str, Any]
-    cursor: str | None = None
-    alerts: list[Alert] = field(default_factory=lambda: _told)
-
-    def tick(self, **resources: Any) -> Any:
-        """One evaluation."""
-        given = {name: self.resources[name] for name in self.definition.required_resource_keys} | resources
-        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor, resources=given)
-        result = self.definition(context)
-        self.cursor = getattr(result, "cursor", None) or context.cursor
-        return result
-
-
-@pytest.fixture
-def sensor(instance: dg.DagsterInstance, resources: dict[str, Any]) -> Callable[[Any], Sensor]:
-    """Makes one; what it says to people is in `alerts`."""
-    _told.clear()
-    return lambda definition: Sensor(definition, instance, resources | {"alerts": Told()})
 
 
 def _export(production: str, lake: Lake, table: Table, moment: datetime) -> None:
@@ -377,30 +335,3 @@ def test_a_check_that_nobody_could_be_told_of_is_told_again(sensor: Any, instanc
         checks.tick(alerts=Told(broken=True))
     checks.tick()
     assert [alert.title for alert in checks.alerts] == [f"raw/tickers:coverage ({HOURS[12]}) fails"]
-
-
-@pytest.mark.parametrize("broken", [False, True], ids=["told", "nobody to tell"])
-def test_a_failed_run_is_logged_and_told(
-    broken: bool, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One line with the run, its assets and the reason, however deep that lies, whoever can be told."""
-    _told.clear()
-
-    @dg.asset
-    def thing() -> None:
-        raise dg.Failure("the lake is full")
-
-    result = dg.materialize([thing], instance=instance, raise_on_error=False)
-    context = dg.build_run_status_sensor_context(
-        sensor_name="run_failures",
-        dagster_event=result.get_run_failure_event(),
-        dagster_instance=instance,
-        dagster_run=result.dagster_run,
-        resources={"alerts": Told(broken=broken)},
-    ).for_run_failure()
-    capsys.readouterr()
-    run_failures(context)
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if "ERROR" in line)
-    assert f"run {result.dagster_run.run_id} of" in line
-    assert "thing: dagster._core.definitions.events.Failure: the lake is full" in line
-    assert [alert.level for alert in _told] == ([] if broken else [Level.ERROR])

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,6 +10,7 @@ import pytest
 
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS
 from kalshi_platform.database.export import read_window
+from kalshi_platform.defs.build import build_defs
 from kalshi_platform.defs.partitions import HOUR
 from kalshi_platform.defs.resources import OwnersDatabase, ProductionDatabase
 from kalshi_platform.defs.schedules import SCHEDULES, daily_report_schedule, retention_schedule
@@ -87,6 +89,28 @@ def test_schedules_ask_for_what_they_say(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "KALSHI_OWNERS_DATABASE_URL is not set" in str(skipped.skip_message)
     owner = OwnersDatabase(url="postgresql://owner@127.0.0.1/production")
     assert isinstance(retention_schedule(dg.build_schedule_context(resources={"owner": owner})), dg.RunRequest)
+
+
+def test_no_sync_begins_beside_another(tmp_path: Path) -> None:
+    """The first one walks over everything, for longer than the five minutes until the next is due."""
+    jobs = {job.name: job for job in build_defs().get_repository_def().get_all_jobs()}
+    due = {schedule.name: schedule for schedule in SCHEDULES}
+    production = ProductionDatabase(url="postgresql://reader@127.0.0.1/production")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+
+        def skips(name: str) -> bool:
+            asked = due[name](dg.build_schedule_context(instance=instance, resources={"production": production}))
+            return isinstance(asked, dg.SkipReason)
+
+        assert not skips("metadata_incremental")
+        for running, then in (
+            ("metadata_incremental", (True, False)), ("metadata_full", (True, True)), ("metadata_archive", (True, True))
+        ):  # fmt: skip
+            run = instance.create_run_for_job(jobs[running], status=dg.DagsterRunStatus.STARTED)
+            assert (skips("metadata_incremental"), skips("metadata_full")) == then, running
+            assert not skips("freshness")
+            instance.report_run_failed(run)
+            assert not skips("metadata_incremental")
 
 
 def test_every_schedule_runs_by_itself() -> None:

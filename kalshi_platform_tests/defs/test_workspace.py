@@ -13,7 +13,10 @@ import httpx
 import pytest
 import yaml
 from dagster import DagsterInstance
+from dagster._config import process_config
+from dagster._core.instance.config import dagster_instance_config_schema
 from dagster._core.instance.ref import InstanceRef
+from dagster_aws.ecs import EcsRunLauncher
 
 ROOT = Path(__file__).parents[2]
 DAGSTER = Path(sys.executable).with_name("dagster")
@@ -34,6 +37,18 @@ def test_both_files_name_the_same_location() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
     assert entry["python_module"]["module_name"] == project["code_location_target_module"]
     assert entry["python_module"]["location_name"] == project["code_location_name"]
+
+
+def test_what_the_docs_say_of_ecs_is_what_dagster_takes() -> None:
+    """Nobody runs it here; a key that Dagster does not know would stop whoever follows them."""
+    docs = (ROOT / "docs" / "dagster.md").read_text()
+    section = docs.partition("More than one machine: ECS")[2]
+    settings = yaml.safe_load(section.partition("```yaml")[2].partition("```")[0])
+    launcher = settings["run_launcher"]
+    assert (launcher["module"], launcher["class"]) == ("dagster_aws.ecs", EcsRunLauncher.__name__)
+    result = process_config(EcsRunLauncher.config_type(), launcher["config"])
+    assert result.success, result.errors
+    assert set(settings["run_monitoring"]) <= set(dagster_instance_config_schema()["run_monitoring"].config_type.fields)
 
 
 def test_the_instance_is_quiet_and_queues_by_run(tmp_path: Path) -> None:

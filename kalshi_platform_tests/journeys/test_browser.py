@@ -112,6 +112,7 @@ def test_the_ui_shows_lineage_a_partition_and_checks(dagster: DagsterAtHand, pag
     page.goto(f"{dagster.address}/asset-groups", timeout=_SECONDS)
     for group in ("exchange", "gatherers", "production", "raw"):
         expect(page.get_by_text(group, exact=True).first).to_be_visible(timeout=_SECONDS)
+    page.wait_for_load_state("networkidle", timeout=_SECONDS)  # arrows come last
     page.screenshot(path=artefacts / "lineage.png")
 
     page.goto(f"{asset}?view=partitions&partition={_KEY.replace(':', '%3A')}", timeout=_SECONDS)

@@ -184,6 +184,16 @@ async def test_no_trade_stays_an_orphan(desk: Desk) -> None:
     assert [row["ticker"] for row in await fetch(desk.url, orphans)] == ["KXNOBODY-1"]
 
 
+async def test_an_incremental_sync_brings_the_events_and_series_of_what_it_was_sent(desk: Desk) -> None:
+    """It does not look through all of a million markets for them."""
+    combo = next(iter(desk.hand.simulator.exchange.catalogue.combos_by_event.values()))
+    await trade(desk.url, combo.ticker)
+    report = await desk.sync(Kind.MARKETS, Mode.INCREMENTAL, since=datetime.now(UTC))
+    assert (report.orphans, report.unknown) == (1, [])
+    found = "SELECT s.ticker FROM people.markets m JOIN series s ON s.ticker = m.series_ticker WHERE m.ticker = $1"
+    assert await value(desk.url, found, combo.ticker)
+
+
 async def test_time_never_goes_back(desk: Desk) -> None:
     """What production knows from later stands against a list that is older."""
     await desk.everything()

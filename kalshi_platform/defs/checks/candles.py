@@ -2,7 +2,8 @@
 
 - Add here: comparisons of aggregates with the exchange's figures.
 - Keep out: how candles are reckoned (`lake.aggregates`).
-- A sample, the busiest markets of a day: the exchange answers 5,000 candles a call, and busy ones show losses first.
+- A sample, because the exchange answers 5,000 candles a call: the markets with the most contracts, which show losses
+  first, and those that were quoted most without a trade, so that trades that are lost altogether show too.
 """
 
 import asyncio
@@ -21,10 +22,13 @@ from kalshi_platform.defs.resources import Exchange, LakeFolder
 from kalshi_platform.exchange.rest.candles import Periods
 from kalshi_platform.exchange.rest.objects import Candle
 from kalshi_platform.lake.datasets import AGGREGATES
+from kalshi_platform.lake.day import candles_to_compare
 from kalshi_platform.lake.layout import Lake
 
 CANDLES = AGGREGATES["candles_1m"]
 _MARKETS = 20
+"""Of each kind."""
+
 _MINUTE = timedelta(minutes=1)
 _PRICES = ("open", "high", "low", "close")
 
@@ -46,8 +50,9 @@ Minutes = Mapping[tuple[str, datetime], Minute]
 @partition_check(
     CANDLES,
     "exchange_candles",
-    f"Minute by minute, prices and volume of the {_MARKETS} busiest markets of each day are those of the exchange's "
-    "own candlesticks. A difference means trades that we lack: `trade_backfill` brings them.",
+    f"Minute by minute, prices and volume of the {_MARKETS} busiest markets of each day, and of the {_MARKETS} that "
+    "were quoted most without a trade, are those of the exchange's own candlesticks.",
+    "trades are missing here: materialize `backfill/trade_backfill` for that day",
 )
 def exchange_candles(
     context: dg.AssetCheckExecutionContext, exchange: Exchange, lake: LakeFolder
@@ -56,31 +61,25 @@ def exchange_candles(
     folder = lake.lake()
 
     def judge(span: Span) -> Verdict:
-        ours = _ours(folder, span.start)
-        busiest = _busiest(ours)
-        theirs = asyncio.run(_theirs(exchange, busiest, span.start, span.end))
-        sample = {key: minute for key, minute in ours.items() if key[0] in busiest}
-        findings = list(_differences(sample, theirs))
-        compared = len(sample.keys() | theirs.keys())
-        figures = {"markets": len(busiest), "minutes": compared, "minutes_wrong": len(findings)}
-        return Verdict(findings, f"{compared:,} minutes of {len(busiest)} markets are the exchange's", figures)
+        sample = candles_to_compare(folder, span.start, _MARKETS)
+        ours = _ours(folder, span.start, sample)
+        theirs = asyncio.run(_theirs(exchange, sample, span.start, span.end))
+        findings = list(_differences(ours, theirs))
+        compared = len(ours.keys() | theirs.keys())
+        figures = {"markets": len(sample), "minutes": compared, "minutes_wrong": len(findings)}
+        return Verdict(findings, f"{compared:,} minutes of {len(sample)} markets are the exchange's", figures)
 
     return judged_files(context, CANDLES, folder, judge)
 
 
-def _ours(lake: Lake, start: datetime) -> Minutes:
+def _ours(lake: Lake, start: datetime, tickers: Sequence[str]) -> Minutes:
+    """Our minutes with a trade."""
     with lake.open(lake.path(CANDLES, start)) as file:
-        rows = pq.read_table(file, columns=["ticker", "minute", *_PRICES, "volume"])
-    columns = [rows[name].to_pylist() for name in rows.column_names]
-    minutes = {(ticker, minute): Minute(*figures) for ticker, minute, *figures in zip(*columns, strict=True)}
+        columns = ["ticker", "minute", *_PRICES, "volume"]
+        rows = pq.read_table(file, columns=columns, filters=[("ticker", "in", tickers)] if tickers else None)
+    values = [rows[name].to_pylist() for name in rows.column_names]
+    minutes = {(ticker, minute): Minute(*figures) for ticker, minute, *figures in zip(*values, strict=True)}
     return {key: minute for key, minute in minutes.items() if minute.volume}
-
-
-def _busiest(minutes: Minutes) -> Sequence[str]:
-    volumes: dict[str, Decimal] = {}
-    for (ticker, _), minute in minutes.items():
-        volumes[ticker] = volumes.get(ticker, Decimal(0)) + minute.volume
-    return sorted(volumes, key=lambda ticker: (-volumes[ticker], ticker))[:_MARKETS]
 
 
 async def _theirs(exchange: Exchange, tickers: Sequence[str], start: datetime, end: datetime) -> Minutes:

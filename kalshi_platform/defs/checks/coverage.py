@@ -38,6 +38,7 @@ def _coverage(table: Table) -> dg.AssetChecksDefinition:
         "coverage",
         f"In every hour of the channel `{channel}` each market that was open was heard without a gap by at least one "
         "gatherer. What nobody heard is in `uncovered_intervals`. A warning where no hour was to be heard at all.",
+        "wait for the job `repair`, which runs by itself: the page of `uncovered_intervals` then says what came back",
     )
     def coverage(
         context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder

@@ -4,19 +4,24 @@
 - Keep out: comparing files with production's rows (`parity`) and with each other (`books`).
 """
 
+from dataclasses import replace
+
 import dagster as dg
 
-from kalshi_platform.core.schema import STREAM_TABLES, Table
+from kalshi_platform.core.schema import MARKETS, STREAM_TABLES, Table
 from kalshi_platform.defs.checks.partitioned import judged_files, partition_check
 from kalshi_platform.defs.checks.spans import Span
 from kalshi_platform.defs.checks.verdict import Verdict, clock
+from kalshi_platform.defs.metadata_sync import last_sync
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
+from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.quality import (
     TABLES_ON_GRID,
     Flaw,
     doubled_rows,
     impossible_rows,
     off_grid_rows,
+    rows_with_grid,
     tickers_in,
 )
 
@@ -24,7 +29,13 @@ from kalshi_platform.lake.quality import (
 def _unique_keys(table: Table) -> dg.AssetChecksDefinition:
     by = "trade_id" if table.name == "trades" else ", ".join(table.key)
 
-    @partition_check(table, "unique_keys", f"No file has two rows with the same {by}.", blocking=True)
+    @partition_check(
+        table,
+        "unique_keys",
+        f"No file has two rows with the same {by}.",
+        "materialize the partition again; if it stays, look into `merge_conflicts`",
+        blocking=True,
+    )
     def unique_keys(context: dg.AssetCheckExecutionContext, lake: LakeFolder) -> dg.AssetCheckResult:
         """Groups every file of the run by its key."""
         folder = lake.lake()
@@ -37,9 +48,13 @@ def _unique_keys(table: Table) -> dg.AssetChecksDefinition:
 
 
 def _possible_values(table: Table) -> dg.AssetChecksDefinition:
-    description = "Prices lie between 0 and 1 dollar, sizes are what they can be, books are in order."
-
-    @partition_check(table, "possible_values", description, blocking=True)
+    @partition_check(
+        table,
+        "possible_values",
+        "Prices lie between 0 and 1 dollar, sizes are what they can be, books are in order.",
+        "look at the rows: the exchange or a gatherer erred; nothing is made of the file until they are right",
+        blocking=True,
+    )
     def possible_values(context: dg.AssetCheckExecutionContext, lake: LakeFolder) -> dg.AssetCheckResult:
         """Looks at every row of the run's files."""
         folder = lake.lake()
@@ -56,17 +71,24 @@ def _tick_grid(table: Table) -> dg.AssetChecksDefinition:
         table,
         "tick_grid",
         "Prices stand on the grid that the exchange gave for the market. Looked at are rows since the market's "
-        "description last changed and until it was last synced: a grid may have been finer before.",
+        "description last changed and until the last sync of markets: a grid may have been finer before.",
+        "run the job `metadata_full`, then materialize the partition again: the grid may have changed",
     )
     def tick_grid(
         context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
     ) -> dg.AssetCheckResult:
         """Asks production for the grids of the markets in each file."""
-        folder = lake.lake()
+        folder, synced = lake.lake(), last_sync(context.instance, production_key(MARKETS))
 
         def judge(span: Span) -> Verdict:
-            grids = production.grids(tickers_in(folder, table, span.start))
-            return _verdict(span, off_grid_rows(folder, table, span.start, grids), dg.AssetCheckSeverity.WARN)
+            grids = production.grids(tickers_in(folder, table, span.start), synced)
+            looked_at = rows_with_grid(folder, table, span.start, grids)
+            found = _verdict(span, off_grid_rows(folder, table, span.start, grids), dg.AssetCheckSeverity.WARN)
+            figures = {**found.figures, "rows_looked_at": looked_at}
+            if span.rows and not looked_at:
+                nothing = [f"of none of {span.rows:,} rows a grid is known for its time: nothing was looked at"]
+                return Verdict(nothing, "", figures, dg.AssetCheckSeverity.WARN)
+            return replace(found, figures=figures, well=f"{looked_at:,} of {span.rows or 0:,} rows are on their grid")
 
         return judged_files(context, table, folder, judge)
 

@@ -1,7 +1,7 @@
 """History: what checks said, out of Dagster's own record.
 
 - Add here: questions to that record.
-- Keep out: what follows from the answers (`sensors.failures`, `report`).
+- Keep out: what follows from the answers (`sensors.failed_checks`, `report`).
 - A check with partitions has an outcome for each; what it said of several at once (`partitioned`) is not another one.
 - Dagster has no public way to evaluations but `get_event_records`, which is going away and which SQLite, the storage of
   `dagster dev`, refuses: this asks the storage, as the UI does.

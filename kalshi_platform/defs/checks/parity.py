@@ -14,7 +14,13 @@ from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
 
 
 def _row_parity(table: Table) -> dg.AssetChecksDefinition:
-    @partition_check(table, "row_parity", "Each file has as many rows as production has in its window.", blocking=True)
+    @partition_check(
+        table,
+        "row_parity",
+        "Each file has as many rows as production has in its window.",
+        "materialize the partition again; if it stays, read its run's log",
+        blocking=True,
+    )
     def row_parity(
         context: dg.AssetCheckExecutionContext, production: ProductionDatabase, lake: LakeFolder
     ) -> dg.AssetCheckResult:

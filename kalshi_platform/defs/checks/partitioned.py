@@ -17,7 +17,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 
 from kalshi_platform.core.schema import Table
 from kalshi_platform.defs.checks.spans import Span, dataset_of, spans
-from kalshi_platform.defs.checks.verdict import Verdict
+from kalshi_platform.defs.checks.verdict import WHAT_TO_DO, Verdict
 from kalshi_platform.defs.partitions import partitions_of
 from kalshi_platform.lake.datasets import Dataset
 from kalshi_platform.lake.layout import Lake
@@ -29,9 +29,17 @@ _NO_FILE = Verdict(["the lake has no file of it: nothing was looked at"], "", {}
 
 
 def partition_check(
-    what: Table | Dataset, name: str, description: str, *, blocking: bool = False
+    what: Table | Dataset, name: str, description: str, what_to_do: str, *, blocking: bool = False
 ) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
-    """Makes a function the check of a file of the lake, with a result for each partition."""
+    """Makes a function the check of a file of the lake, with a result for each partition.
+
+    Args:
+        what: What the file holds.
+        name: Of the check.
+        description: What it holds the file to.
+        what_to_do: What a person does where it fails.
+        blocking: Whether nothing may be made of a file that it refuses.
+    """
 
     def define(check: Callable[..., dg.AssetCheckResult]) -> dg.AssetChecksDefinition:
         dataset = dataset_of(what)
@@ -43,6 +51,7 @@ def partition_check(
                 description=description,
                 blocking=blocking,
                 partitions_def=partitions_of(what),
+                metadata={WHAT_TO_DO: what_to_do},
             )(check)
 
     return define
@@ -60,20 +69,20 @@ def judged(
 ) -> dg.AssetCheckResult:
     """The verdict of the run's partition, or of each of its partitions and of all together."""
     run = context.op_execution_context
+    (spec,) = run.assets_def.check_specs
+    advice = str(spec.metadata[WHAT_TO_DO])
     verdicts: dict[str, Verdict] = {}
     for span in spans(context, what, lake):
         found = judge(span)
         verdicts[span.key] = replace(found, findings=[f"{span.key}: {one}" for one in found.findings])
         if not run.has_partition_key:
-            _tell(run, span.key, verdicts[span.key])
+            _tell(run, spec, span.key, verdicts[span.key].result(advice))
     if len(verdicts) == 1:
-        return next(iter(verdicts.values())).result()
-    return _together(verdicts)
+        return next(iter(verdicts.values())).result(advice)
+    return _together(verdicts, advice)
 
 
-def _tell(run: dg.OpExecutionContext, partition: str, verdict: Verdict) -> None:
-    (spec,) = run.assets_def.check_specs
-    result = verdict.result()
+def _tell(run: dg.OpExecutionContext, spec: dg.AssetCheckSpec, partition: str, result: dg.AssetCheckResult) -> None:
     run.log_event(
         dg.AssetCheckEvaluation(  # type: ignore[arg-type] # which it takes, although its type does not say so
             asset_key=spec.asset_key,
@@ -103,7 +112,7 @@ def target_of(
     )
 
 
-def _together(verdicts: Mapping[str, Verdict]) -> dg.AssetCheckResult:
+def _together(verdicts: Mapping[str, Verdict], advice: str) -> dg.AssetCheckResult:
     wrong = [verdict for verdict in verdicts.values() if not verdict.passed]
     severity = _WARN if wrong and all(verdict.severity is _WARN for verdict in wrong) else _ERROR
     rows = [dg.TableRecord({"partition": key, "passed": one.passed, "said": one.said}) for key, one in verdicts.items()]
@@ -114,4 +123,4 @@ def _together(verdicts: Mapping[str, Verdict]) -> dg.AssetCheckResult:
         severity,
         sum(verdict.more for verdict in wrong),
     )
-    return whole.result({"by_partition": dg.MetadataValue.table(rows)})
+    return whole.result(advice, {"by_partition": dg.MetadataValue.table(rows)})

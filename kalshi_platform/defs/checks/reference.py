@@ -12,7 +12,7 @@ import dagster as dg
 
 from kalshi_platform.core.schema import MARKETS
 from kalshi_platform.database.quality import Unsettled
-from kalshi_platform.defs.checks.verdict import Verdict, clock
+from kalshi_platform.defs.checks.verdict import WHAT_TO_DO, Verdict, clock
 from kalshi_platform.defs.resources import Exchange, ProductionDatabase
 from kalshi_platform.defs.tables import production_key
 
@@ -21,11 +21,15 @@ _SETTLED = timedelta(hours=6)
 _SYNC = timedelta(minutes=10)
 """What happened since is the next sync's: two of them have not been yet."""
 
+_BY_NAME = "run the job `metadata_incremental`, which asks for them by name; the exchange may not know them either"
+_ALL = "run the job `metadata_full`"
+
 
 @dg.asset_check(
     asset=production_key(MARKETS),
     name="orphan_trades",
     description="Every trade of the last two days, but for the last ten minutes, is of a market that production knows.",
+    metadata={WHAT_TO_DO: _BY_NAME},
 )
 def orphan_trades(production: ProductionDatabase) -> dg.AssetCheckResult:
     """Asks production, after each sync."""
@@ -33,7 +37,7 @@ def orphan_trades(production: ProductionDatabase) -> dg.AssetCheckResult:
     orphans = production.orphan_trades(end - _TRADED, end)
     findings = [f"{one.ticker}: {one.trades:,} trades since {clock(one.first_at)}" for one in orphans]
     figures = {"markets": len(orphans), "trades": sum(one.trades for one in orphans)}
-    return Verdict(findings, "every trade's market is known", figures).result()
+    return Verdict(findings, "every trade's market is known", figures).result(_BY_NAME)
 
 
 @dg.asset_check(
@@ -41,6 +45,7 @@ def orphan_trades(production: ProductionDatabase) -> dg.AssetCheckResult:
     name="settled_here_too",
     description="Every market that the exchange settled in the last six hours, but for the last ten minutes, has the "
     "same result in production.",
+    metadata={WHAT_TO_DO: _ALL},
 )
 def settled_here_too(production: ProductionDatabase, exchange: Exchange) -> dg.AssetCheckResult:
     """Asks the exchange what it settled, and production whether it knows."""
@@ -48,9 +53,8 @@ def settled_here_too(production: ProductionDatabase, exchange: Exchange) -> dg.A
     results = asyncio.run(_settled(exchange, end - _SETTLED, end))
     wrong = production.unsettled(results)
     figures = {"settled": len(results), "wrong": len(wrong)}
-    return Verdict(
-        [_said(one) for one in wrong], f"all {len(results)} settled markets are settled here", figures
-    ).result()
+    well = f"all {len(results)} settled markets are settled here"
+    return Verdict([_said(one) for one in wrong], well, figures).result(_ALL)
 
 
 async def _settled(exchange: Exchange, start: datetime, end: datetime) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 - Add here: turning findings into what Dagster keeps and people read.
 - Keep out: finding, and which partition a verdict is of (`partitioned`).
-- A verdict names the first few findings, counts all of them, and stays short whatever happened.
+- A verdict names the first few findings, counts all of them, and stays short whatever happened. One that is not good
+  also says what a person does about it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ Figures = Mapping[str, int | float | str]
 
 SHOWN = 10
 """Findings that a verdict names."""
+
+WHAT_TO_DO = "what_to_do"
+"""Metadata of each check, and of each of its verdicts that is not good; docs/dagster.md has the same words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,19 @@ class Verdict:
         rest = f" … and {left:,} more" if left else ""
         return "; ".join(self.findings[:SHOWN]) + rest if self.findings else self.well
 
-    def result(self, metadata: Mapping[str, dg.MetadataValue] | None = None) -> dg.AssetCheckResult:
-        """As a check returns it."""
+    def result(self, advice: str, metadata: Mapping[str, dg.MetadataValue] | None = None) -> dg.AssetCheckResult:
+        """As a check returns it.
+
+        Args:
+            advice: What a person does where something is wrong.
+            metadata: What Dagster keeps beside the figures.
+        """
+        what_to_do = {} if self.passed else {WHAT_TO_DO: advice}
         return dg.AssetCheckResult(
             passed=self.passed,
             severity=self.severity,
             description=self.said,
-            metadata={**self.figures, **(metadata or {})},
+            metadata={**self.figures, **(metadata or {}), **what_to_do},
         )
 
 

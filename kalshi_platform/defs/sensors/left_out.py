@@ -1,7 +1,7 @@
 """Left out: what a failed run of several partitions did not make is asked for again, a run for each partition.
 
 - Add here: which partitions a failed run leaves behind although nothing is wrong with them.
-- Keep out: making them, and telling of the failure (`failures`).
+- Keep out: making them, telling of the failure (`failed_runs`), and what failed by itself (`tried_again`).
 - Automation asks once: an hour that was in one run with a bad one would not be asked for again. Dagster knows no half
   of a step: where the export of one hour fails, or a blocking check refuses it, what follows is not made of any.
 - Asked for here and not through automation: that takes a report made while it is starting or ending a run for handled.
@@ -18,7 +18,7 @@ from kalshi_platform.defs.lake import RAW_ASSETS
 from kalshi_platform.defs.layers import AGGREGATE_ASSETS, PROCESSED_ASSETS
 from kalshi_platform.defs.steps import FAILED
 
-_CUT = {asset.key: asset.partitions_def for asset in (*RAW_ASSETS, *PROCESSED_ASSETS, *AGGREGATE_ASSETS)}
+CUT = {asset.key: asset.partitions_def for asset in (*RAW_ASSETS, *PROCESSED_ASSETS, *AGGREGATE_ASSETS)}
 """What is made in runs of several partitions, each of which stands for itself; a backfill's days are one job."""
 
 _FIRST_LOOK = timedelta(days=1)
@@ -34,7 +34,7 @@ _START, _END, _RETRIED = (
 
 @dg.sensor(
     name="left_out",
-    asset_selection=dg.AssetSelection.assets(*_CUT),
+    asset_selection=dg.AssetSelection.assets(*CUT),
     description="Asks for the partitions that a failed run of several left out, each in a run of its own.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -57,48 +57,52 @@ def left_out(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipRe
 
 def _requests(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[dg.RunRequest]:
     run = record.dagster_run
-    keys = _partitions(run)
+    keys = partitions_of(run)
     if len(keys) < 2 or run.tags.get(_RETRIED) == "true":
         return
-    for key in _not_made(instance, record, keys):
-        checks = run.asset_check_selection
-        yield dg.RunRequest(
-            run_key=f"{run.run_id} {key}",
-            partition_key=key,
-            asset_selection=sorted(run.asset_selection or ()),
-            asset_check_keys=None if checks is None else sorted(checks),
-            tags={"dagster/priority": "-1"},  # behind the hour that has just closed
-        )
+    failed = named_by(instance, run.run_id, FAILED)
+    for key in not_made(instance, run, keys, record.create_timestamp.timestamp()):
+        if key not in failed:
+            yield asked_again(run, key, f"{run.run_id} {key}")
 
 
-def _partitions(run: dg.DagsterRun) -> Sequence[str]:
+def asked_again(run: dg.DagsterRun, key: str, run_key: str, **tags: str) -> dg.RunRequest:
+    """One partition of a run in a run of its own, with the same checks."""
+    checks = run.asset_check_selection
+    return dg.RunRequest(
+        run_key=run_key,
+        partition_key=key,
+        asset_selection=sorted(run.asset_selection or ()),
+        asset_check_keys=None if checks is None else sorted(checks),
+        tags={"dagster/priority": "-1", **tags},  # behind the hour that has just closed
+    )
+
+
+def partitions_of(run: dg.DagsterRun) -> Sequence[str]:
     """The partitions of a run over a range of what is made here; none of any other run."""
-    cuts = {_CUT.get(key) for key in run.asset_selection or ()}
+    cuts = {CUT.get(key) for key in run.asset_selection or ()}
     cut = cuts.pop() if len(cuts) == 1 else None
     if cut is None or _START not in run.tags:
         return []
     return cut.get_partition_keys_in_range(dg.PartitionKeyRange(run.tags[_START], run.tags[_END]))
 
 
-def _not_made(instance: dg.DagsterInstance, record: dg.RunRecord, keys: Sequence[str]) -> list[str]:
-    """Partitions of which something was not written since the run was asked for, but those that failed themselves."""
+def not_made(instance: dg.DagsterInstance, run: dg.DagsterRun, keys: Sequence[str], since: float) -> list[str]:
+    """Partitions of which something that a run was to write was not written since a moment, in Unix seconds."""
     made = set(keys)
-    for asset in record.dagster_run.asset_selection or ():
-        wanted = dg.AssetRecordsFilter(
-            asset_key=asset, asset_partitions=keys, after_timestamp=record.create_timestamp.timestamp()
-        )
+    for asset in run.asset_selection or ():
+        wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=keys, after_timestamp=since)
         found = instance.fetch_materializations(wanted, limit=10 * len(keys)).records
         made &= {one.partition_key for one in found if one.partition_key}
-    failed = _failed(instance, record.dagster_run.run_id)
-    return [key for key in keys if key not in made and key not in failed]
+    return [key for key in keys if key not in made]
 
 
-def _failed(instance: dg.DagsterInstance, run_id: str) -> set[str]:
-    """What the run's steps named as failed."""
+def named_by(instance: dg.DagsterInstance, run_id: str, name: str) -> set[str]:
+    """The partitions that the failures of a run's steps name in their metadata under a name."""
     named: set[str] = set()
     for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records:
         event = record.event_log_entry.dagster_event
         said = event.step_failure_data.user_failure_data if event else None
-        if said and isinstance(value := said.metadata.get(FAILED), dg.JsonMetadataValue):
+        if said and isinstance(value := said.metadata.get(name), dg.JsonMetadataValue):
             named.update(map(str, value.data))  # type: ignore[arg-type] # a list, from `each_partition`
     return named

@@ -1,7 +1,7 @@
-"""Failures: every failed run, and every check that fails or passes again, is told to the people on call.
+"""Failed checks: every check that fails or passes again is told to the people on call.
 
-- Add here: what of Dagster's own history is worth an alert.
-- Keep out: who is told and how (`service.alerts`).
+- Add here: which verdicts are worth an alert.
+- Keep out: failed runs (`failed_runs`), who is told and how (`service.alerts`).
 - A failed check that blocks nothing has no failed run, so checks have a sensor of their own. It speaks when a check's
   outcome for a partition changes, not each time that it is run: an hour that passes hides no other that fails.
 """
@@ -12,41 +12,14 @@ from typing import Any
 
 import dagster as dg
 
-from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.defs.checks.all import SPECS
 from kalshi_platform.defs.checks.history import Outcome, outcomes, said
+from kalshi_platform.defs.checks.verdict import WHAT_TO_DO
 from kalshi_platform.defs.resources import Alerts
 from kalshi_platform.service.alerts import Alert, Level
 
 _TOLD = 5
 """Partitions of a check that one alert tells of; it counts the others."""
-
-
-@dg.run_failure_sensor(
-    name="run_failures",
-    description="Writes a line for each failed run, and alerts.",
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)
-def run_failures(context: dg.RunFailureSensorContext, alerts: Alerts) -> None:
-    """One line: which run, of what, why."""
-    run = context.dagster_run
-    assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
-    reasons = "; ".join(_reason(event) for event in context.get_step_failure_events())
-    reason = reasons or context.failure_event.message
-    context.log.error(f"run {run.run_id} of {assets or run.job_name} failed: {reason}")
-    title = f"run of {assets or run.job_name} failed"
-    try:
-        alerts.send(Alert(Level.ERROR, f"run/{run.run_id}", title, f"{reason}\nrun {run.run_id}"))
-    except PlatformError as error:  # this sensor goes on to the next run whatever happens here
-        context.log.warning(f"nobody was told: {error}")
-
-
-def _reason(failure: dg.DagsterEvent) -> str:
-    """The innermost error of a failed step, without its stack."""
-    error = failure.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{failure.step_key}: {error.message.strip() if error else failure.message}"
 
 
 @dg.sensor(
@@ -105,6 +78,8 @@ def _alerts(
         is_bad = not found or any(one.severity is dg.AssetCheckSeverity.ERROR for one in found)
         text = [one.description or "" for one in found]
         text += [f"… and {len(failed) - _TOLD} more partitions"] if len(failed) > _TOLD else []
+        advice = {str(one.metadata[WHAT_TO_DO].value) for one in found if WHAT_TO_DO in one.metadata}
+        text += [f"What to do: {one}." for one in sorted(advice)]
         title = f"{_named(name, [one.partition or '' for one in failed])} fails"
         yield Alert(Level.ERROR if is_bad else Level.WARNING, key, title, "\n".join(text))
     elif before and not now:

@@ -1,0 +1,84 @@
+"""Tried again: a partition that failed because something was away is asked for again, later and later, then given up.
+
+- Add here: which failures pass by themselves, and how long they are waited for.
+- Keep out: tries within a run, some seconds apart (`steps`), and runs whose process died, which Dagster starts again.
+- Only what the step itself calls passing (`steps.PASSING`): damage, refusals and settings wait for a person.
+- Of a run of several, one is asked for first; the others follow when it got through.
+- Each run carries which try it is; a partition that was made meanwhile, or is being made, is left alone.
+- Dagster's word: sensors, https://docs.dagster.io/guides/automate/sensors
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from kalshi_platform.defs.report import DAILY_REPORT
+from kalshi_platform.defs.sensors.left_out import CUT, asked_again, named_by, not_made
+from kalshi_platform.defs.steps import PASSING
+
+TRY_TAG = "kalshi/try"
+"""Of a run that was asked for again: which try it is, from 1 on."""
+
+TRIES = 6
+_FIRST_PAUSE = timedelta(minutes=10)
+"""Twice as long before each further try: the last one comes half a day after the first failure."""
+
+_LOOKED_BACK = timedelta(hours=12)
+_RUNS = 200
+
+
+@dg.sensor(
+    name="tried_again",
+    asset_selection=dg.AssetSelection.assets(*CUT, DAILY_REPORT.key),
+    description="Asks again for partitions that failed because a database, a disk or the exchange was away: after ten "
+    f"minutes, then after twice as long each time, {TRIES} times.",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def tried_again(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Looks at the failed runs of half a day; a run key asks for nothing twice."""
+    now = datetime.now(UTC)
+    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - _LOOKED_BACK)
+    requests = [
+        request
+        for record in context.instance.get_run_records(failed, limit=_RUNS)
+        for request in _requests(context.instance, record, now)
+    ]
+    if not requests:
+        return dg.SkipReason("nothing that failed because something was away is due again")
+    return dg.SensorResult(run_requests=requests)
+
+
+def is_tried_again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a failed run, or a part of it, is going to be asked for again."""
+    return number_of(run) < TRIES and bool(named_by(instance, run.run_id, PASSING))
+
+
+def number_of(run: dg.DagsterRun) -> int:
+    """Which try a run is; 0 where it is the first one."""
+    return int(run.tags.get(TRY_TAG, "0"))
+
+
+def _requests(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> Iterator[dg.RunRequest]:
+    run = record.dagster_run
+    number = number_of(run)
+    if number >= TRIES or record.update_timestamp > now - _FIRST_PAUSE * 2**number:
+        return
+    keys = sorted(named_by(instance, run.run_id, PASSING))
+    if not keys:
+        return
+    left = not_made(instance, run, keys, record.create_timestamp.timestamp())
+    for key in left if len(left) < len(keys) else left[:1]:
+        if not _is_tried(instance, record, key):
+            yield asked_again(run, key, f"again {run.run_id} {key}", **{TRY_TAG: str(number + 1)})
+
+
+def _is_tried(instance: dg.DagsterInstance, record: dg.RunRecord, key: str) -> bool:
+    """Whether somebody has tried since, or is about to."""
+    newer = dg.RunsFilter(tags={"dagster/partition": key}, created_after=record.create_timestamp)
+    return any(_is_same(one.dagster_run, record.dagster_run) for one in instance.get_run_records(newer, limit=_RUNS))
+
+
+def _is_same(one: dg.DagsterRun, other: dg.DagsterRun) -> bool:
+    return bool(set(one.asset_selection or ()) & set(other.asset_selection or ()))
