@@ -139,10 +139,10 @@ class Session:
         """Whether frames that fill a hole may still come."""
         return self._subscriptions.await_late(now_us)
 
-    def missing(self, sid: int) -> int:
-        """Numbers of a subscription that were passed over and have not come since; 0 for one that is forgotten."""
+    def is_whole(self, sid: int) -> bool:
+        """Whether every number of a subscription has come, be it late; of one that is forgotten nobody knows."""
         one = self._subscriptions.get(sid)
-        return 0 if one is None else one.sequence.missing
+        return one is not None and one.sequence.is_whole
 
     def serves(self, channel: str) -> bool:
         """Whether a subscription serves the channel."""
