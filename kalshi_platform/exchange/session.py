@@ -174,7 +174,8 @@ class Session:
 
     def receive_rejected(self, envelope: Envelope, now_us: int) -> list[Event]:
         """Count a frame that could not be decoded: it took its place all the same; tickers alone have none to take."""
-        one = self._subscriptions.get(envelope.sid)
+        is_blank = envelope == Envelope()  # it may have been a ticker: of anything else a number will tell
+        one = self._subscriptions.serving(Channel.TICKER) if is_blank else self._subscriptions.get(envelope.sid)
         ticker = None if envelope.msg is None else envelope.msg.market_ticker
         if one is None:
             return []

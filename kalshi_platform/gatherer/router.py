@@ -144,7 +144,8 @@ class Router:
         self._capture.missed(saved)
         for event in self._session.receive_rejected(saved, received_us):
             self._handle(event, raw, received_us)
-        self._note_time(received_us, is_numbered=saved.seq is not None)
+        if saved.seq is not None:  # else nobody knows what it was: heard it was not
+            self._note_time(received_us, is_numbered=True)
 
     def _take(self, frame: Frame, raw: bytes, received_us: int) -> None:
         sent_ms = getattr(frame, "sending_ts_ms", None)
