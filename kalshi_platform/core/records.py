@@ -5,6 +5,7 @@ into binary COPY as it is. Here belongs turning a frame's strings into exact val
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import ClassVar, NamedTuple
 from uuid import UUID
@@ -281,10 +282,12 @@ def ticker_values(body: TickerBody) -> TickerValues:
     )
 
 
+@lru_cache(maxsize=16_384)  # a ticker has eight of these, and most did not change
 def _price(text: str | None) -> int | None:
     return None if text is None else price_from_dollars(text)
 
 
+@lru_cache(maxsize=65_536)
 def _size(text: str | None) -> int | None:
     return None if text is None else amount_from_contracts(text)
 

@@ -46,11 +46,12 @@ class _Hole:
 class SequenceCounter:
     """Counts one subscription's frames; a new subscription starts at 1 (fact 4)."""
 
-    __slots__ = ("_holes", "_next", "_run")
+    __slots__ = ("_has_given_up", "_holes", "_next", "_run")
 
     def __init__(self) -> None:
         self._next = 1
         self._holes: list[_Hole] = []
+        self._has_given_up = False
         self._run = 0
 
     @property
@@ -59,9 +60,14 @@ class SequenceCounter:
         return self._next
 
     @property
-    def missing(self) -> int:
-        """Numbers that were passed over and may still come."""
-        return sum(hole.last - hole.first + 1 for hole in self._holes)
+    def has_holes(self) -> bool:
+        """Whether numbers were passed over that may still come."""
+        return bool(self._holes)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every number up to the highest has come."""
+        return not self._holes and not self._has_given_up
 
     def advance(self, numbers: int = 1) -> None:
         """So many numbers came, the due one first and none left out."""
@@ -74,8 +80,7 @@ class SequenceCounter:
             self.advance()
             return Place.NEXT
         if seq > self._next:
-            self._holes.append(_Hole(self._next, seq - 1))
-            del self._holes[:-MOST_HOLES]
+            self._remember([*self._holes, _Hole(self._next, seq - 1)])
             self._next = seq + 1
             self._run = 0
             return Place.AHEAD
@@ -92,8 +97,7 @@ class SequenceCounter:
         is_last = index == len(self._holes) - 1
         self._run = self._run + 1 if is_last and seq == hole.first else 0
         rest = [_Hole(first, last) for first, last in ((hole.first, seq - 1), (seq + 1, hole.last)) if first <= last]
-        self._holes[index : index + 1] = rest
-        del self._holes[:-MOST_HOLES]
+        self._remember([*self._holes[:index], *rest, *self._holes[index + 1 :]])
         only_one_above = hole.last + 2 == self._next
         if self._run < RUN or not rest or not only_one_above:
             return Place.LATE
@@ -101,3 +105,7 @@ class SequenceCounter:
         self._next = seq + 1
         self._run = 0
         return Place.BEHIND
+
+    def _remember(self, holes: list[_Hole]) -> None:
+        self._holes = holes[-MOST_HOLES:]
+        self._has_given_up |= len(holes) > MOST_HOLES

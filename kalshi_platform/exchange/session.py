@@ -139,10 +139,10 @@ class Session:
         """Whether frames that fill a hole may still come."""
         return self._subscriptions.await_late(now_us)
 
-    def missing(self, sid: int) -> int:
-        """Numbers of a subscription that were passed over and have not come since; 0 for one that is forgotten."""
+    def is_whole(self, sid: int) -> bool:
+        """Whether every number of a subscription has come, be it late; of one that is forgotten nobody knows."""
         one = self._subscriptions.get(sid)
-        return 0 if one is None else one.sequence.missing
+        return one is not None and one.sequence.is_whole
 
     def serves(self, channel: str) -> bool:
         """Whether a subscription serves the channel."""
@@ -174,7 +174,8 @@ class Session:
 
     def receive_rejected(self, envelope: Envelope, now_us: int) -> list[Event]:
         """Count a frame that could not be decoded: it took its place all the same; tickers alone have none to take."""
-        one = self._subscriptions.get(envelope.sid)
+        is_blank = envelope == Envelope()  # it may have been a ticker: of anything else a number will tell
+        one = self._subscriptions.serving(Channel.TICKER) if is_blank else self._subscriptions.get(envelope.sid)
         ticker = None if envelope.msg is None else envelope.msg.market_ticker
         if one is None:
             return []

@@ -117,7 +117,7 @@ class Subscriptions:
     def await_late(self, now_us: int) -> bool:
         """Whether frames that fill a hole may still come."""
         return any(
-            one.gap_us is not None and now_us - one.gap_us < HOLE_US and one.sequence.missing
+            one.gap_us is not None and now_us - one.gap_us < HOLE_US and one.sequence.has_holes
             for one in self._by_sid.values()
         )
 

@@ -51,4 +51,4 @@ class Healing:
         return None if self.session.awaits_late(now_us) else Cure.UNHEALED
 
     def _came_late(self, hole: GapRow) -> bool:
-        return hole.cause == Cause.SEQUENCE and not self.session.missing(hole.sid)
+        return hole.cause == Cause.SEQUENCE and self.session.is_whole(hole.sid)

@@ -192,12 +192,13 @@ class Registry:
             self._is_walk_due.clear()
             try:
                 await self.walk()
-            except ExchangeUnavailable as error:
-                _log.warning("cannot list markets, trying again", error=str(error))
+            except ExchangeError as error:
+                if isinstance(error, ExchangeRefused):
+                    self._bear(error)
+                else:
+                    _log.warning("cannot list markets, trying again", error=str(error))
                 await self._sleep(next(waits))
                 continue
-            except ExchangeRefused as error:
-                self._bear(error)
             waits = self._retry_waits()
             await self._until_due()
 
@@ -216,7 +217,7 @@ class Registry:
 
     def _bear(self, error: ExchangeRefused) -> None:
         """A refusal before anything is known ends the gatherer; later it would end what still works."""
-        if not self.has_walked:
+        if not self.listing and not self.has_walked:
             raise error
         _log.error("the exchange refuses to be asked; what is followed goes on", error=str(error))
 

@@ -144,17 +144,18 @@ class Router:
         self._capture.missed(saved)
         for event in self._session.receive_rejected(saved, received_us):
             self._handle(event, raw, received_us)
-        self._note_time(received_us, is_numbered=saved.seq is not None)
+        if saved.seq is not None:  # else nobody knows what it was: heard it was not
+            self._note_time(received_us, is_numbered=True)
 
     def _take(self, frame: Frame, raw: bytes, received_us: int) -> None:
         sent_ms = getattr(frame, "sending_ts_ms", None)
         if sent_ms is not None:
-            self._sending.observe_all(_lags([(received_us, sent_ms)]))
-        events = self._session.receive(frame, received_us)
-        for event in events:
+            self._sending.observe(_lag(received_us, sent_ms))
+        is_data, is_numbered = False, getattr(frame, "seq", None) is not None
+        for event in self._session.receive(frame, received_us):
             self._handle(event, raw, received_us)
-        is_data = any(isinstance(event, Heard) for event in events)
-        is_numbered = getattr(frame, "seq", None) is not None or any(isinstance(event, Started) for event in events)
+            is_data |= isinstance(event, Heard)
+            is_numbered |= isinstance(event, Started)
         self._note_time(received_us, is_data=is_data, is_numbered=is_numbered)
 
     def _note_time(self, received_us: int, *, is_data: bool = False, is_numbered: bool = False) -> None:
@@ -336,7 +337,7 @@ class Router:
     def _note_lag(self, exchange_ms: int, received_us: int) -> None:
         received_ms = received_us // MILLISECOND
         self._latest = (received_ms, max(0, received_ms - exchange_ms))
-        self._received.observe_all(_lags([(received_us, exchange_ms)]))
+        self._received.observe(_lag(received_us, exchange_ms))
 
     def _note_book(self, ticker: str, now_us: int) -> None:
         """A whole book came: its market is heard from now on, unless it was given up meanwhile."""
@@ -363,8 +364,13 @@ class Router:
                 _log.warning("book alarm", connection=self._name, kind=kind, count=grown)
 
 
+def _lag(received_us: int, exchange_ms: int) -> float:
+    """Seconds from a stamp of the exchange to the receipt; none is below nothing, whatever the clocks say."""
+    return max(0.0, (received_us - exchange_ms * MILLISECOND) / SECOND)
+
+
 def _lags(stamps: Sequence[tuple[int, int]]) -> list[float]:
-    """Seconds to receipts (µs) from stamps of the exchange (ms); none is below nothing, whatever the clocks say."""
+    """The same of many, without a call for each."""
     return [(at - ms * MILLISECOND) / SECOND if at > ms * MILLISECOND else 0.0 for at, ms in stamps]
 
 

@@ -21,6 +21,8 @@ VALIDATION = (
         (b"<html>bad gateway</html>", ErrorBody("", "<html>bad gateway</html>", "")),
         (b"[1]", ErrorBody("", "[1]", "")),
         (b"\xff", ErrorBody("", "\ufffd", "")),
+        (b'{"error":"\xe9"}', ErrorBody("", '{"error":"\ufffd"}', "")),
+        (b"[" * 2000, ErrorBody("", "[" * 200, "")),
         (b'{"error":null}', ErrorBody("", "None", "")),
     ],
 )
@@ -44,6 +46,7 @@ def test_a_failed_validation_is_read() -> None:
         (500, ExchangeUnavailable),
         (501, ExchangeRefused),
         (503, ExchangeUnavailable),
+        (522, ExchangeUnavailable),
     ],
 )
 def test_only_what_may_pass_is_worth_another_attempt(status: int, kind: type[Exception]) -> None:

@@ -135,6 +135,17 @@ async def test_a_redirect_elsewhere_is_not_followed(location: str) -> None:
         assert len(server.asked) == 1
 
 
+async def test_answers_that_no_client_can_read_pass() -> None:
+    """Broken compression, or a redirect that is no address: a gateway's trouble, and no reason for a crash."""
+    async with serving(
+        lambda _: web.Response(body=b"no gzip", headers={"Content-Encoding": "gzip"}),
+        leads_to("http://nowhere:port/"),
+        says(200, UP),
+    ) as (server, client):
+        assert (await client.status()).exchange_active
+        assert len(server.asked) == 3
+
+
 async def test_redirects_in_a_circle_end() -> None:
     """Three are enough."""
     async with serving(leads_to(f"{API}/markets")) as (server, client):

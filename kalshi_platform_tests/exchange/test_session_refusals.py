@@ -182,3 +182,16 @@ def test_a_list_that_is_none_is_survived(listed: object) -> None:
     """The exchange may answer anything."""
     session = Session([Channel.TICKER])
     assert receive(session, type="ok", msg=listed) == []
+
+
+def test_of_a_forgotten_subscription_nobody_claims_that_all_has_come() -> None:
+    """Its hole is there still, when many more have ended since."""
+    session = started(["A"])
+    snapshot(session, 1)
+    snapshot(session, 5)
+    assert not session.is_whole(1)
+    for sid in range(1, 40):
+        receive(session, type="error", sid=sid, msg={"code": 25, "msg": "overflow"})
+        subscribed(session, sid=sid + 1)
+    assert session.is_whole(39)
+    assert not session.is_whole(1)

@@ -337,6 +337,11 @@ async def test_a_refusal_ends_the_start_and_nothing_later(tmp_path: Path) -> Non
             refused = keys_known.requests + 6
             await until(lambda: keys_known.requests > refused)
         assert one.room.left == []
+    (tmp_path / "first").mkdir()
+    async with scene(tmp_path / "first", rest=RestOptions(tier="prestige", failures={7: 403})) as one:
+        async with running_registry(one):  # in the middle of the first walk, which is begun again soon
+            await until(lambda: one.registry.has_walked, seconds=10)
+        assert len(one.room.followed) == 30
     (tmp_path / "other").mkdir()
     async with scene(tmp_path / "other", rest=RestOptions(failures=dict.fromkeys(range(1, 50), 403))) as one:
         with pytest.raises(ExceptionGroup) as caught:

@@ -218,9 +218,28 @@ async def test_a_ticker_that_cannot_be_read_is_a_hole(gatherer_database: str) ->
     bench = Bench(gatherer_database, Channel.TICKER)
     bench.feed(id=3, type="subscribed", msg={"channel": "ticker", "sid": 9})
     bench.feed(type="ticker", sid=9, msg={"market_ticker": "A", "price_dollars": 7.5})
+    bench.feed(type="notice", msg={"text": "which is no ticker, for all that nobody knows it"})
+    bench.router.sweep(0, bench.now)
+    for raw in (b'{"type":"ticker","sid":9,"msg":{"mark', b'{"type":"ticker","sid":9,"msg":"garbage"}'):
+        bench.now += SECOND
+        bench.router.feed([(raw, bench.now)])
+        bench.router.sweep(0, bench.now)
     await bench.write()
-    gaps = await fetch(gatherer_database, "SELECT cause, channel, ticker FROM capture_gaps")
-    assert [tuple(row) for row in gaps] == [("rejected", "ticker", "A")]
+    gaps = await fetch(gatherer_database, "SELECT cause, channel, ticker FROM capture_gaps ORDER BY detected_at")
+    assert [tuple(row) for row in gaps] == [("rejected", "ticker", name) for name in ("A", "", "")]
+
+
+async def test_what_could_not_be_read_at_all_was_not_heard(gatherer_database: str) -> None:
+    """Where the line breaks before a number shows what was lost, the hole has begun before it."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    bench.delta("A", ts_ms=bench.now // 1000)
+    bench.router.feed([(b'{"type":"orderbook_delta","sid":1,"seq":3,"m', NOW + SECOND)])
+    bench.coverage.disconnected(NOW + 2 * SECOND)
+    await bench.write()
+    (gap,) = await fetch(gatherer_database, "SELECT from_at FROM capture_gaps WHERE channel = 'orderbook_delta'")
+    (session,) = await fetch(gatherer_database, "SELECT ended_at FROM capture_sessions WHERE ticker = 'A'")
+    assert us_from_datetime(gap["from_at"]) == us_from_datetime(session["ended_at"]) <= NOW
 
 
 async def test_a_book_under_names_that_nobody_knows_is_no_empty_book(gatherer_database: str) -> None:

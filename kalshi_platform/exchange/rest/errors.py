@@ -11,7 +11,8 @@ import msgspec
 from kalshi_platform.core.errors import ExchangeError, ExchangeRefused, ExchangeUnavailable
 from kalshi_platform.exchange.rest.records import decode
 
-RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
+_MAY_PASS = frozenset({408, 429})
+_NOT_IMPLEMENTED = 501
 _LONGEST = 200
 
 
@@ -42,7 +43,7 @@ def read_error(body: bytes) -> ErrorBody:
     """An error body of any shape."""
     try:
         raw = decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ErrorBody(message=body[:_LONGEST].decode(errors="replace"))
     if not isinstance(raw, dict):
         return ErrorBody(message=str(raw)[:_LONGEST])
@@ -66,4 +67,5 @@ def error_of(path: str, status: int, body: bytes) -> ExchangeError:
         return NotFound(said)
     if status == 401:
         return ExchangeRefused(f"{said}; check the key, its environment and this machine's clock")
-    return ExchangeUnavailable(said) if status in RETRYABLE else ExchangeRefused(said)
+    is_passing = status in _MAY_PASS or (status >= 500 and status != _NOT_IMPLEMENTED)  # 520 to 530: a gateway's own
+    return ExchangeUnavailable(said) if is_passing else ExchangeRefused(said)

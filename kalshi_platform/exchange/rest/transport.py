@@ -176,7 +176,7 @@ class Transport:
             await self.bucket.take(self.bucket.cost(path))
             try:
                 response = await self._client.get(url, headers=self._headers(url))
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 why = error or type(error).__name__
                 raise ExchangeUnavailable(f"GET {path} at {url.netloc.decode()}: {why}") from error
             self._compare_clocks(response)
