@@ -13,15 +13,24 @@ _README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_every_metric_is_in_the_readme() -> None:
-    """Name, type and meaning, and no other metric."""
-    rows = re.findall(r"^\| `(kalshi_\w+)` \| (\w+) \| [^|]* \| ([^|]*) \|$", _README, re.MULTILINE)
+    """Name, type, labels and meaning, and no other metric."""
+    rows = re.findall(r"^\| `(kalshi_\w+)` \| (\w+) \| ([^|]*) \| ([^|]*) \|$", _README, re.MULTILINE)
     kinds = (GathererMetrics(), DeduplicatorMetrics(), MaintenanceMetrics())
-    families = [family for one in kinds for family in one.registry.collect()]
     expected = {
-        (family.name + ("_total" if family.type == "counter" else ""), family.type, family.documentation)
-        for family in families
+        (
+            family.name + ("_total" if family.type == "counter" else ""),
+            family.type,
+            frozenset(getattr(collector, "_labelnames", ()) or getattr(family, "_labelnames", ())),
+            family.documentation,
+        )
+        for one in kinds
+        for collector in one.registry._collector_to_names
+        for family in collector.collect()
     }
-    assert {(name, kind, meaning.strip()) for name, kind, meaning in rows} == expected
+    told = {
+        (name, kind, frozenset(re.findall(r"`(\w+)`", labels)), meaning.strip()) for name, kind, labels, meaning in rows
+    }
+    assert told == expected
 
 
 def test_every_table_is_in_the_readme() -> None:
