@@ -302,6 +302,7 @@ def run_demo(options: StackOptions, console: Console, seconds: float, *, with_da
         with LocalStack(options) as stack:
             is_exact = demo_class(stack, console, seconds).run()
             console.print("everything is in", *stack.places())
+            console.print(f"notebooks/ draws it with KALSHI_LAKE_URL={stack.lake}", soft_wrap=True)
             if with_dagster:
                 show_dagster(stack, console)
     except KeyboardInterrupt:

@@ -317,6 +317,9 @@ def _initdb(binaries: Path, owner: Identity | None, folder: Path, password: str)
     password_file = folder.with_name("initdb.password")
     _write_private(password_file, password)
     options = ["-U", SUPERUSER, "-A", "scram-sha-256", "--encoding=UTF8", "--no-locale", "--data-checksums"]
+    options += [
+        "--no-sync"
+    ]  # seconds sooner; a power cut in the first half minute costs a database that has just begun
     command: list[str | Path] = [binaries / "initdb", "-D", folder, "--pwfile", password_file, *options]
     try:
         if owner:

@@ -1,6 +1,5 @@
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
@@ -8,15 +7,9 @@ import asyncpg
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform_tests.queries import value
+from kalshi_platform_tests.waiting import until
 
 DAY = date(2026, 11, 21)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so, ten seconds at most."""
-    async with asyncio.timeout(10):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_midnight_finds_its_partitions(gatherer_database: str) -> None:

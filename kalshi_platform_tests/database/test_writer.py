@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +16,7 @@ from kalshi_platform.database.errors import RowRefusedError, SpoolFullError
 from kalshi_platform.database.spool import SMALLEST, Spool
 from kalshi_platform.database.writer import TableWriter
 from kalshi_platform_tests.queries import fetch, value
+from kalshi_platform_tests.waiting import until
 
 T0 = 1_795_219_200_000_000
 _COUNT = "SELECT count(*) FROM orderbook_deltas"
@@ -43,12 +44,6 @@ class Witness:
 
 def _writer(url: str, witness: Witness, heard: int | None = None, spool: Spool | None = None) -> TableWriter:
     return TableWriter(url, ORDERBOOK_DELTAS, witness, lambda: heard, _waits, spool=spool)
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def _read_only(url: str) -> None:
@@ -123,9 +118,7 @@ async def test_a_quiet_writer_still_says_how_far_was_heard(gatherer_database: st
     """Its heartbeat moves the watermark."""
     writer = _writer(gatherer_database, Witness(), heard=T0)
     work = asyncio.create_task(writer.run())
-    async with asyncio.timeout(10):
-        while await value(gatherer_database, "SELECT count(*) FROM ingest_batches WHERE row_count = 0") < 1:
-            await asyncio.sleep(0.05)
+    await until(lambda: value(gatherer_database, "SELECT count(*) FROM ingest_batches WHERE row_count = 0"))
     writer.close()
     await work
 
@@ -138,9 +131,7 @@ async def test_a_database_that_becomes_read_only_costs_no_row(gatherer_database:
     work = asyncio.create_task(writer.run())
     for number in range(200):
         writer.add(_row(number))
-    async with asyncio.timeout(20):
-        while len(witness.errors) < 3:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(witness.errors) >= 3)
     assert isinstance(witness.errors[0], asyncpg.ReadOnlySQLTransactionError)
     await _writable(gatherer_database)
     writer.close()
@@ -176,22 +167,22 @@ async def test_while_the_database_is_away_rows_go_to_the_spool_and_come_back_in_
         writer = _writer(gatherer_database, witness, heard=T0 + 99_000_000, spool=spool)
         work = asyncio.create_task(writer.run())
         writer.add(_row(0))
-        await _until(lambda: witness.batches)
+        await until(lambda: witness.batches)
         await _read_only(gatherer_database)
         await _terminate_writers(gatherer_database)
         claims = "SELECT count(*) FROM ingest_batches WHERE heard_until IS NOT NULL"
         before = await value(gatherer_database, claims)
         for number in range(1, 30_001):
             writer.add(_row(number))
-        await _until(lambda: writer.spooled == 30_000)
+        await until(lambda: writer.spooled == 30_000)
         assert writer.has_room
         assert writer.queued == 0
-        await _until(lambda: len(witness.errors) > 3)
+        await until(lambda: len(witness.errors) > 3)
         assert await value(gatherer_database, claims) == before
         await _writable(gatherer_database)
         for number in range(30_001, 31_001):
             writer.add(_row(number))
-        await _until(lambda: writer.spooled == 0 and writer.queued == 0)
+        await until(lambda: writer.spooled == 0 and writer.queued == 0)
         writer.close()
         await asyncio.wait_for(work, 20)
     written = [record["seq"] for record in await fetch(gatherer_database, _ORDER)]
@@ -265,7 +256,7 @@ async def test_when_the_spool_is_full_callers_wait_and_nothing_is_dropped(
                 writer.add(_row(number))
                 number += 1
             await asyncio.sleep(0)
-        await _until(lambda: any(isinstance(error, SpoolFullError) for error in witness.errors))
+        await until(lambda: any(isinstance(error, SpoolFullError) for error in witness.errors))
         assert 0 < writer.spooled < number
         assert writer.spooled + writer.queued <= number
         assert not writer.has_room
@@ -298,9 +289,9 @@ async def test_a_row_that_the_database_refuses_stops_nobody(
             if number % 400 == 0:
                 writer.add(poisoned[number // 400])
         if is_spooled:
-            await _until(lambda: writer.spooled == 1003)
+            await until(lambda: writer.spooled == 1003)
             await _writable(gatherer_database)
-        await _until(lambda: len([e for e in witness.errors if isinstance(e, RowRefusedError)]) == 3)
+        await until(lambda: len([e for e in witness.errors if isinstance(e, RowRefusedError)]) == 3)
         writer.close()
         await asyncio.wait_for(work, 30)
     assert [record["seq"] for record in await fetch(gatherer_database, _ORDER)] == list(range(1000))
@@ -318,10 +309,10 @@ async def test_a_partition_that_was_dropped_is_no_fault_of_the_rows(gatherer_dat
     writer = _writer(gatherer_database, witness)
     work = asyncio.create_task(writer.run())
     writer.add(_row(0))
-    await _until(lambda: witness.batches)
+    await until(lambda: witness.batches)
     await fetch(gatherer_database, "DROP TABLE orderbook_deltas_20261121")
     writer.add(_row(1))
-    await _until(lambda: len(witness.batches) == 2)
+    await until(lambda: len(witness.batches) == 2)
     writer.close()
     await asyncio.wait_for(work, 20)
     assert witness.errors == []
@@ -342,11 +333,11 @@ async def test_a_database_that_hangs_counts_as_away(tmp_path: Path, gatherer_dat
         work = asyncio.create_task(writer.run())
         for number in range(100):
             writer.add(_row(number))
-        await _until(lambda: writer.spooled == 100)
+        await until(lambda: writer.spooled == 100)
         assert writer.has_room
         await transaction.rollback()
         await blocker.close()
-        await _until(lambda: writer.spooled == 0)
+        await until(lambda: writer.spooled == 0)
         writer.close()
         await asyncio.wait_for(work, 20)
     assert await value(gatherer_database, _COUNT) == 100

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import Popen
@@ -16,6 +16,7 @@ from kalshi_platform.deduplicator.standby import Lead, Role
 from kalshi_platform.tools.children import launch, plain_environment, platform_command
 from kalshi_platform_tests.deduplicator.rows import deltas, until_read, write
 from kalshi_platform_tests.queries import fetch, value
+from kalshi_platform_tests.waiting import until
 
 _DEADLINE = 40.0
 
@@ -94,13 +95,6 @@ async def test_a_killed_deduplicator_is_replaced(
 async def idle(ended: asyncio.Event) -> None:
     """Work that does nothing."""
     await ended.wait()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that a lead will say."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_each_shard_has_a_lead_and_a_standby_of_its_own(production_database: str) -> None:

@@ -16,6 +16,7 @@ from kalshi_platform.deduplicator.merge import Merged, Merger
 from kalshi_platform.deduplicator.source import copy_out, next_window
 from kalshi_platform_tests.deduplicator.rows import T0, deltas, running, sync_loops, until_read, write
 from kalshi_platform_tests.queries import fetch, value
+from kalshi_platform_tests.waiting import until
 
 _KEYS = "SELECT exchange_ts, ticker, side, price, size_delta, occurrence FROM orderbook_deltas ORDER BY 1"
 
@@ -46,7 +47,7 @@ async def test_a_transaction_that_commits_late_is_not_skipped(gatherer_database:
     )
     await write(gatherer_database, deltas(1, 9))
     async with running(sync_loops(sources, production_database)):
-        await _until(lambda: _holds(production_database, 1))
+        await until(lambda: _holds(production_database, 1))
         await transaction.commit()
         await late.close()
         await until_read(sources, production_database)
@@ -93,7 +94,7 @@ async def test_a_gatherer_replaced_under_its_name_is_read_from_its_beginning(
     await write(old, deltas(0, 10))
     for url in (old, new):
         async with running(sync_loops({"gatherer-1": url}, production_database)):
-            await _until(lambda: _holds(production_database, 10 if url == old else 20))  # noqa: B023
+            await until(lambda: _holds(production_database, 10 if url == old else 20))  # noqa: B023
 
 
 async def test_rows_that_the_gatherer_did_not_record_stop_the_cursor(
@@ -206,7 +207,7 @@ async def test_the_watermark_moves_with_what_was_heard(gatherer_database: str, p
     await write(gatherer_database, [], heard=T0 + 7_000_000)
     loops = sync_loops(sources, production_database)
     async with running(loops):
-        await _until(
+        await until(
             lambda: _is(
                 production_database, "SELECT max(extract(epoch FROM watermark))::int FROM sync_cursors", T0 // 10**6 + 9
             )
@@ -253,9 +254,9 @@ async def test_live_rows_of_others_come_between_the_pieces_of_a_backlog(
     sources = {"lagging": lagging, "live": live}
     read = "SELECT coalesce(max(rows_read), 0)::int FROM sync_progress WHERE gatherer_id = $1"
     async with running(sync_loops(sources, production_database, most_rows=20)):
-        await _until(lambda: value(production_database, read, "lagging"))
+        await until(lambda: value(production_database, read, "lagging"))
         await write(live, deltas(10_000, 1))
-        await _until(lambda: value(production_database, read, "live"))
+        await until(lambda: value(production_database, read, "live"))
         assert await value(production_database, read, "lagging") < 20_001
 
 
@@ -265,9 +266,3 @@ async def _holds(url: str, rows: int) -> bool:
 
 async def _is(url: str, sql: str, wanted: object) -> bool:
     return await value(url, sql) == wanted
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not await condition():  # type: ignore[misc]
-            await asyncio.sleep(0.02)

@@ -22,6 +22,7 @@ from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.exchange.rest_at_hand import AtHand, exchange_at_hand
+from kalshi_platform_tests.waiting import until
 
 FRESH = RestOptions(tier="prestige", cache_seconds=0)
 
@@ -101,9 +102,7 @@ def _candle_rows(hand: AtHand) -> list[dict[str, Any]]:
 
 async def test_candles_that_are_not_the_exchanges_fail(hand: AtHand, lake: Lake, evaluate: Any) -> None:
     """A lost trade shows in volume; a minute that we lack altogether shows as nothing."""
-    async with asyncio.timeout(20):
-        while hand.simulator.ledger.trades < 200:
-            await asyncio.sleep(0.01)
+    await until(lambda: hand.simulator.ledger.trades >= 200)
     hand.simulator.stop_traffic()
     rows = _candle_rows(hand)
     day = rows[-1]["minute"].replace(hour=0, minute=0)

@@ -1,6 +1,5 @@
 """Both sides of the historical cutoff, with a cutoff that moves while one walks."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,8 +12,10 @@ from kalshi_platform.exchange.rest.objects import Trade
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.rest.options import RestOptions
 from kalshi_platform_tests.exchange.rest_at_hand import AtHand, exchange_at_hand
+from kalshi_platform_tests.waiting import until
 
 FRESH = RestOptions(tier="prestige", cache_seconds=0)
+TRADING = {"rate": 20_000.0, "trading": 10.0}
 
 
 async def of_pages(pages: AsyncIterator[list[Trade]]) -> list[Trade]:
@@ -24,9 +25,7 @@ async def of_pages(pages: AsyncIterator[list[Trade]]) -> list[Trade]:
 
 async def trade(hand: AtHand, trades: int) -> list[str]:
     """Wait for so many trades and the end of traffic; the ids of all, oldest first."""
-    async with asyncio.timeout(20):
-        while hand.simulator.ledger.trades < trades:
-            await asyncio.sleep(0.01)
+    await until(lambda: hand.simulator.ledger.trades >= trades)
     hand.simulator.stop_traffic()
     return [entry.trade_id for entry in hand.simulator.exchange.tape.before(None)][::-1]
 
@@ -39,7 +38,7 @@ def middle_ms(hand: AtHand) -> int:
 
 async def test_trades_of_a_range_come_from_both_sides_once(tmp_path: Path) -> None:
     """Wherever the cutoff lies, and in slices of any length."""
-    async with exchange_at_hand(tmp_path, FRESH, rate=20000.0) as hand:
+    async with exchange_at_hand(tmp_path, FRESH, **TRADING) as hand:
         start = int(time.time()) - 5
         names = await trade(hand, 1200)
         for cutoff, slices in ((0, None), (middle_ms(hand), None), (middle_ms(hand), 1), (2**41, 3)):
@@ -60,7 +59,7 @@ async def test_trades_of_a_range_come_from_both_sides_once(tmp_path: Path) -> No
 
 async def test_a_cutoff_that_moves_meanwhile_loses_nothing(tmp_path: Path) -> None:
     """Trades that leave the live side between two of its pages are found on the other side, and none is doubled."""
-    async with exchange_at_hand(tmp_path, FRESH, rate=20000.0) as hand:
+    async with exchange_at_hand(tmp_path, FRESH, **TRADING) as hand:
         start = int(time.time()) - 5
         names = await trade(hand, 1600)
         hand.simulator.rest.state.cutoff_ms = (start - 60) * 1000
@@ -98,7 +97,7 @@ async def test_every_market_wherever_it_is(tmp_path: Path) -> None:
 
 async def test_candles_have_one_shape(tmp_path: Path) -> None:
     """Live, archived and in a batch the same candles, whose volume is that of the trades."""
-    async with exchange_at_hand(tmp_path, FRESH, rate=20000.0) as hand:
+    async with exchange_at_hand(tmp_path, FRESH, **TRADING) as hand:
         now = int(time.time())
         await trade(hand, 400)
         entries = list(hand.simulator.exchange.tape.before(None))

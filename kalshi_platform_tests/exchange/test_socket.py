@@ -1,6 +1,5 @@
 """The socket against a real server on loopback: signing, heartbeat, back-pressure, and what a failure means."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from websockets.datastructures import Headers
 from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, ExchangeUnavailable
 from kalshi_platform.exchange.signing import Signer
 from kalshi_platform.exchange.socket import MISSED_PINGS, PING_US, SocketOptions, open_socket
+from kalshi_platform_tests.waiting import until
 
 T0 = 1_795_219_200_000_000
 
@@ -42,13 +42,6 @@ async def exchange(
 
 async def _silent(connection: ServerConnection) -> None:
     await connection.wait_closed()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_each_handshake_is_signed_anew() -> None:

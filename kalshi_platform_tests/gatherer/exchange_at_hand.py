@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,13 +54,6 @@ async def gathering(one: Gatherer) -> AsyncIterator[None]:
     finally:
         stop.set()
         await work
-
-
-async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 class Proxy:

@@ -21,7 +21,8 @@ from kalshi_platform.gatherer.connection import Surroundings
 from kalshi_platform.gatherer.connections import ConnectionManager
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import Simulator, running
-from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, Proxy, keys, now_us, options, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, Proxy, keys, now_us, options
+from kalshi_platform_tests.waiting import until
 
 
 class Rows:

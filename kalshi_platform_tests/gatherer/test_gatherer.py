@@ -13,8 +13,9 @@ from kalshi_platform.core.errors import ExchangeRefused
 from kalshi_platform.core.units import us_from_datetime
 from kalshi_platform.simulator import running
 from kalshi_platform.tools.verify import Judge, Verdict
-from kalshi_platform_tests.gatherer.exchange_at_hand import Proxy, gatherer, gathering, keys, options, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import Proxy, gatherer, gathering, keys, options
 from kalshi_platform_tests.queries import fetch, value
+from kalshi_platform_tests.waiting import until
 
 
 async def test_everything_that_was_sent_is_written(tmp_path: Path, gatherer_database: str) -> None:
@@ -104,10 +105,9 @@ async def test_books_are_checkpointed_and_new_markets_followed(tmp_path: Path, g
     private, public = keys(tmp_path)
     async with running(options(tmp_path, public, markets=5, new_market_seconds=0.5)) as simulator:
         one = gatherer(gatherer_database, simulator.rest_url, simulator.ws_url, private)
-        checkpointed = "SELECT count(DISTINCT ticker) FROM orderbook_snapshots WHERE source = 'checkpoint'"
-        async with gathering(one), asyncio.timeout(30):
-            while await value(gatherer_database, checkpointed) < 8:
-                await asyncio.sleep(0.05)
+        checkpointed = "SELECT count(DISTINCT ticker) >= 8 FROM orderbook_snapshots WHERE source = 'checkpoint'"
+        async with gathering(one):
+            await until(lambda: value(gatherer_database, checkpointed))
     odd = "SELECT count(*) FROM orderbook_snapshots WHERE source = 'checkpoint' AND snapshot_ts <> date_trunc('s', {0})"
     assert await value(gatherer_database, odd.format("snapshot_ts")) == 0
 

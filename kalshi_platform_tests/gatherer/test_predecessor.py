@@ -10,8 +10,8 @@ import asyncpg
 
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.gatherer.predecessor import close_what_died, keep_closing
-from kalshi_platform_tests.gatherer.exchange_at_hand import until
 from kalshi_platform_tests.queries import fetch, value
+from kalshi_platform_tests.waiting import until
 
 T0 = 1_795_219_200_000_000
 SECOND = 1_000_000
@@ -93,9 +93,8 @@ async def test_a_database_that_is_read_only_ends_no_gatherer(gatherer_database: 
         await until(lambda: closing.done() or len(failures) > 1)
         assert not closing.done()
         await fetch(f"{gatherer_database}?default_transaction_read_only=off", f"ALTER DATABASE {name} RESET ALL")
-        async with asyncio.timeout(20):
-            while await value(gatherer_database, "SELECT count(*) FROM capture_sessions WHERE ended_at IS NULL") > 1:
-                await asyncio.sleep(0.01)
+        ended = "SELECT count(*) <= 1 FROM capture_sessions WHERE ended_at IS NULL"
+        await until(lambda: value(gatherer_database, ended))
     finally:
         closing.cancel()
         await asyncio.wait([closing])
@@ -142,9 +141,7 @@ async def test_a_database_that_hangs_keeps_no_gatherer_from_stopping(gatherer_da
         async with _line(gatherer_database, is_cut) as url, other.transaction():
             await other.execute("LOCK TABLE capture_sessions IN ACCESS EXCLUSIVE MODE")
             closing = asyncio.create_task(keep_closing(url, T0, lambda: repeat(0.01)))
-            async with asyncio.timeout(20):
-                while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                    await asyncio.sleep(0.01)
+            await until(lambda: other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
             is_cut.set()
             closing.cancel()
             await asyncio.wait([closing], timeout=5)

@@ -22,7 +22,8 @@ from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.prices import STRUCTURES
 from kalshi_platform.simulator.rest.options import RestOptions
-from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, keys, options, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, keys, options
+from kalshi_platform_tests.waiting import until
 
 
 @dataclass

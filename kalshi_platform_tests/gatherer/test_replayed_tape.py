@@ -1,6 +1,5 @@
 """A recorded window, served by the simulator over real sockets to a real gatherer: its rows are the recording's."""
 
-import asyncio
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -10,13 +9,14 @@ import pytest
 from kalshi_platform.core.capture import HOUR_MS
 from kalshi_platform.simulator import SimulatorOptions, running
 from kalshi_platform.tools.replay import Replay
-from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, gatherer, gathering, keys, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, gatherer, gathering, keys
 from kalshi_platform_tests.queries import fetch, value
+from kalshi_platform_tests.waiting import until
 
 _DELTAS = (
     "SELECT exchange_ts, ticker, side, price, size_delta, occurrence, position FROM orderbook_deltas ORDER BY 1, 2, 7"
 )
-_HELD = "SELECT (SELECT count(*) FROM orderbook_deltas) + (SELECT count(*) FROM trades)"
+_IS_WHOLE = "SELECT (SELECT count(*) FROM orderbook_deltas) + (SELECT count(*) FROM trades) >= 32697 + 1046"
 _TRADES = "SELECT exchange_ts, trade_id, ticker, price, size, taker_side, is_block_trade FROM trades ORDER BY 1, 2"
 
 
@@ -38,9 +38,7 @@ async def test_a_gatherer_captures_history(
             assert simulator.replay is not None
             simulator.replay.begin()
             await until(lambda: not simulator.is_trading, 120)
-            async with asyncio.timeout(60):
-                while await value(captured, _HELD) < 32_697 + 1_046:
-                    await asyncio.sleep(0.05)
+            await until(lambda: value(captured, _IS_WHOLE), 60)
     assert await fetch(captured, _DELTAS) == await fetch(expected, _DELTAS)
     assert await fetch(captured, _TRADES) == await fetch(expected, _TRADES)
     assert await value(captured, "SELECT count(*) FROM orderbook_deltas") == 32_697

@@ -1,6 +1,5 @@
 """Books that are asked for from time to time: with an exchange whose answers are chosen, then with the simulator."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,8 +20,9 @@ from kalshi_platform.gatherer.snapshot_poller import SnapshotPoller
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.simulator.rest.options import RestOptions
-from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, gatherer, gathering, keys, options, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import KEY_ID, gatherer, gathering, keys, options
 from kalshi_platform_tests.queries import fetch, value
+from kalshi_platform_tests.waiting import until
 
 QUIET_US = 5 * SECOND
 
@@ -198,9 +198,7 @@ async def test_a_corrupted_live_book_is_found_and_healed(tmp_path: Path, gathere
             ticker = list(catalogue.markets)[11]
             manager.live_book(ticker).apply(False, 20_000, 777)  # type: ignore[union-attr]
             found = "SELECT count(*) FROM book_differences"
-            async with asyncio.timeout(20):
-                while not await value(gatherer_database, found):
-                    await asyncio.sleep(0.05)
+            await until(lambda: value(gatherer_database, found))
             healthy = copied(catalogue.markets[ticker].book)
             await until(
                 lambda: (book := manager.live_book(ticker)) and (book.yes, book.no) == (healthy.yes, healthy.no)

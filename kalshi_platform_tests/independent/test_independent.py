@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from kalshi_platform.simulator import SimulatorOptions, running, write_key_pair
+from kalshi_platform_tests.waiting import until
 
 FOLDER = Path(__file__).parent
 
@@ -75,9 +76,7 @@ async def test_the_official_sdk_reads_every_public_endpoint(tmp_path: Path) -> N
     )
     async with running(options) as simulator:
         catalogue = simulator.exchange.catalogue
-        async with asyncio.timeout(30):
-            while simulator.ledger.trades < 100 or not catalogue.fee_changes or not catalogue.combo_events:
-                await asyncio.sleep(0.02)
+        await until(lambda: simulator.ledger.trades >= 100 and catalogue.fee_changes and catalogue.combo_events)
         seen, _ = await report(
             python, "official_client.py", simulator.rest_url, simulator.ws_url, "key-1", str(private)
         )

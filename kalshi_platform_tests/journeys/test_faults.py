@@ -19,8 +19,9 @@ from kalshi_platform.core.units import us_from_datetime
 from kalshi_platform.service.metrics import GathererMetrics
 from kalshi_platform.simulator import FaultKind, FaultOptions, running
 from kalshi_platform.tools.verify import Judge
-from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, gathering, keys, options, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, gathering, keys, options
 from kalshi_platform_tests.queries import fetch
+from kalshi_platform_tests.waiting import until
 
 FAULTS = int(os.environ.get("KALSHI_TEST_FAULTS", "120"))
 """How many; a thousand take two minutes."""

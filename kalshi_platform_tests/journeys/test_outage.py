@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from kalshi_platform.simulator import write_key_pair
 from kalshi_platform.tools.children import Child, plain_environment, platform_command
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 from kalshi_platform_tests.queries import fetch
+from kalshi_platform_tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -73,20 +74,20 @@ class World:
 def test_what_was_spooled_before_a_kill_is_written_in_order_once(folder: Path, rate: int, seconds: int) -> None:
     """No row that lay in the spool is missing, doubled or out of order, and nothing was lost before it."""
     with _world(folder, rate) as world:
-        _until(lambda: world.count(ORDERBOOK_DELTAS) > rate)
+        wait_until(lambda: world.count(ORDERBOOK_DELTAS) > rate)
         world.server.stop()
-        _until(lambda: world.spooled() > 0)
+        wait_until(lambda: world.spooled() > 0)
         time.sleep(seconds)  # the outage itself
         assert world.metric(r"kalshi_gatherer_back_pressure\{.*\}") == 0
         world.gatherer.send(signal.SIGKILL)
-        _until(lambda: not world.gatherer.is_running)
+        wait_until(lambda: not world.gatherer.is_running)
         spooled = _left_in_the_spool(world)
         assert sum(map(len, spooled.values())) > rate * seconds * 0.8
         world.gatherer.start()
-        _until(lambda: world.spooled() > sum(map(len, spooled.values())))  # it goes on without its database
+        wait_until(lambda: world.spooled() > sum(map(len, spooled.values())))  # it goes on without its database
         lay, returned = world.spooled(), time.monotonic()
         world.server.start()
-        _until(lambda: world.spooled() == 0 and world.count(ORDERBOOK_DELTAS) > len(spooled[ORDERBOOK_DELTAS.name]))
+        wait_until(lambda: world.spooled() == 0 and world.count(ORDERBOOK_DELTAS) > len(spooled[ORDERBOOK_DELTAS.name]))
         _log.info("%d rows lay in the spool at the kill, %d when the database came back; they were written in %.1f s",
                   sum(map(len, spooled.values())), lay, time.monotonic() - returned)  # fmt: skip
         world.simulator.send(signal.SIGUSR1)
@@ -182,15 +183,8 @@ def _simulator(folder: Path, rate: int) -> tuple[Child, str]:
     arguments += ["--new-market-seconds", "0", "--close-market-seconds", "0"]
     simulator = Child("simulator", platform_command(*arguments), plain_environment(), folder, may_restart=False)
     simulator.start()
-    _until(ready.exists)
+    wait_until(ready.exists)
     return simulator, f"127.0.0.1:{ready.read_text().strip()}"
-
-
-def _until(condition: Callable[[], object], seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def _free_port() -> int:

@@ -3,7 +3,6 @@
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform_tests.lake.stores import KEY, SECRET, new_root, rclone
+from kalshi_platform_tests.waiting import wait_until
 
 MakeBatch = Callable[..., pa.RecordBatch]
 COUNT = "SELECT count(*) FROM orderbook_deltas"
@@ -64,12 +64,12 @@ def test_plain_sql_goes_on_when_its_keys_have_expired(
         with pytest.raises(duckdb.Error):
             connection.sql(COUNT).fetchall()
         give("second-key", "second-s3cret")
-        _wait(lambda: "key_id=second-key;" in str(connection.sql("FROM duckdb_secrets()").fetchall()))
+        wait_until(lambda: "key_id=second-key;" in str(connection.sql("FROM duckdb_secrets()").fetchall()))
         assert connection.sql(COUNT).fetchall() == [(1,)]
         assert "second-s3cret" not in str(connection.sql("FROM duckdb_secrets()").fetchall())
         assert "second-s3cret" not in str(connection.sql("FROM duckdb_settings()").fetchall())
     connection.close()
-    _wait(lambda: not any(thread.name == "lake-keys" for thread in threading.enumerate()))
+    wait_until(lambda: not any(thread.name == "lake-keys" for thread in threading.enumerate()))
 
 
 @pytest.mark.parametrize("store", ["rclone_store"], indirect=True)
@@ -77,11 +77,3 @@ def test_keys_that_stay_need_no_thread(s3_root: str) -> None:
     """Keys of the environment never change."""
     connect(s3_root)
     assert not any(thread.name == "lake-keys" for thread in threading.enumerate())
-
-
-def _wait(is_so: Callable[[], bool]) -> None:
-    """Until it is so, for half a minute at most."""
-    end = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)

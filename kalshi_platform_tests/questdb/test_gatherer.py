@@ -8,9 +8,10 @@ import pytest
 
 from kalshi_platform.core.schema import STREAM_TABLES
 from kalshi_platform.simulator import running
-from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, gathering, keys, options, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, gathering, keys, options
 from kalshi_platform_tests.queries import fetch
 from kalshi_platform_tests.questdb.server import serving
+from kalshi_platform_tests.waiting import until
 
 pytest.importorskip("questdb", reason="needs the extra [questdb]")
 

@@ -20,6 +20,7 @@ from kalshi_platform.questdb.client import QuestClient, QuestRefused, QuestUnava
 from kalshi_platform.questdb.sink import QuestSink, end_second
 from kalshi_platform.tools.questdb_handover import hand_over
 from kalshi_platform_tests.questdb.server import Server, serving
+from kalshi_platform_tests.waiting import until
 
 pytest.importorskip("questdb", reason="needs the extra [questdb]")
 
@@ -84,9 +85,7 @@ async def test_an_outage_is_waited_for_and_bounded(server: Server) -> None:
         sink.add(DeltaRow(US, "KXA-1", True, number, 1, 0, 0, 0, 0, US))
     assert told["dropped"] == 10_000
     server.is_away = False
-    async with asyncio.timeout(30):
-        while told["sent"] < 20_000:
-            await asyncio.sleep(0.01)
+    await until(lambda: told["sent"] >= 20_000)
     await end_second(sink, running)
     assert told == {"dropped": 10_000, "sent": 20_000}
     assert server.lines == 20_000
@@ -102,9 +101,7 @@ async def test_a_defect_of_ours_is_told_and_the_sink_goes_on(
     for _ in range(3):
         sink.add(TradeRow(None, TRADE, "KXA-1", 1, 1, None, False, US))  # type: ignore[arg-type]
         before = told["failed"]
-        async with asyncio.timeout(30):
-            while told["failed"] == before:
-                await asyncio.sleep(0.01)
+        await until(lambda before=before: told["failed"] > before)
     for row in ROWS:
         sink.add(row)
     await end_second(sink, running)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kalshi_platform.simulator import announce, running
+from kalshi_platform_tests.waiting import until
 
 
 class Log:
@@ -43,11 +44,9 @@ async def test_how_far_the_tape_is(options: Any, tmp_path: Path, log: Log) -> No
         replay = simulator.replay
         assert replay is not None
         reporting = asyncio.create_task(announce.report(replay))
-        async with asyncio.timeout(10):
-            while not log.said:
-                await asyncio.sleep(0.005)
-            replay.begin()
-            await reporting
+        await until(lambda: log.said)
+        replay.begin()
+        await asyncio.wait_for(reporting, 10)
     events = list(dict.fromkeys(event for event, _ in log.said))
     assert events[:3] == ["waiting for a subscription before the tape begins", "replaying", "the tape is over"]
     facts = log.said[-2][1]

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -17,16 +16,10 @@ from kalshi_platform.simulator.exchange import Exchange
 from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.market import Status
+from kalshi_platform_tests.waiting import until
 
 WEDNESDAY_NOON = 1_795_021_200_000  # 2026-11-18 12:00 in New York
 HOUR = 3_600_000
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, ten seconds at most."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def _read_to_the_end(client: Any) -> None:

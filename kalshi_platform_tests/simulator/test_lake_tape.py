@@ -1,7 +1,5 @@
 """A lake served as the exchange that it was captured from."""
 
-import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import inf
@@ -16,6 +14,7 @@ from kalshi_platform.simulator import RecordingError, running
 from kalshi_platform.simulator.recorded_markets import open_tape
 from kalshi_platform.simulator.recording import find_recordings, read_recordings
 from kalshi_platform_tests.lake.invented import TICKERS, write_invented
+from kalshi_platform_tests.waiting import until
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -44,7 +43,7 @@ async def test_the_books_played_are_those_of_the_lake(root: Path, options: Any, 
     chosen = options(replay=root, replay_speed=inf, replay_wait_seconds=0.05)
     async with running(chosen) as simulator, client(simulator.ws_url) as me:
         await me.ask("subscribe", channels=["orderbook_delta", "trade", "ticker"], market_tickers=list(TICKERS))
-        await _until(lambda: not simulator.is_trading)
+        await until(lambda: not simulator.is_trading)
         await me.settle()
         assert simulator.replay is not None
         assert simulator.replay.impossible == 0
@@ -68,9 +67,3 @@ def test_what_is_no_lake_is_named(root: Path) -> None:
 
 def _levels(prices: list[Decimal], sizes: list[Decimal]) -> dict[int, int]:
     return {int(price * 10_000): int(size * 100) for price, size in zip(prices, sizes, strict=True)}
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -18,6 +18,7 @@ from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.ledger_file import SCHEMA
 from kalshi_platform.simulator.order_flow import Delta
 from kalshi_platform.simulator.session import Session
+from kalshi_platform_tests.waiting import until
 
 LOSSY = (FaultKind.DROP, FaultKind.REORDER, FaultKind.DUPLICATE, FaultKind.GARBAGE, FaultKind.HALF)
 
@@ -206,9 +207,7 @@ async def test_a_cut_connection_is_in_the_account(options: Any, client: Any, tmp
         async with client(simulator.ws_url) as me:
             with pytest.raises(ConnectionClosed):
                 await _listen(me, simulator, 1000)
-        async with asyncio.timeout(10):
-            while "disconnected" not in path.read_text():
-                await asyncio.sleep(0.01)
+        await until(lambda: "disconnected" in path.read_text())
     lines = lines_of(path)
     (fault,) = [line for line in lines if line["kind"] == "fault"]
     ended = {line["sid"]: line["seq"] for line in lines if line["kind"] == "ended"}

@@ -13,6 +13,7 @@ from kalshi_platform.simulator.hub import Hub
 from kalshi_platform.simulator.ledger import Ledger
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.prices import PRICE_TEXT
+from kalshi_platform_tests.waiting import until
 
 EVENTFUL = {
     "rate": 3000.0, "new_market_seconds": 0.2, "close_market_seconds": 0.4, "new_combo_seconds": 0.3,
@@ -83,15 +84,12 @@ async def test_a_pause_of_the_exchange(options: Any, signer: Any) -> None:
             async with http.get(f"{simulator.rest_url}/exchange/status", headers=signed) as answer:
                 return bool((await answer.json())["trading_active"])
 
-        async with asyncio.timeout(10):
-            while simulator.ledger.deltas < 100:
-                await asyncio.sleep(0.01)
-            assert await is_trading()
-            simulator.pause()
-            before = simulator.ledger.deltas
-            assert not await is_trading()
-            await asyncio.sleep(0.1)
-            assert simulator.ledger.deltas == before
-            simulator.resume()
-            while simulator.ledger.deltas == before:
-                await asyncio.sleep(0.01)
+        await until(lambda: simulator.ledger.deltas >= 100)
+        assert await is_trading()
+        simulator.pause()
+        before = simulator.ledger.deltas
+        assert not await is_trading()
+        await asyncio.sleep(0.1)  # for nothing to happen in
+        assert simulator.ledger.deltas == before
+        simulator.resume()
+        await until(lambda: simulator.ledger.deltas > before)

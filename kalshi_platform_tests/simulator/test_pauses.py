@@ -1,7 +1,5 @@
 """When the exchange trades nothing."""
 
-import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +8,7 @@ from websockets.exceptions import ConnectionClosed
 
 from kalshi_platform.simulator import HandClock, Pause, parse_pause, running
 from kalshi_platform.simulator.pauses import maintenance
+from kalshi_platform_tests.waiting import until
 
 
 def _ms(*moment: int) -> int:
@@ -38,13 +37,6 @@ def test_a_pause_is_read() -> None:
     for wrong in ("30", "30=", "=10", "30=10?", "-1=5"):
         with pytest.raises(ValueError, match="AFTER=SECONDS"):
             parse_pause(wrong)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, ten seconds at most."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_planned_pause_drops_sockets_and_ends(options: Any, client: Any) -> None:

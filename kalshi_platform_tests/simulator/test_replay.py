@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from kalshi_platform.simulator import RecordingError, running
 from kalshi_platform.simulator.recording import read_recording
+from kalshi_platform_tests.waiting import until
 
 START = 1_786_407_333_000
 
@@ -52,13 +52,6 @@ def small_tape(tmp_path: Path) -> Path:
         (1500, _delta("KXB-1", "no", "0.5500", "-1.00", START + 1500)),
         (2000, _delta("KXA-1", "no", "0.3000", "4.00", START + 2000)),
     )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, twenty seconds at most."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_history_is_heard_as_it_was(options: Any, client: Any, small_tape: Path, tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pytest
 
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.simulator.market import Status
+from kalshi_platform_tests.waiting import until
 
 MARKET_FIELDS = {
     "ticker",
@@ -208,21 +208,14 @@ async def test_errors(api: Api) -> None:
         assert response.headers["Location"].endswith("/markets")
 
 
-async def until_traded(simulator: Simulator, trades: int) -> None:
-    """Wait for so many trades, ten seconds at most."""
-    async with asyncio.timeout(10):
-        while simulator.ledger.trades < trades:
-            await asyncio.sleep(0.01)
-
-
 async def test_trades(options: Any, tmp_path: Path) -> None:
     """Newest first in pages, all that the ledger holds, microseconds whose floor is the socket's time; filters."""
     path = tmp_path / "ledger.ndjson"
-    async with running(options(rate=3000.0, ledger=path)) as simulator, aiohttp.ClientSession() as http:
+    async with running(options(rate=3000.0, trading=10.0, ledger=path)) as simulator, aiohttp.ClientSession() as http:
         api = Api(simulator, http)
-        await until_traded(simulator, 20)
+        await until(lambda: simulator.ledger.trades >= 20)
         early_page = await api.get("/markets/trades?limit=5")
-        await until_traded(simulator, 300)
+        await until(lambda: simulator.ledger.trades >= 300)
         simulator.stop_traffic()
         told = [line for line in map(json.loads, path.read_text().splitlines()) if line["kind"] == "trade"][::-1]
         rows = await api.walk("/markets/trades?limit=7", "trades")

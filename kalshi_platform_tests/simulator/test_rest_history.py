@@ -1,6 +1,5 @@
 """Filters on time, the historical cutoff, candles and the lists besides markets, as any client gets them."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ import aiohttp
 from kalshi_platform.simulator import Simulator, running
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.rest.options import RestOptions
+from kalshi_platform_tests.waiting import until
 
 
 @asynccontextmanager
@@ -77,10 +77,8 @@ async def test_the_cutoff_moves_markets(options: Any) -> None:
 
 async def test_trades_and_candles(options: Any) -> None:
     """Candles add up to the trades; the archive names their fields otherwise; trades stand on one side only."""
-    async with asking(options, rate=20000.0) as (simulator, get):
-        async with asyncio.timeout(20):
-            while simulator.ledger.trades < 300:
-                await asyncio.sleep(0.01)
+    async with asking(options, rate=20000.0, trading=10.0) as (simulator, get):
+        await until(lambda: simulator.ledger.trades >= 300)
         simulator.stop_traffic()
         entries = list(simulator.exchange.tape.before(None))
         market = simulator.exchange.catalogue.markets[entries[0].ticker]
@@ -153,9 +151,7 @@ async def test_a_filter_that_few_pass_gets_short_pages(options: Any) -> None:
 async def test_what_hangs_on_events(options: Any) -> None:
     """Fees that sockets were told of, faces, targets and tags; wrong sizes are refused."""
     async with asking(options, rate=20_000.0, change_market_seconds=0.02) as (simulator, get):
-        async with asyncio.timeout(20):
-            while not simulator.exchange.catalogue.fee_changes:
-                await asyncio.sleep(0.01)
+        await until(lambda: simulator.exchange.catalogue.fee_changes)
         simulator.stop_traffic()
         told = simulator.exchange.catalogue.fee_changes
         changes = (await get("/events/fee_changes?limit=1000"))["event_fee_changes"]

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kalshi_platform.simulator import running, serve
+from kalshi_platform_tests.waiting import until, wait_until
 
 PROGRAM = """
 import json, sys
@@ -22,14 +22,6 @@ from kalshi_platform.simulator import SimulatorOptions, run
 paths = {name: Path(value) for name, value in json.loads(sys.argv[1]).items()}
 run(SimulatorOptions(markets=5, rate=300, **paths))
 """
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, ten seconds at most."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def last_line(path: Path) -> dict[str, Any]:
@@ -48,9 +40,9 @@ def test_a_process_of_its_own(tmp_path: Path) -> None:
         line = json.loads(process.stderr.readline())
         assert (line["event"], line["markets"]) == ("ready", 5)
         assert line["rest_url"] == f"http://127.0.0.1:{int(ready.read_text())}/trade-api/v2"
-        wait_for(lambda: ledger.exists() and '"delta"' in ledger.read_text())
+        wait_until(lambda: ledger.exists() and '"delta"' in ledger.read_text())
         process.send_signal(signal.SIGUSR1)
-        wait_for(lambda: last_line(ledger)["kind"] == "end")
+        wait_until(lambda: last_line(ledger)["kind"] == "end")
         with urllib.request.urlopen(line["rest_url"] + "/exchange/status") as response:  # noqa: S310
             assert response.status == 200
         started = time.monotonic()
@@ -69,9 +61,7 @@ async def test_traffic_ends_by_itself(options: Any, client: Any, tmp_path: Path)
     """After `seconds` the ledger is complete; connections stay."""
     ledger = tmp_path / "ledger"
     async with running(options(rate=500.0, seconds=0.2, ledger=ledger)) as simulator, client(simulator.ws_url) as me:
-        async with asyncio.timeout(10):
-            while simulator.is_trading:
-                await asyncio.sleep(0.01)
+        await until(lambda: not simulator.is_trading)
         end = last_line(ledger)
         assert (end["kind"], end["deltas"]) == ("end", simulator.ledger.deltas)
         assert (await me.ask("list_subscriptions"))["msg"] == []
@@ -96,9 +86,7 @@ async def test_serve_until_cancelled(options: Any, tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     ready = tmp_path / "ready"
     task = asyncio.create_task(serve(options(port=port, ready_file=ready)))
-    async with asyncio.timeout(10):
-        while not ready.exists():
-            await asyncio.sleep(0.01)
+    await until(ready.exists)
     assert int(ready.read_text()) == port
     assert os.listdir(tmp_path) == ["ready"]  # noqa: PTH208
     task.cancel()

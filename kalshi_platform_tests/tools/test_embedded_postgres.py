@@ -8,8 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +17,7 @@ import pytest
 from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.tools import unprivileged
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from kalshi_platform_tests.waiting import wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has doors that others may not pass")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and only Linux tells of a parent's death")
@@ -47,14 +47,6 @@ def query(url: str, sql: str) -> object:
             await connection.close()
 
     return asyncio.run(fetch())
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for a condition, at most so long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def is_running(pid: int) -> bool:

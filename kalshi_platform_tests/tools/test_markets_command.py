@@ -15,6 +15,7 @@ import pytest
 from kalshi_platform.simulator import Simulator, SimulatorOptions, running, write_key_pair
 from kalshi_platform.simulator.market import Status
 from kalshi_platform.simulator.rest.options import RestOptions
+from kalshi_platform_tests.waiting import until
 
 KEY_ID = "key-1"
 
@@ -138,9 +139,7 @@ async def test_a_killed_walk_into_a_file_goes_on(tmp_path: Path) -> None:
         key = {"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY_PATH": str(tmp_path / "private.pem")}
         process = await start(simulator.rest_url, tmp_path, "--output", "m.ndjson", **key)
         walk = tmp_path / "m.ndjson.walk"
-        async with asyncio.timeout(30):
-            while not walk.exists() or json.loads(walk.read_text())["rows"] < 3000:
-                await asyncio.sleep(0.01)
+        await until(lambda: walk.exists() and json.loads(walk.read_text())["rows"] >= 3000)
         process.kill()
         await process.communicate()
         assert not (tmp_path / "m.ndjson").exists()

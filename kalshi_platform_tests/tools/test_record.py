@@ -43,8 +43,8 @@ from kalshi_platform_tests.gatherer.exchange_at_hand import (
     keys,
     now_us,
     options,
-    until,
 )
+from kalshi_platform_tests.waiting import until
 
 CHANNELS = [Channel.ORDERBOOK, Channel.TICKER, Channel.TRADE, Channel.LIFECYCLE]
 QUIET = {"new_market_seconds": 0.0, "close_market_seconds": 0.0, "change_market_seconds": 0.0}

@@ -15,7 +15,8 @@ from kalshi_platform.tools.record_connection import RecordedConnection, RecordRe
 from kalshi_platform.tools.recordings import read_frames
 from kalshi_platform.tools.tape import Tape
 from kalshi_platform.tools.tape_files import Line, TapeFiles, TapeOptions
-from kalshi_platform_tests.gatherer.exchange_at_hand import now_us, until
+from kalshi_platform_tests.gatherer.exchange_at_hand import now_us
+from kalshi_platform_tests.waiting import until
 
 MOST = 10_000
 FRAME_BYTES = 300

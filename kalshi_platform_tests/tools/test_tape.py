@@ -15,6 +15,7 @@ from kalshi_platform.tools.recordings import ConnectionClosed, RecordedFrame, he
 from kalshi_platform.tools.tape import Tape
 from kalshi_platform.tools.tape_files import Line, TapeError, TapeFiles, TapeOptions
 from kalshi_platform.tools.zstd_frames import whole_length
+from kalshi_platform_tests.waiting import until
 
 START_US = 1_790_000_000_000_000
 SECOND = 1_000_000
@@ -134,9 +135,7 @@ async def test_connections_are_one_tape_in_the_order_of_receipt(tmp_path: Path) 
     for number in (1, 3, 5, 7):
         tape.write(one, b"%d" % number, START_US + number)
     heard_us = START_US + 3
-    async with asyncio.timeout(10):
-        while tape._floor_us < heard_us:  # until what may be written is
-            await asyncio.sleep(0.01)
+    await until(lambda: tape._floor_us >= heard_us)  # what may be written is
     for number in (4, 6):
         tape.write(two, b"%d" % number, START_US + number)
     tape.closed(two, START_US + 6, "cut")

@@ -14,13 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 
 from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.schema import STREAM_TABLES, Home
-from kalshi_platform.database.export import watermark
 from kalshi_platform.database.migrations import newest_revision
+from kalshi_platform.database.passing import DATABASE_FAILURES
+from kalshi_platform.database.progress import merged_until
 from kalshi_platform.database.survey import Survey, survey
+from kalshi_platform.database.urls import checked
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.service.settings import Settings
@@ -98,7 +101,10 @@ async def look(settings: Settings) -> Status:
     problems = [f"{one.name}: {one.survey.error}" for one in databases if one.survey.error]
     marks: Mapping[str, datetime | None] = {}
     if any(one.name == PRODUCTION and one.survey.cursors for one in databases):
-        marks = await asyncio.to_thread(watermark, named[PRODUCTION], STREAM_TABLES, settings.silence_seconds)
+        try:
+            marks = await _watermarks(named[PRODUCTION], settings.silence_seconds)
+        except DATABASE_FAILURES as error:
+            problems.append(f"{PRODUCTION}: {error}")
     lake: Sequence[LakeDataset] = ()
     try:
         lake = await asyncio.to_thread(_lake, settings.lake_url)
@@ -115,6 +121,15 @@ async def look(settings: Settings) -> Status:
         disks=disks(settings),
         problems=problems,
     )
+
+
+async def _watermarks(url: str, silence: float) -> Mapping[str, datetime | None]:
+    connection = await asyncpg.connect(checked(url), timeout=_TIMEOUT_SECONDS)
+    try:
+        marks = await merged_until(connection, silence)
+    finally:
+        connection.terminate()
+    return {table.name: marks.get(table.name) for table in STREAM_TABLES}
 
 
 async def survey_all(named: Mapping[str, str]) -> list[Database]:
