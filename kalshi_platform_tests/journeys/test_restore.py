@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -139,7 +140,10 @@ async def test_a_gatherer_out_of_a_dump_is_merged_once_it_is_migrated(
             while "came out of a dump" not in loop.state.defect:
                 await asyncio.sleep(0.01)
         done = await asyncio.to_thread(CliRunner().invoke, app, ["migrate", "gatherer", "--url", url])
-        assert (done.exit_code, done.stdout.partition(" that")[0]) == (0, "1,000 rows")
+        assert done.exit_code == 0
+        assert re.match(
+            "1,[05]00 rows that came out of a dump", done.stdout
+        )  # the other server may have passed the first
         await write(url, deltas(1500, 500), heard=T0 + 2)
         async with running(sync_loops({"gatherer-1": url}, production_database)):
             await until(production_database, "SELECT count(*) = 2000 FROM orderbook_deltas")
