@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from kalshi_platform.defs.raw_coverage import COVERAGE_ASSETS
+from kalshi_platform.defs.raw_state import STATE_ASSETS
 from kalshi_platform.defs.report import DAILY_REPORT
 from kalshi_platform.defs.sensors.left_out import CUT, asked_again, named_by, not_made
 from kalshi_platform.defs.steps import PASSING
@@ -24,13 +26,16 @@ TRIES = 6
 _FIRST_PAUSE = timedelta(minutes=10)
 """Twice as long before each further try: the last one comes half a day after the first failure."""
 
+_ASKED = frozenset({*CUT, DAILY_REPORT.key, *(asset.key for asset in (*STATE_ASSETS, *COVERAGE_ASSETS))})
+"""What this asks for; a person's run of something beside them, a backfill say, is that person's."""
+
 _LOOKED_BACK = timedelta(hours=12)
 _RUNS = 200
 
 
 @dg.sensor(
     name="tried_again",
-    asset_selection=dg.AssetSelection.assets(*CUT, DAILY_REPORT.key),
+    asset_selection=dg.AssetSelection.assets(*_ASKED),
     description="Asks again for partitions that failed because a database, a disk or the exchange was away: after ten "
     f"minutes, then after twice as long each time, {TRIES} times.",
     minimum_interval_seconds=60,
@@ -52,7 +57,7 @@ def tried_again(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
 
 def is_tried_again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a failed run, or a part of it, is going to be asked for again."""
-    return number_of(run) < TRIES and bool(named_by(instance, run.run_id, PASSING))
+    return number_of(run) < TRIES and bool(_passing(instance, run))
 
 
 def number_of(run: dg.DagsterRun) -> int:
@@ -65,13 +70,18 @@ def _requests(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime)
     number = number_of(run)
     if number >= TRIES or record.update_timestamp > now - _FIRST_PAUSE * 2**number:
         return
-    keys = sorted(named_by(instance, run.run_id, PASSING))
+    keys = sorted(_passing(instance, run))
     if not keys:
         return
     left = not_made(instance, run, keys, record.create_timestamp.timestamp())
     for key in left if len(left) < len(keys) else left[:1]:
         if not _is_tried(instance, record, key):
             yield asked_again(run, key, f"again {run.run_id} {key}", **{TRY_TAG: str(number + 1)})
+
+
+def _passing(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+    """The partitions of a failed run that may be made once what was away is back."""
+    return named_by(instance, run.run_id, PASSING) if _ASKED.issuperset(run.asset_selection or ()) else set()
 
 
 def _is_tried(instance: dg.DagsterInstance, record: dg.RunRecord, key: str) -> bool:
