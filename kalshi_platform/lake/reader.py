@@ -7,7 +7,7 @@ files. The short name is the raw table or the aggregate: `trades`, `orderbook_de
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -74,11 +74,23 @@ def _rows(connection: duckdb.DuckDBPyConnection, dataset: Dataset, glob: str) ->
     partitions = {"date": pa.date32()} | ({"hour": pa.int32()} if dataset.period is Period.HOUR else {})
     fields = [*dataset.schema, *(pa.field(name, arrow) for name, arrow in partitions.items())]
     pattern = quoted(glob)
-    if connection.execute(f"SELECT file FROM glob({pattern}) LIMIT 1").fetchall():  # noqa: S608 - quoted above
-        types = ", ".join(f"'{name}': {_sql_type(arrow)}" for name, arrow in partitions.items())
-        hive = f"hive_partitioning = true, hive_types = {{{types}}}"
-        return f"SELECT {', '.join(f.name for f in fields)} FROM read_parquet({pattern}, {hive})"  # noqa: S608
-    return f"SELECT {', '.join(f'CAST(NULL AS {_sql_type(f.type)}) AS {f.name}' for f in fields)} WHERE false"
+    first = connection.execute(f"SELECT file FROM glob({pattern}) LIMIT 1").fetchall()  # noqa: S608 - quoted above
+    if not first:
+        return f"SELECT {_columns(fields, ())} WHERE false"
+    types = ", ".join(f"'{name}': {_sql_type(arrow)}" for name, arrow in partitions.items())
+    files = f"read_parquet({pattern}, hive_partitioning = true, hive_types = {{{types}}}"
+    there = {name for (name,) in connection.execute("SELECT name FROM parquet_schema(?)", list(first[0])).fetchall()}
+    if there.issuperset(dataset.schema.names):
+        return f"SELECT {_columns(fields, None)} FROM {files})"  # noqa: S608 - names of ours
+    files += ", union_by_name = true"  # an older version wrote some of them: every footer is read
+    there = {row[0] for row in connection.execute(f"DESCRIBE FROM {files})").fetchall()}
+    return f"SELECT {_columns(fields, there)} FROM {files})"  # noqa: S608 - names of ours
+
+
+def _columns(fields: Sequence[pa.Field], there: Collection[str] | None) -> str:
+    """What to select: NULL for a column that is not there; None says that all are."""
+    absent = [] if there is None else [field.name for field in fields if field.name not in there]
+    return ", ".join(f"CAST(NULL AS {_sql_type(f.type)}) AS {f.name}" if f.name in absent else f.name for f in fields)
 
 
 def _sql_type(arrow: pa.DataType) -> str:
