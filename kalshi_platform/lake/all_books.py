@@ -24,13 +24,13 @@ LOOKBACK = timedelta(days=7)
 _CHECKPOINTS = f"source = 'checkpoint' AND snapshot_ts BETWEEN $since AND $at AND {in_days('$since', '$at')}"
 BOOKS_SQL = f"""
 WITH latest AS (
-    SELECT ticker, max(snapshot_ts) AS snapshot_ts FROM orderbook_snapshots WHERE {_CHECKPOINTS} GROUP BY ticker
+    SELECT ticker, max(snapshot_ts) AS snapshot_ts FROM {{orderbook_snapshots}} WHERE {_CHECKPOINTS} GROUP BY ticker
 ), last_checkpoint AS (
     SELECT ticker, snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes
-    FROM orderbook_snapshots JOIN latest USING (ticker, snapshot_ts) WHERE {_CHECKPOINTS}
+    FROM {{orderbook_snapshots}} JOIN latest USING (ticker, snapshot_ts) WHERE {_CHECKPOINTS}
 ), hole AS (
     SELECT ticker, max(until_at) AS until_at FROM (
-        SELECT ticker, until_at FROM uncovered_intervals
+        SELECT ticker, until_at FROM {{uncovered_intervals}}
         WHERE channel = 'orderbook_delta' AND from_at - $slack <= $at AND until_at >= $since
           AND {in_days("$since", "$at + $slack")}
         UNION ALL
@@ -47,12 +47,12 @@ WITH latest AS (
     SELECT ticker, snapshot_ts, false, unnest(no_prices), unnest(no_sizes) FROM checkpoint
     UNION ALL
     SELECT ticker, exchange_ts, side, price, size_delta
-    FROM orderbook_deltas JOIN checkpoint USING (ticker)
+    FROM {{orderbook_deltas}} JOIN checkpoint USING (ticker)
     WHERE exchange_ts BETWEEN snapshot_ts AND $at AND exchange_ts >= $since
       AND {in_hours("$since", "$at")}
 ), emptied AS (
     SELECT s.ticker, max(s.snapshot_ts) AS at
-    FROM orderbook_snapshots AS s JOIN checkpoint AS c ON c.ticker = s.ticker AND s.snapshot_ts > c.snapshot_ts
+    FROM {{orderbook_snapshots}} AS s JOIN checkpoint AS c ON c.ticker = s.ticker AND s.snapshot_ts > c.snapshot_ts
     WHERE s.source = 'ws' AND len(s.yes_prices) + len(s.no_prices) = 0
       AND s.snapshot_ts BETWEEN $since AND $at AND {in_days("$since", "$at")}
     GROUP BY s.ticker
@@ -113,7 +113,10 @@ def books_at(
     found = [hole for holes in manifest_holes(lake, since, when).values() for hole in holes]
     holes = [(hole.ticker, hole.until_at) for hole in found if hole.from_at - SLACK <= when]
     holed, holed_until = [ticker for ticker, _ in holes], [until for _, until in holes]
-    return relation(connection, BOOKS_SQL, since=since, at=when, slack=SLACK, holed=holed, holed_until=holed_until)
+    days = (since, when + SLACK)
+    return relation(
+        connection, BOOKS_SQL, days, since=since, at=when, slack=SLACK, holed=holed, holed_until=holed_until
+    )
 
 
 def _unbroken_since(lake: Lake, earliest: datetime, when: datetime) -> datetime | None:

@@ -61,9 +61,14 @@ class Lake:
         partition = dataset.period.start(start).strftime(_pattern(dataset.period))
         return f"{self.folder(dataset)}/{partition}/{dataset.name}.parquet"
 
-    def glob(self, dataset: Dataset) -> str:
-        """A pattern that finds every partition of a dataset; files being written do not match it."""
-        partitions = "date=*/hour=*" if dataset.period is Period.HOUR else "date=*"
+    def glob(self, dataset: Dataset, days: str = "*") -> str:
+        """A pattern that finds every partition of a dataset; files being written do not match it.
+
+        Args:
+            dataset: Which.
+            days: A pattern of the days; the less it finds, the less is listed.
+        """
+        partitions = f"date={days}/hour=*" if dataset.period is Period.HOUR else f"date={days}"
         return f"{escape(self.folder(dataset))}/{partitions}/{dataset.name}.parquet"
 
     def starts(self, dataset: Dataset) -> list[datetime]:

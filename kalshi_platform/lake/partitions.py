@@ -17,6 +17,15 @@ def in_hours(start: str, end: str) -> str:
     AND (date > {_date(start)} OR hour >= hour({_utc(start)})) AND (date < {_date(end)} OR hour <= hour({_utc(end)}))"""
 
 
+def days_between(start: datetime, end: datetime) -> str:
+    """A pattern for the days that [start, end] touches, and as few others as one pattern can: of a month, of a year."""
+    first, last = (f"{moment.astimezone(UTC):%Y-%m-%d}" for moment in (start, end))
+    for length, rest in ((10, ""), (8, "*"), (5, "*")):
+        if first[:length] == last[:length]:
+            return first[:length] + rest
+    return "*"
+
+
 def in_utc(moment: datetime) -> datetime:
     """The moment on UTC's clock, on which an hour later is an hour later: in New York's it is two, one night a year.
 

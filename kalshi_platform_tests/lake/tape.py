@@ -24,8 +24,8 @@ from kalshi_platform.lake.schema import source_schema
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Side = dict[Decimal, Decimal]
-SETTLED_MS = 10_000
-"""A gatherer goes on when a window has ended, and keeps what is due by then."""
+SETTLE_MS = 5_000
+"""How long a gatherer waits for what may come late before it keeps a quiet market's book."""
 
 
 def windows(shared_data: Path) -> list[Path]:
@@ -72,6 +72,7 @@ def recorded(paths: Iterable[Path], checkpoint_ms: int) -> Tape:
         for line in gzip.decompress(path.read_bytes()).splitlines():
             envelope = json.loads(line)
             received_us, seq = envelope["recv_ms"] * 1000, envelope["event"].get("seq", 0)
+            tape.rows[ORDERBOOK_SNAPSHOTS] += capture.checkpoints(envelope["recv_ms"] - SETTLE_MS, received_us)
             if seq < last_seq and envelope["event"]["type"].startswith("orderbook"):
                 capture.restart()
                 tape.gaps.append((path.parent.name, EPOCH + timedelta(microseconds=before_us),
@@ -81,8 +82,7 @@ def recorded(paths: Iterable[Path], checkpoint_ms: int) -> Tape:
             raw = json.dumps(envelope["event"]).encode()
             for row in capture.record(decode(raw), received_us):
                 tape.rows[TABLE_OF[type(row)]].append(row)
-        for row in capture.checkpoints(before_us // 1000 + SETTLED_MS, before_us):
-            tape.rows[ORDERBOOK_SNAPSHOTS].append(row)
+        tape.rows[ORDERBOOK_SNAPSHOTS] += capture.checkpoints(before_us // 1000 + SETTLE_MS, before_us)
     return tape
 
 

@@ -12,6 +12,8 @@ from kalshi_platform.lake.books import BookUnknown
 from kalshi_platform.lake.datasets import AGGREGATES, COVERAGE, RAW, Period
 from kalshi_platform.lake.layout import HOUR, Lake
 from kalshi_platform.lake.manifest import Coverage, Uncovered
+from kalshi_platform.lake.partitions import days_between
+from kalshi_platform.lake.questions import deltas as market_deltas
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
 from kalshi_platform_tests.lake.invented import write_rows
@@ -121,11 +123,32 @@ def test_questions_about_one_market(holed: Lake, noon: datetime) -> None:
         assert (found.column_names, found.num_rows) == (dataset.schema.names, 0)
 
 
+@pytest.mark.parametrize(
+    ("hours", "days"),
+    [(1, "2026-11-20"), (11, "2026-11-20"), (13, "2026-11-*"), (300, "2026-*"), (1100, "*"), (-13, "2026-11-*")],
+)
+def test_changes_come_in_order_and_only_their_days_are_looked_for(
+    lake: Lake, noon: datetime, deltas: MakeBatch, hours: int, days: str
+) -> None:
+    """Whatever lies between: the turn of a day, of a month, of a year; a change at the end is not in it."""
+    start, end = sorted((noon, noon + hours * HOUR))
+    assert days_between(start, end) == days
+    for hour in (start, end):
+        first = (hour - noon) // SECOND * 1000
+        rows = [{"milliseconds": first + ms, "position": place} for ms, place in ((5, 1), (0, 0), (5, 0))]
+        write_partition(lake, RAW["orderbook_deltas"], hour, [deltas(*rows)])
+    connection = connect(lake)
+    found = market_deltas(connection, "KXA", start, end + SECOND / 200).to_arrow_table()
+    assert found.column_names == RAW["orderbook_deltas"].schema.names
+    moments = [(row["exchange_ts"], row["position"]) for row in found.to_pylist()]
+    assert moments == [(start, 0), (start + SECOND / 200, 0), (start + SECOND / 200, 1), (end, 0)]
+
+
 def test_a_question_is_a_query_and_no_list_of_constants(holed: Lake, noon: datetime) -> None:
     """What is asked further of it reaches the files, and a large answer does not go through Python."""
     write_partition(holed, RAW["trades"], Period.DAY.floor(noon), [])
     connection = connect(holed)
-    found = trades(connection, "KX'A\\$start", noon, noon + HOUR)
+    found = trades(connection, "KX'A\\$start{trades}", noon, noon + HOUR)
     assert found.fetchall() == []
     for relation in (found, books_at(connection, noon)):
         assert "READ_PARQUET" in relation.explain()

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -7,10 +8,12 @@ import pyarrow as pa
 import pytest
 
 from kalshi_platform.core.schema import STREAM_TABLES, Table
-from kalshi_platform.lake.datasets import RAW
+from kalshi_platform.lake.datasets import AGGREGATES, RAW
 from kalshi_platform.lake.layout import Lake
+from kalshi_platform.lake.questions import best_bid_offer
 from kalshi_platform.lake.reader import connect
 from kalshi_platform.lake.writer import write_partition
+from kalshi_platform_tests.lake.invented import write_rows
 
 MakeBatch = Callable[..., pa.RecordBatch]
 DELTAS = RAW["orderbook_deltas"]
@@ -51,6 +54,22 @@ def test_a_file_that_was_replaced_is_read_anew(lake: Lake, noon: datetime, delta
         rows = [{"seq": seq, "position": position} for position in range(1 + seq % 2)]
         write_partition(lake, DELTAS, noon, [deltas(*rows)])
         assert connection.execute("SELECT seq FROM orderbook_deltas").fetchall() == [(seq,)] * len(rows)
+
+
+def test_files_of_an_older_version_lack_a_column_and_nothing_else(lake: Lake, noon: datetime) -> None:
+    """Else nobody could connect, not even who is to write them anew; what they do not know is NULL."""
+    quotes = AGGREGATES["best_bid_offer"]
+    older = replace(quotes, schema=quotes.schema.remove(quotes.schema.get_field_index("is_whole")))
+    query = "SELECT exchange_ts, is_whole FROM best_bid_offer ORDER BY ALL"
+    row = {"ticker": "KXA", "exchange_ts": noon}
+    write_rows(lake, older, noon, [row])
+    assert connect(lake).execute(query).fetchall() == [(noon, None)]
+    later = noon + timedelta(hours=1)
+    write_rows(lake, quotes, later, [row | {"exchange_ts": later, "is_whole": True}])
+    connection = connect(lake)
+    assert connection.execute(query).fetchall() == [(noon, None), (later, True)]
+    asked = best_bid_offer(connection, "KXA", noon, later + timedelta(seconds=1))
+    assert [found[-1] for found in asked.fetchall()] == [None, True]
 
 
 def test_odd_folder_names_are_only_names(tmp_path: Path, noon: datetime, deltas: MakeBatch) -> None:
