@@ -143,6 +143,19 @@ async def test_a_lost_snapshot_is_asked_for_again(gatherer_database: str) -> Non
     assert alarms == 1
 
 
+async def test_a_market_that_nobody_follows_is_not_kept_for_ever(gatherer_database: str) -> None:
+    """Changes may come after it was left, when it is forgotten already: they are facts, and no book waits for them."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    for name in ("LEFT", "B"):
+        bench.delta(name)
+    assert bench.capture.untrusted == {"LEFT", "B"}
+    bench.router.sweep(T0 + 5_000, NOW + 10 * SECOND)
+    assert bench.capture.untrusted == {"B"}
+    await bench.write()
+    assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 2
+
+
 async def test_bad_frames_go_to_the_quarantine_and_the_stream_goes_on(gatherer_database: str) -> None:
     """Each with its reason, without a phantom gap, and with the market's book in doubt."""
     bench = Bench(gatherer_database)
