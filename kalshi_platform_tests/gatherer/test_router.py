@@ -259,8 +259,9 @@ async def test_a_book_under_names_that_nobody_knows_is_no_empty_book(gatherer_da
     """The exchange has renamed levels before: whoever looked for the old keys read every book as empty."""
     bench = Bench(gatherer_database)
     bench.snapshot("A")
-    for seq, levels in ((2, {"yes_levels": [["0.40", "5.00"]]}), (3, {})):
-        msg = {"market_ticker": "AB"[seq - 2], **levels}
+    news = {"price_ranges": [{"start": "0", "end": "1"}], "flags": [[]], "no_dollars_fp": []}
+    for seq, more in ((2, {"yes_levels": [["0.40", "5.00"]]}), (3, news)):
+        msg = {"market_ticker": "AB"[seq - 2], **more}
         bench.feed(type="orderbook_snapshot", sid=1, seq=seq, sending_ts_ms=T0, msg=msg)
     assert bench.capture.book("A") is None
     assert bench.capture.book("B") is not None
