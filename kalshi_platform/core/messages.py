@@ -254,7 +254,8 @@ _types = frozenset(
 )
 
 
-_LEVELS = re.compile(rb"\[\s*[\[{]")
+_LEVELS = re.compile(rb'\[\s*\[\s*"?\d')
+"""Pairs that begin with a number; other lists may come to a book without notice."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What undecodable bytes raise; the last where arrays or objects are nested a thousand deep."""

@@ -188,6 +188,8 @@ class Router:
         if len(rows) < MOST_CHECKPOINTS:
             self.swept_ms = max(self.swept_ms, settled_ms - self.lag_ms(now_ms))
         if now_ms - self._asked_ms >= _ASK_AGAIN_MS:
+            for stranger in self._capture.untrusted - self._session.tickers:  # a change came after it was forgotten
+                self._capture.retire(stranger, lives_on=True)
             self._session.request_snapshots(self._capture.untrusted)
             self._heal(now_us)
             self._asked_ms = now_ms

@@ -8,6 +8,7 @@ PostgreSQL, and how rows are sent (`client`).
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -88,7 +89,8 @@ class QuestSink:
                     waits = self._retry_waits()
                 except Exception:  # whatever it was: nobody else would tell of it, and the gatherer goes on
                     _log.exception("the QuestDB sink failed, and begins anew", waiting=len(self._rows))
-                    await asyncio.to_thread(self._client.reset)
+                    with suppress(Exception):  # the next batch tells, if it goes on
+                        await asyncio.to_thread(self._client.reset)
                     await self._wait(self._closed, next(waits, _FLUSH_SECONDS))
         finally:
             await asyncio.to_thread(self._client.close)

@@ -26,7 +26,7 @@ async def test_everything_that_was_sent_is_written(tmp_path: Path, gatherer_data
         async with gathering(one):
             await until(lambda: simulator.ledger.trades > 200)
             simulator.stop_traffic()
-            await until(lambda: not _missing(tmp_path, gatherer_database))
+            await until(lambda: asyncio.to_thread(_is_written, tmp_path, gatherer_database))
     verdict = Verdict(rows=Judge(tmp_path / "ledger.ndjson").rows(gatherer_database))
     assert verdict.is_exact, verdict
 
@@ -128,9 +128,9 @@ async def test_health_and_metrics_tell_the_state(tmp_path: Path, gatherer_databa
     assert 'kalshi_gatherer_websocket_connections{role="orderbook",state="open"} 3.0' in metrics
 
 
-def _missing(folder: Path, database: str) -> int:
-    """Messages that were handed over and are not written yet."""
-    return sum(one.missing for one in Judge(folder / "ledger.ndjson").rows(database))
+def _is_written(folder: Path, database: str) -> bool:
+    """Whether everything that was handed over is in the database."""
+    return not sum(one.missing for one in Judge(folder / "ledger.ndjson").rows(database))
 
 
 def _free_port() -> int:

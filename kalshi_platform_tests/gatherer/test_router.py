@@ -143,6 +143,19 @@ async def test_a_lost_snapshot_is_asked_for_again(gatherer_database: str) -> Non
     assert alarms == 1
 
 
+async def test_a_market_that_nobody_follows_is_not_kept_for_ever(gatherer_database: str) -> None:
+    """Changes may come after it was left, when it is forgotten already: they are facts, and no book waits for them."""
+    bench = Bench(gatherer_database)
+    bench.snapshot("A")
+    for name in ("LEFT", "B"):
+        bench.delta(name)
+    assert bench.capture.untrusted == {"LEFT", "B"}
+    bench.router.sweep(T0 + 5_000, NOW + 10 * SECOND)
+    assert bench.capture.untrusted == {"B"}
+    await bench.write()
+    assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == 2
+
+
 async def test_bad_frames_go_to_the_quarantine_and_the_stream_goes_on(gatherer_database: str) -> None:
     """Each with its reason, without a phantom gap, and with the market's book in doubt."""
     bench = Bench(gatherer_database)
@@ -246,8 +259,9 @@ async def test_a_book_under_names_that_nobody_knows_is_no_empty_book(gatherer_da
     """The exchange has renamed levels before: whoever looked for the old keys read every book as empty."""
     bench = Bench(gatherer_database)
     bench.snapshot("A")
-    for seq, levels in ((2, {"yes_levels": [["0.40", "5.00"]]}), (3, {})):
-        msg = {"market_ticker": "AB"[seq - 2], **levels}
+    news = {"price_ranges": [{"start": "0", "end": "1"}], "flags": [[]], "no_dollars_fp": []}
+    for seq, more in ((2, {"yes_levels": [["0.40", "5.00"]]}), (3, news)):
+        msg = {"market_ticker": "AB"[seq - 2], **more}
         bench.feed(type="orderbook_snapshot", sid=1, seq=seq, sending_ts_ms=T0, msg=msg)
     assert bench.capture.book("A") is None
     assert bench.capture.book("B") is not None

@@ -92,11 +92,14 @@ async def test_an_outage_is_waited_for_and_bounded(server: Server) -> None:
 
 
 async def test_a_defect_of_ours_is_told_and_the_sink_goes_on(
-    server: Server, capsys: pytest.CaptureFixture[str]
+    server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that cannot be read takes its batch along, counted, and nothing else; the next rows are sent."""
     told: Counter[str] = Counter()
-    sink = QuestSink(QuestClient(server.configuration), 10_000, lambda what, count: told.update({what: count}), _waits)
+    client = QuestClient(server.configuration)
+    resets = iter([client.reset, None, client.reset])  # the second fails as well
+    monkeypatch.setattr(client, "reset", lambda: next(resets)())  # type: ignore[misc]  # noqa: PLW0108 - one each time
+    sink = QuestSink(client, 10_000, lambda what, count: told.update({what: count}), _waits)
     running = asyncio.create_task(sink.run())
     for _ in range(3):
         sink.add(TradeRow(None, TRADE, "KXA-1", 1, 1, None, False, US))  # type: ignore[arg-type]
