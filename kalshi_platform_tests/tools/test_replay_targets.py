@@ -27,7 +27,7 @@ HOUR_MS = 3_600_000
 
 
 def frames() -> Iterator[tuple[bytes, int]]:
-    """A book, changes of three hours, some of them equal within their millisecond, and trades."""
+    """A book, which is kept a second later and at three turns; changes, some equal within a millisecond; trades."""
 
     def frame(kind: str, seq: int, at_ms: int, **msg: object) -> tuple[bytes, int]:
         body = {"market_ticker": "KXA", "ts_ms": at_ms, **msg}
@@ -64,7 +64,7 @@ async def replay(target: str | Target, *paths: Path) -> ReplayReport:
 async def test_lake_and_database_hold_the_same(tape: Path, tmp_path: Path, gatherer_database: str) -> None:
     """Every row in its hour or day, once although it was recorded twice; a partition that is there is left alone."""
     report = await replay(gatherer_database, tape)
-    assert +report.new_rows == {"orderbook_deltas": 300, "trades": 20, "orderbook_snapshots": 4}
+    assert +report.new_rows == {"orderbook_deltas": 300, "trades": 20, "orderbook_snapshots": 5}
     lake = Lake(tmp_path / "lake")
     copy = tmp_path / "copy.ndjson"
     copy.write_text("".join(json.dumps({"recv_ms": ms, "event": json.loads(raw)}) + "\n" for raw, ms in frames()))
@@ -104,7 +104,7 @@ async def test_the_feed_is_for_people(tape: Path) -> None:
     stream = io.StringIO()
     report = await replay(FeedTarget(stream), tape)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert len(lines) == report.rows.total() == 324
+    assert len(lines) == report.rows.total() == 325
     trade = next(one for one in lines if one["table"] == "trades")
     assert (trade["price"], trade["size"], trade["taker_side"]) == ("0.4000", "2.50", False)
     assert trade["exchange_ts"] == "2026-09-21T14:13:20Z"
