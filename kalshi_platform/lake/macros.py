@@ -1,8 +1,8 @@
 """The lake's questions in pure SQL: macros that `connect` defines, and that any DuckDB with the same views takes.
 
 They answer as the functions of `books` do wherever the lake is whole, and fail where no checkpoint is near, but they do
-not look at coverage: a gap that nobody heard is seen by asking `uncovered_intervals`. Kept out: the functions that
-refuse to guess (`books`).
+not look at coverage: a gap that nobody heard is seen by asking `uncovered_intervals`, a close whose checkpoint is still
+to come by asking `emptied_books`. Kept out: the functions that refuse to guess (`books`).
 """
 
 from kalshi_platform.lake.partitions import in_days, in_hours

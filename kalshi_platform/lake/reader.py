@@ -74,17 +74,21 @@ def _rows(connection: duckdb.DuckDBPyConnection, dataset: Dataset, glob: str) ->
     partitions = {"date": pa.date32()} | ({"hour": pa.int32()} if dataset.period is Period.HOUR else {})
     fields = [*dataset.schema, *(pa.field(name, arrow) for name, arrow in partitions.items())]
     pattern = quoted(glob)
-    first = connection.execute(f"SELECT file FROM glob({pattern}) LIMIT 1").fetchall()  # noqa: S608 - quoted above
-    if not first:
+    ends = connection.execute(f"SELECT min(file), max(file) FROM glob({pattern}) HAVING count(*) > 0").fetchall()  # noqa: S608 - quoted above
+    if not ends:
         return f"SELECT {_columns(fields, ())} WHERE false"
     types = ", ".join(f"'{name}': {_sql_type(arrow)}" for name, arrow in partitions.items())
     files = f"read_parquet({pattern}, hive_partitioning = true, hive_types = {{{types}}}"
-    there = {name for (name,) in connection.execute("SELECT name FROM parquet_schema(?)", list(first[0])).fetchall()}
-    if there.issuperset(dataset.schema.names):
+    first, last = (_names(connection, file) for file in ends[0])
+    if (first & last).issuperset(dataset.schema.names):
         return f"SELECT {_columns(fields, None)} FROM {files})"  # noqa: S608 - names of ours
     files += ", union_by_name = true"  # an older version wrote some of them: every footer is read
     there = {row[0] for row in connection.execute(f"DESCRIBE FROM {files})").fetchall()}
     return f"SELECT {_columns(fields, there)} FROM {files})"  # noqa: S608 - names of ours
+
+
+def _names(connection: duckdb.DuckDBPyConnection, file: str) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM parquet_schema(?)", [file]).fetchall()}
 
 
 def _columns(fields: Sequence[pa.Field], there: Collection[str] | None) -> str:

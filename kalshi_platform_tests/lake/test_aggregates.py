@@ -46,8 +46,8 @@ def invented(tmp_path_factory: pytest.TempPathFactory, noon: datetime) -> Lake:
 def test_the_quotes_are_the_best_of_the_book_by_hand(invented: Lake, noon: datetime) -> None:
     """The changes counted one by one: the same quotes at the same moments, and none in between.
 
-    A later checkpoint tells what no change said, as what was missed. Nothing is told of a market before it was first
-    heard, nor from a close, at which the exchange empties the book, until the next checkpoint.
+    A later checkpoint tells what no change said: what was missed, and, from where the exchange emptied the book on, a
+    close. Nothing is told of a market before it was first heard.
     """
     connection = connect(invented)
     sql = aggregate_sql("best_bid_offer", noon, noon + HOUR)
@@ -61,23 +61,25 @@ def _quotes_by_hand(connection: duckdb.DuckDBPyConnection, ticker: str, noon: da
     kept = """SELECT snapshot_ts, yes_prices, yes_sizes, no_prices, no_sizes FROM orderbook_snapshots
               WHERE ticker = ? AND source = 'checkpoint' AND snapshot_ts < ? ORDER BY ALL"""
     checkpoints = connection.execute(kept, [ticker, noon + HOUR]).fetchall()
-    happened = [(row[0], 0, row[1:]) for row in checkpoints[1:]]
-    happened += [(row[0], 1, row[1:]) for row in connection.execute(changes, [ticker]).fetchall()]
+    changed = connection.execute(changes, [ticker]).fetchall()
+    happened = [(row[0], 0, row[1:]) for row in checkpoints[1:]] + [(row[0], 1, row[1:]) for row in changed]
     sent = "SELECT snapshot_ts FROM emptied_books WHERE ticker = ? AND snapshot_ts > ?"
     happened += [(*row, 2, ()) for row in connection.execute(sent, [ticker, checkpoints[0][0]]).fetchall()]
     first = "SELECT min(snapshot_ts) FROM orderbook_snapshots WHERE ticker = ?"
     ((heard_from,),) = connection.execute(first, [ticker]).fetchall()
-    book: dict[bool, dict[Decimal, Decimal]] | None = _whole(checkpoints[0][1:])
-    quotes = {noon: (False, *_NOTHING)} | {heard_from: (True, *_best(book))}
+    book = _whole(checkpoints[0][1:])
+    quotes = {noon: (False, None, None, None, None)} | {heard_from: (True, *_best(book))}
     for at, kind, what in sorted(happened):
         if kind == 0:
             book = _whole(what)
-        elif kind == 2 and book and _best(book) != _NOTHING:
-            book = None
-        elif kind == 1 and book:
+        elif kind == 1:
             side, price, change = what
             book[side][price] = book[side].get(price, Decimal(0)) + change
-        quotes[at] = (book is not None, *(_best(book) if book else _NOTHING))
+        else:
+            later = next(row for row in checkpoints if row[0] > at)
+            assert not [row for row in changed if at < row[0] < later[0]]
+            book = _whole(later[1:])
+        quotes[at] = (True, *_best(book))
     rows = [(at, *quote, is_known) for at, (is_known, *quote) in quotes.items()]
     return rows[:1] + [now for then, now in pairwise(rows) if now[1:] != then[1:]]
 
@@ -85,9 +87,6 @@ def _quotes_by_hand(connection: duckdb.DuckDBPyConnection, ticker: str, noon: da
 def _whole(levels: tuple[list[Decimal], ...]) -> dict[bool, dict[Decimal, Decimal]]:
     yes_prices, yes_sizes, no_prices, no_sizes = levels
     return {True: dict(zip(yes_prices, yes_sizes, strict=True)), False: dict(zip(no_prices, no_sizes, strict=True))}
-
-
-_NOTHING = (None, None, None, None)
 
 
 def _best(book: dict[bool, dict[Decimal, Decimal]]) -> tuple[Decimal | None, ...]:

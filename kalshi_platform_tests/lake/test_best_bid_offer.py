@@ -52,12 +52,46 @@ def test_at_every_instant_it_is_the_book_or_says_that_nobody_knows(lake: Lake, n
         assert len(set(times)) == len(times)
         told = books(connection, ticker, noon, noon + HOUR - SECOND, 7 * SECOND).fetchall()
         assert {is_known for _, is_known, *_ in told} == {True, False}
-        for at, is_known, _, yes_prices, yes_sizes, no_prices, no_sizes in told:
-            quote = ours[bisect_right(times, at) - 1]
-            best = (*_best(yes_prices, yes_sizes), *_best(no_prices, no_sizes)) if is_known else (None,) * 4
-            ask = None if best[2] is None else 1 - best[2]
-            found = (quote["yes_bid"], quote["yes_bid_size"], quote["yes_ask"], quote["yes_ask_size"])
-            assert (found, quote["is_whole"]) == ((best[0], best[1], ask, best[3]), is_known), (ticker, at)
+        _hold_against(told, ours)
+
+
+def _hold_against(told: list[tuple[Any, ...]], ours: list[dict[str, Any]]) -> None:
+    """Books at some instants and quotes of the same market: the same best prices, nothing where no book is known."""
+    times = [row["exchange_ts"] for row in ours]
+    for at, is_known, _, yes_prices, yes_sizes, no_prices, no_sizes in told:
+        quote = ours[bisect_right(times, at) - 1]
+        best = (*_best(yes_prices, yes_sizes), *_best(no_prices, no_sizes)) if is_known else (None,) * 4
+        ask = None if best[2] is None else 1 - best[2]
+        found = (quote["yes_bid"], quote["yes_bid_size"], quote["yes_ask"], quote["yes_ask_size"])
+        assert (found, quote["is_whole"]) == ((best[0], best[1], ask, best[3]), is_known), at
+
+
+def test_a_market_that_lives_for_ten_minutes_is_told_to_its_last_second(lake: Lake, noon: datetime) -> None:
+    """The exchange empties its book at the close; the checkpoint that says so comes two seconds later."""
+    write_invented(lake, noon)
+    ours = [row for row in _written(lake, noon) if row["ticker"] == TICKERS[4]]
+    told = books(connect(lake), TICKERS[4], noon + 9 * MINUTE, noon + 21 * MINUTE, SECOND).fetchall()
+    assert [is_known for _, is_known, *_ in told] == [False] * 60 + [True] * 661
+    _hold_against(told, ours)
+
+
+def test_a_market_that_was_quiet_since_yesterday_is_told_from_the_hours_beginning(
+    lake: Lake, noon: datetime, deltas: MakeBatch, checkpoints: MakeBatch
+) -> None:
+    """The checkpoint at the hour's end is the first of the day; a gatherer that came again was sent the book before."""
+    yesterday, today = (Period.DAY.floor(moment) for moment in (noon - 24 * HOUR, noon))
+    book = {"yes_prices": [100_000], "yes_sizes": [100]}
+    last = {"moment": yesterday + 21 * HOUR, **book}
+    write_partition(lake, RAW["orderbook_snapshots"], yesterday, [checkpoints(last)])
+    closing = {"moment": noon + HOUR, "yes_prices": [100_000, 560_000], "yes_sizes": [100, 100]}
+    again = {"moment": noon + 20 * MINUTE, "source": "ws", "gatherer_id": "g", **book}
+    for nth in range(-16, 1):
+        rows = [deltas({"milliseconds": 2_400_000})] if nth == 0 else []
+        write_partition(lake, RAW["orderbook_deltas"], noon + nth * HOUR, rows)
+    for kept in ([closing], [again, closing]):
+        write_partition(lake, RAW["orderbook_snapshots"], today, [checkpoints(*kept)])
+        found = [(row["exchange_ts"], row["yes_bid"]) for row in _written(lake, noon)]
+        assert found == [(noon, Decimal("0.1")), (noon + 40 * MINUTE, Decimal("0.56"))]
 
 
 def test_markets_are_reckoned_some_at_a_time(lake: Lake, noon: datetime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,9 @@ def test_files_of_an_older_version_lack_a_column_and_nothing_else(lake: Lake, no
     assert connection.execute(query).fetchall() == [(noon, None), (later, True)]
     asked = best_bid_offer(connection, "KXA", noon, later + timedelta(seconds=1))
     assert [found[-1] for found in asked.fetchall()] == [None, True]
+    write_rows(lake, quotes, noon, [row | {"is_whole": True}])
+    write_rows(lake, older, later, [row | {"exchange_ts": later}])
+    assert connect(lake).execute(query).fetchall() == [(noon, True), (later, None)]
 
 
 def test_odd_folder_names_are_only_names(tmp_path: Path, noon: datetime, deltas: MakeBatch) -> None:

@@ -7,7 +7,7 @@ what each engine says in its own words. Every session must be in UTC. Kept out: 
 the columns mean (`datasets`).
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 from kalshi_platform.lake.holes import SLACK
@@ -36,6 +36,7 @@ def aggregate_sql(name: str, start: datetime, end: datetime) -> str:
     values = {
         "{start}": _timestamp(start),
         "{end}": _timestamp(end),
+        "{day_before}": _date(start - timedelta(days=1)),
         "{date}": _date(start),
         "{end_date}": _date(end),
         "{hour}": str(start.astimezone(UTC).hour),

@@ -2,8 +2,9 @@
 -- of it stands in the hour, at its beginning or at its end; its first row is the quote at the hour's beginning, and a
 -- quote stands until the next row. What nobody heard, and each checkpoint but the first, cuts the hour into stretches, each
 -- with the book of its checkpoint. The book before a first checkpoint is that one without the changes before it, back to
--- where the market was first heard, or its book emptied. One row without prices says where no book can be told: without a
--- checkpoint, where nobody heard the market, and once the exchange emptied a book of which no change did so.
+-- where the market was first heard; that before any, back to where the exchange sent the book empty. One row without
+-- prices says where no book can be told: without a checkpoint, where nobody heard the market, and from an empty book that
+-- no change explains, where no checkpoint leads back to it.
 WITH market AS (
     SELECT DISTINCT ticker FROM orderbook_snapshots
     WHERE source = 'checkpoint' AND date BETWEEN {date} AND {end_date} AND snapshot_ts BETWEEN {start} AND {end}
@@ -36,9 +37,16 @@ checkpoint AS (
     SELECT DISTINCT ticker, snapshot_ts FROM orderbook_snapshots
     WHERE source = 'checkpoint' AND date BETWEEN {date} AND {end_date} AND snapshot_ts BETWEEN {start} AND {end}
 ),
+-- From when on a market was heard: a checkpoint without an earlier book is of one that was heard in days before.
 first_book AS (
-    SELECT ticker, min(snapshot_ts) AS first_ts FROM orderbook_snapshots
-    WHERE date BETWEEN {date} AND {end_date} GROUP BY ticker
+    SELECT
+        ticker,
+        CASE
+            WHEN min(CASE WHEN source = 'checkpoint' THEN snapshot_ts END)
+                < coalesce(min(CASE WHEN source <> 'checkpoint' THEN snapshot_ts END), {end} + INTERVAL '1' HOUR)
+            THEN {start} ELSE min(snapshot_ts)
+        END AS first_ts
+    FROM orderbook_snapshots WHERE date BETWEEN {day_before} AND {end_date} GROUP BY ticker
 ),
 emptied AS (
     SELECT DISTINCT ticker, snapshot_ts AS emptied_ts FROM emptied_books
@@ -46,28 +54,32 @@ emptied AS (
 ),
 told AS (
     SELECT
-        b.ticker, b.heard_from, c.snapshot_ts,
-        row_number() OVER (PARTITION BY b.ticker, b.heard_from ORDER BY c.snapshot_ts) AS nth,
-        lead(c.snapshot_ts, 1, b.heard_until) OVER (
-            PARTITION BY b.ticker, b.heard_from ORDER BY c.snapshot_ts
-        ) AS heard_until
-    FROM between_holes AS b JOIN (
-        SELECT DISTINCT ticker, snapshot_ts FROM orderbook_snapshots
-        WHERE source = 'checkpoint' AND date BETWEEN {date} AND {end_date} AND snapshot_ts BETWEEN {start} AND {end}
-    ) AS c ON c.ticker = b.ticker AND c.snapshot_ts BETWEEN b.heard_from AND b.heard_until
+        b.ticker, b.heard_from AS all_from, b.heard_until AS all_until, c.snapshot_ts,
+        lag(c.snapshot_ts) OVER (PARTITION BY b.ticker, b.heard_from ORDER BY c.snapshot_ts) AS earlier_ts
+    FROM between_holes AS b JOIN checkpoint AS c
+        ON c.ticker = b.ticker AND c.snapshot_ts BETWEEN b.heard_from AND b.heard_until
     WHERE b.heard_from < b.heard_until
 ),
-stretch AS (
+-- From when on a checkpoint tells the book: from itself on, but back to where it was emptied, and the first one to where
+-- all began.
+begun AS (
     SELECT
-        t.ticker, t.snapshot_ts,
-        greatest(t.heard_from, f.first_ts, coalesce(max(e.emptied_ts), t.heard_from)) AS heard_from, t.heard_until
+        t.ticker, t.snapshot_ts, t.all_from, t.all_until,
+        CASE
+            WHEN t.earlier_ts IS NOT NULL THEN coalesce(max(e.emptied_ts), t.snapshot_ts)
+            ELSE greatest(t.all_from, f.first_ts, coalesce(max(e.emptied_ts), t.all_from))
+        END AS heard_from
     FROM told AS t JOIN first_book AS f ON f.ticker = t.ticker LEFT JOIN emptied AS e
-        ON e.ticker = t.ticker AND e.emptied_ts >= t.heard_from AND e.emptied_ts < t.snapshot_ts
-    WHERE t.nth = 1
-    GROUP BY t.ticker, t.heard_from, t.snapshot_ts, t.heard_until, f.first_ts
-    UNION ALL
-    SELECT ticker, snapshot_ts, snapshot_ts AS heard_from, heard_until FROM told
-    WHERE nth > 1 AND snapshot_ts < heard_until
+        ON e.ticker = t.ticker AND e.emptied_ts >= t.all_from AND e.emptied_ts < t.snapshot_ts
+        AND (t.earlier_ts IS NULL OR e.emptied_ts > t.earlier_ts)
+    GROUP BY t.ticker, t.snapshot_ts, t.all_from, t.all_until, t.earlier_ts, f.first_ts
+),
+stretch AS (
+    SELECT ticker, snapshot_ts, heard_from, heard_until FROM (
+        SELECT *, lead(heard_from, 1, all_until) OVER (PARTITION BY ticker, all_from ORDER BY snapshot_ts) AS heard_until
+        FROM begun
+    ) AS cut
+    WHERE heard_from < heard_until
 ),
 delta AS (
     SELECT d.ticker, s.heard_from, s.heard_until, d.side, d.price, d.exchange_ts, d.size_delta, s.snapshot_ts
