@@ -13,6 +13,10 @@ import asyncpg
 
 from kalshi_platform.core.schema import CAPTURE_TABLES, STREAM_TABLES, Table
 
+FOREIGN = "its rows came out of a dump, with transaction ids that this server has yet to give out"
+RENUMBER_IT = "run `kalshi-platform migrate gatherer`, which gives them others"
+"""What `has_foreign_ids` means, in words, and what to do."""
+
 _PIECE_ROWS = 50_000
 _PIECE_BATCHES = 1000
 
