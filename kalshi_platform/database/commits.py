@@ -19,8 +19,9 @@ from kalshi_platform.core.schema import REJECTED_MESSAGES, Home, Table
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.batching import WriterRow
 from kalshi_platform.database.bulk import Stage
-from kalshi_platform.database.errors import RowRefusedError, UnencodableValueError
+from kalshi_platform.database.errors import ForeignRowsError, RowRefusedError, UnencodableValueError
 from kalshi_platform.database.partitions import PartitionKeeper
+from kalshi_platform.database.renumbering import FOREIGN, RENUMBER_IT, has_foreign_ids
 
 _RECORD_BATCH = (
     "INSERT INTO ingest_batches (table_name, row_count, min_ts, max_ts, heard_until) VALUES ($1, $2, $3, $4, $5)"
@@ -162,6 +163,9 @@ class BatchCommitter:
                 command_timeout=60,
                 server_settings={"synchronous_commit": "on", "application_name": f"writer {self._table.name}"},
             )
+            if await has_foreign_ids(self._connection):  # a sound row could meet the key of a batch of theirs
+                self.disconnect()
+                raise ForeignRowsError(f"nothing is written to this database: {FOREIGN}; {RENUMBER_IT}")
         return self._connection
 
 

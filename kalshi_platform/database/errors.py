@@ -9,6 +9,7 @@ PlatformError
 │       ├── UnknownRevisionError      a later schema than this version knows: update the platform
 │       └── OtherHomeError            the schema of the other kind of database: check the address
 ├── DatabaseUnreachableError      no answer, or no entry: wrong address, password, or the server is down
+├── ForeignRowsError              a gatherer's rows came out of a dump and wait to be renumbered: it passes
 ├── UnencodableValueError         a value does not fit its column; nothing was sent
 ├── RowRefusedError               the database will not have a row for its content; it is kept in rejected_messages
 └── SpoolError                    the spool on disk cannot be written or read now
@@ -27,6 +28,10 @@ class DatabaseUrlError(ConfigurationError):
 
 class DatabaseUnreachableError(PlatformError):
     """The database does not answer, or does not let us in."""
+
+
+class ForeignRowsError(PlatformError):
+    """A gatherer's database was replaced by a dump; nothing is written until its rows are renumbered."""
 
 
 class UnsafeServerError(ConfigurationError):

@@ -82,17 +82,17 @@ async def forget_notes(
     """
     source = await source_identity(connection)
     forgotten: Counter[str] = Counter()
+    merged = {
+        name: await production.fetchval(_CURSOR, gatherer_id, name, source) or 0
+        for name in _ENDS
+        if name != REJECTED_MESSAGES.name
+    }
+    floor = await witness_floor(production, gatherer_id, source)
+    await make_durable(production)
     keep_days: int | None = await connection.fetchval(_LONGEST)
     if keep_days is not None:
-        merged = {
-            name: await production.fetchval(_CURSOR, gatherer_id, name, source) or 0
-            for name in _ENDS
-            if name != REJECTED_MESSAGES.name
-        }
-        await make_durable(production)
         for name, end in _ENDS.items():
             forgotten[name] = await _forget(connection, name, end, now - timedelta(days=keep_days), merged.get(name))
-    floor = await witness_floor(production, gatherer_id, source)
     if floor is not None:
         forgotten["ingest_batches"] = await _forget_heartbeats(connection, floor, now - _HEARTBEATS_KEPT)
     return {name: rows for name, rows in forgotten.items() if rows}

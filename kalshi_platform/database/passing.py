@@ -6,6 +6,8 @@ Kept out: how often and when to try again.
 import asyncpg
 from asyncpg.exceptions import InternalClientError
 
+from kalshi_platform.database.errors import ForeignRowsError
+
 PASSING_FAILURES: tuple[type[Exception], ...] = (
     OSError,
     TimeoutError,
@@ -16,6 +18,7 @@ PASSING_FAILURES: tuple[type[Exception], ...] = (
     asyncpg.InsufficientResourcesError,  # disk full, too many connections
     asyncpg.TransactionRollbackError,  # deadlock, serialization
     asyncpg.LockNotAvailableError,
+    ForeignRowsError,
 )
 """Errors after which a connection is dropped and the work tried again."""
 

@@ -13,6 +13,10 @@ import asyncpg
 
 from kalshi_platform.core.schema import CAPTURE_TABLES, STREAM_TABLES, Table
 
+FOREIGN = "its rows came out of a dump, with transaction ids that this server has yet to give out"
+RENUMBER_IT = "run `kalshi-platform migrate gatherer`, which gives them others"
+"""What `has_foreign_ids` means, in words, and what to do."""
+
 _PIECE_ROWS = 50_000
 _PIECE_BATCHES = 1000
 
@@ -32,6 +36,8 @@ _NO_LIMIT = """
 SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name = 'timescaledb.max_tuples_decompressed_per_dml_transaction'
 """
+_ONE_AT_A_TIME = "SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))"
+_NEXT_ONE = "SELECT pg_advisory_unlock(hashtext('kalshi_platform'), hashtext('migrate'))"
 _FORGET = "DELETE FROM ingest_batches WHERE table_name = $1 AND ingest_xid BETWEEN $2::text::xid8 AND $3::text::xid8"
 _ROWS = """
 UPDATE {table} SET ingest_xid = pg_current_xact_id()
@@ -41,9 +47,14 @@ _RECORD = "INSERT INTO ingest_batches (table_name, row_count, min_ts, max_ts, he
 _NOTES = f"UPDATE {{table}} SET ingest_xid = pg_current_xact_id() WHERE {_AHEAD}"  # noqa: S608 - ours
 
 
+class _TakenError(Exception):
+    """Somebody else has taken batches away meanwhile."""
+
+
 class _Batches(NamedTuple):
     """Batches that become one."""
 
+    number: int
     first: str
     last: str
     rows: int
@@ -60,15 +71,22 @@ async def has_foreign_ids(connection: asyncpg.Connection) -> bool:
 async def renumber(connection: asyncpg.Connection, on_piece: Callable[[int], None]) -> int:
     """Give every such row an id of this server, in the old order; returns how many rows of streams they were.
 
-    Whoever is killed here goes on with the next call.
+    Whoever is killed here goes on with the next call. Who comes while another is at it, or migrates, waits.
 
     Args:
         connection: To a gatherer's database that nobody writes to, as the tables' owner, in no transaction.
         on_piece: Told of the rows of each piece, once it is committed.
     """
+    await connection.execute(_ONE_AT_A_TIME)
+    try:
+        return await _renumber_all(connection, on_piece) if await has_foreign_ids(connection) else 0
+    finally:
+        if not connection.is_closed():
+            await connection.execute(_NEXT_ONE)
+
+
+async def _renumber_all(connection: asyncpg.Connection, on_piece: Callable[[int], None]) -> int:
     renumbered = 0
-    if not await has_foreign_ids(connection):
-        return 0
     for table in CAPTURE_TABLES:
         await connection.execute(_NOTES.format(table=table.name))
     for table in STREAM_TABLES:
@@ -77,6 +95,8 @@ async def renumber(connection: asyncpg.Connection, on_piece: Callable[[int], Non
                 rows = await _renumber_piece(connection, table)
             except asyncpg.UniqueViolationError:
                 continue  # its new id is one that a batch still has, which is thereby passed; try the next id
+            except _TakenError:
+                continue
             if rows is None:
                 break
             renumbered += rows
@@ -91,11 +111,13 @@ async def _renumber_piece(connection: asyncpg.Connection, table: Table) -> int |
         batches = _together(await connection.fetch(_NEXT, table.name))
         if batches is None:
             return None
-        await connection.execute(_FORGET, table.name, batches.first, batches.last)
+        forgotten = await connection.execute(_FORGET, table.name, batches.first, batches.last)
+        if forgotten != f"DELETE {batches.number}":
+            raise _TakenError
         if batches.min_ts is not None:
             update = _ROWS.format(table=table.name, time=table.time_column)
             await connection.execute(update, batches.first, batches.last, batches.min_ts, batches.max_ts)
-        await connection.execute(_RECORD, table.name, *batches[2:])
+        await connection.execute(_RECORD, table.name, *batches[3:])
     return batches.rows
 
 
@@ -110,6 +132,7 @@ def _together(records: Sequence[asyncpg.Record]) -> _Batches | None:
     if not taken:
         return None
     return _Batches(
+        len(taken),
         taken[0]["xid"],
         taken[-1]["xid"],
         rows,

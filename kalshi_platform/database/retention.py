@@ -116,15 +116,18 @@ async def drop_merged(
     if faults := [fault for proof in proofs if (fault := fault_of(proof))]:
         return Verdict(partition.name, 0, _some(faults))
     source = await source_identity(connection)
+    floor = 0
 
     async def objection(counts: Mapping[datetime, int]) -> str:
+        nonlocal floor
         newest = await connection.fetchval(
             f"SELECT ingest_xid::text::bigint FROM {partition.qualified} ORDER BY ingest_xid DESC LIMIT 1"  # noqa: S608
         )
         cursor = await production.fetchrow(_CURSOR, gatherer_id, partition.table.name, source)
         if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
             return f"production has not merged all of it from {gatherer_id}"
-        await make_durable(production)
+        floor = await witness_floor(production, gatherer_id, source) or 0
+        await make_durable(production)  # floor and cursor
         standing = [proof for proof in proofs if proof.dropped_at is None]
         start = min([partition.start, *(proof.window_start for proof in standing)])
         end = max([partition.end, *(proof.window_end for proof in standing)])
@@ -133,7 +136,6 @@ async def drop_merged(
         return _unproven([hour for hour in counts if hour in late or not any(proof.covers(hour) for proof in proofs)])
 
     async def forget() -> None:
-        floor = await witness_floor(production, gatherer_id, source) or 0
         await connection.execute(_FORGET_BATCHES, partition.table.name, partition.end, str(floor))
         await connection.execute(_CUT_BATCHES.format(table=partition.table.name), partition.table.name, partition.end)
 

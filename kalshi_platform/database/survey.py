@@ -14,6 +14,7 @@ from kalshi_platform.core.errors import PlatformError
 from kalshi_platform.core.masking import masked
 from kalshi_platform.core.schema import STREAM_TABLES, Home, Table
 from kalshi_platform.database.partition_list import is_hypertable, partitions_of
+from kalshi_platform.database.renumbering import has_foreign_ids
 from kalshi_platform.database.roles import ROLES_OF
 from kalshi_platform.database.urls import checked
 
@@ -96,6 +97,7 @@ class Survey:
         is_owner: Whether our login may do what the tables' owner may.
         sorts_by: The locale by which it compares text; `C` is by bytes.
         roles: The platform's roles that our login is a member of.
+        has_foreign_ids: A gatherer's: its rows came out of a dump, and wait to be renumbered.
         silence_seconds: A gatherer's: since its last write, heartbeats included.
     """
 
@@ -115,6 +117,7 @@ class Survey:
     revision: str | None = None
     roles: Sequence[str] = ()
     layouts: Sequence[TableLayout] = ()
+    has_foreign_ids: bool = False
     silence_seconds: float | None = None
     cursors: Sequence[CursorState] = ()
     coverage: Sequence[ChannelCoverage] = ()
@@ -160,6 +163,7 @@ async def _asked(connection: asyncpg.Connection, home: Home, address: str) -> Su
         revision=revision[0][0] if revision else None,
         roles=sorted(record["rolname"] for record in roles),
         layouts=[await _layout(connection, table) for table in STREAM_TABLES] if is_ours else (),
+        has_foreign_ids=bool(heartbeat) and await has_foreign_ids(connection),
         silence_seconds=heartbeat[0][0] if heartbeat else None,
         cursors=[CursorState(*one) for one in await _permitted(connection, _CURSORS)] if of_production else (),
         coverage=[ChannelCoverage(*one) for one in await _permitted(connection, _COVERAGE)] if of_production else (),

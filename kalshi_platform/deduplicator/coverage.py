@@ -33,6 +33,10 @@ SELECT due.hour FROM generate_series(
 WHERE done.hour IS NULL OR done.is_stale OR done.behind <> {_BEHIND.format(hour="due.hour")}
 ORDER BY done.computed_at NULLS FIRST, due.hour LIMIT 1
 """  # noqa: S608 - ours
+_LOCK = "(hashtext('kalshi_coverage'), 0)"
+_TRY, _RELEASE = f"SELECT pg_try_advisory_lock{_LOCK}", f"SELECT pg_advisory_unlock{_LOCK}"
+"""One deduplicator reckons: who lost the lead may be at an hour still, and of two one would clear the other's mark."""
+
 _TURNS = """
 SELECT pg_advisory_xact_lock(hashtext('kalshi_merge'), hashtext(name))
 FROM unnest(ARRAY['capture_gaps', 'capture_sessions']) AS name
@@ -84,12 +88,23 @@ async def next_hour(production: asyncpg.Connection, channel: str, mark: datetime
     return hour
 
 
-async def cover_hour(production: asyncpg.Connection, channel: str, hour: datetime) -> None:
-    """Compute an hour of a channel, and replace what was computed before.
+async def cover_hour(production: asyncpg.Connection, channel: str, hour: datetime) -> bool:
+    """Compute an hour of a channel, and replace what was computed before; false where another is reckoning any.
 
     What is merged meanwhile marks an hour that is known; of a new one nobody could mark anything, so where anything was
     merged at all it counts as marked.
     """
+    if not await production.fetchval(_TRY):
+        return False
+    try:
+        await _reckon(production, channel, hour)
+    finally:
+        if not production.is_closed():
+            await production.execute(_RELEASE)
+    return True
+
+
+async def _reckon(production: asyncpg.Connection, channel: str, hour: datetime) -> None:
     async with production.transaction():
         await production.execute(_TURNS)
         is_new = await production.execute(_CLAIM, hour, channel) == "UPDATE 0"

@@ -21,7 +21,7 @@ from kalshi_platform.database.upkeep import keep_up
 from kalshi_platform.deduplicator.coverage import CHANNEL_TABLES, cover_hour, next_hour, uncovered_markets
 from kalshi_platform.deduplicator.cursors import expect
 from kalshi_platform.deduplicator.shards import Shard
-from kalshi_platform.deduplicator.standby import Lead, Role
+from kalshi_platform.deduplicator.standby import NOTICES_CLOSED_CLIENTS, NOTICES_DEAD_CLIENTS, Lead, Role
 from kalshi_platform.deduplicator.status import Status
 from kalshi_platform.deduplicator.sync import Pace, SyncLoop
 from kalshi_platform.service.http import serve_status
@@ -128,15 +128,20 @@ class Deduplicator:
                 await pause(stop, next(waits))
 
     async def _cover(self, stop: asyncio.Event) -> None:
-        """Compute coverage behind the watermark, until `stop`."""
+        """Compute coverage behind the watermark, until `stop`, in the middle of an hour too: it may last minutes."""
         while not stop.is_set():
             try:
                 production = await self._connection("coverage", command_timeout=600)
+                cut = asyncio.create_task(_cut_at(stop, production))
                 try:
+                    await production.execute(NOTICES_CLOSED_CLIENTS)
                     await self._cover_rounds(production, stop)
                 finally:
+                    cut.cancel()
                     production.terminate()
             except DATABASE_FAILURES as error:
+                if stop.is_set():
+                    return
                 said = f"{type(error).__name__}: {error}"
                 _log.warning("coverage failed, trying again", error=said)
                 self._troubles["coverage"] = (
@@ -147,7 +152,7 @@ class Deduplicator:
     async def _connection(self, name: str, command_timeout: float = 60) -> asyncpg.Connection:
         return await asyncpg.connect(
             self._production_url,
-            server_settings={"application_name": name},
+            server_settings={"application_name": name, **NOTICES_DEAD_CLIENTS},
             timeout=10,
             command_timeout=command_timeout,
         )
@@ -173,9 +178,14 @@ def pace_of(table: Table, settings: Settings) -> Pace:
 async def _cover_channel(production: asyncpg.Connection, channel: str, mark: datetime) -> None:
     for _ in range(_MOST_HOURS):
         hour = await next_hour(production, channel, mark)
-        if hour is None:
+        if hour is None or not await cover_hour(production, channel, hour):
             return
-        await cover_hour(production, channel, hour)
+
+
+async def _cut_at(stop: asyncio.Event, production: asyncpg.Connection) -> None:
+    """End a session at `stop`, whatever it is at: who leads next shall not wait for it."""
+    await stop.wait()
+    production.terminate()
 
 
 def _retry_waits() -> Iterator[float]:

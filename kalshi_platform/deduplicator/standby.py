@@ -31,6 +31,15 @@ _ROUND_SECONDS = 0.5
 NOTICES_DEAD_CLIENTS = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """Session settings with which the server gives up a client whose machine is gone after 25 s, and its locks with it."""
 
+# servers that cannot look (on Windows) allow 0 only, which is the default and its least value
+NOTICES_CLOSED_CLIENTS = """
+DO $$ BEGIN
+    SET client_connection_check_interval = '1s';
+EXCEPTION WHEN invalid_parameter_value THEN NULL;
+END $$
+"""
+"""With it the server ends the query of a client that has hung up, and gives its locks back."""
+
 _log = structlog.get_logger()
 
 

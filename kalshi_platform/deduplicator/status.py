@@ -75,8 +75,8 @@ class Status:
         """Set the gauges."""
         self._metrics.active.labels(str(self._shard)).set(int(role is Role.ACTIVE))
         if role in (Role.STANDBY, Role.REFUSED):  # others tell; what we knew once would look like one that falls behind
-            for gauge in (self._metrics.connected, self._metrics.gatherer_lag, self._metrics.watermark):
-                gauge.clear()
+            self._metrics.forget()
+            self._counts.clear()
             return
         gatherers = advice.by_gatherer(self._loops)
         self._metrics.gatherers_connected.set(

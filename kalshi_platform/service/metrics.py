@@ -302,6 +302,15 @@ class DeduplicatorMetrics:
             registry=self.registry,
         )
 
+    def forget(self) -> None:
+        """Take back what gauges say of gatherers and tables, for a process that merges no more."""
+        self.gatherers_connected.set(0)
+        for gauge in (
+            self.connected, self.gatherer_lag, self.horizon_age, self.duplicate_share, self.rows_per_second,
+            self.uncovered, self.watermark,
+        ):  # fmt: skip
+            gauge.clear()
+
 
 class MaintenanceMetrics:
     """What `maintain --every` reports."""

@@ -12,6 +12,9 @@ from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database import forgetting
 from kalshi_platform.database.catalog import source_identity
 from kalshi_platform.database.forgetting import forget_notes, witness_floor
+from kalshi_platform.database.partition_list import partitions_of
+from kalshi_platform.database.partitions import ensure_ahead
+from kalshi_platform.database.retention import drop_merged
 from kalshi_platform_tests.deduplicator.rows import T0, deltas, running, sync_loops, until_read, write
 from kalshi_platform_tests.queries import fetch, value
 
@@ -119,3 +122,27 @@ async def test_deletion_takes_many_small_transactions(
     rows = [RejectedRow(T0 - 30 * DAY + n, n, "c", "not_json", "", b"{") for n in range(25)]
     await write(gatherer_database, rows, table=REJECTED_MESSAGES)
     assert await forget(gatherer_database, production_database) == {"rejected_messages": 25}
+
+
+async def test_nothing_is_read_of_cursors_once_they_are_durable(
+    gatherer_database: str, production_database: str
+) -> None:
+    """What is deleted at a gatherer leans on what a crash of production cannot take back."""
+    here, there = await asyncpg.connect(gatherer_database), await asyncpg.connect(production_database)
+    await ensure_ahead(here, NOW.date())
+    partition = (await partitions_of(here, STREAM_TABLES[0]))[0]
+    asked: list[str] = []
+    with there.query_logger(lambda query: asked.append(query.query)):
+        await forget_notes(here, "g", there, NOW)
+        notes = list(asked)
+        asked.clear()
+        verdict = await drop_merged(here, partition, "g", there, lambda _proof: "")
+    assert verdict.kept_because == ""
+    for queries in (notes, asked):
+        durable = next(n for n, query in enumerate(queries) if "pg_logical_emit_message" in query)
+        cursors = [n for n, query in enumerate(queries) if "sync_cursors" in query or "sync_progress" in query]
+        assert cursors
+        assert max(cursors) < durable
+        assert any("witness" in queries[n] for n in cursors)
+    await here.close()
+    await there.close()

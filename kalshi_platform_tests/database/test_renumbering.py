@@ -57,3 +57,27 @@ async def test_rows_of_a_dump_are_merged_once_they_are_renumbered(
             while not await value(production_database, "SELECT count(*) FROM capture_sessions"):
                 await asyncio.sleep(0.02)
     assert [row[0] for row in await fetch(production_database, NUMBERS, T0 // 1000)] == [*range(110)]
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+async def test_two_that_renumber_at_once_count_each_row_once(
+    is_locked: bool, gatherer_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first; without that it finds its batches gone, and gives the piece up."""
+    if not is_locked:
+        monkeypatch.setattr(renumbering, "_ONE_AT_A_TIME", "SELECT 1")
+    for first in range(0, 100, 10):
+        await write(gatherer_database, deltas(first, 10), heard=T0 + first)
+    await brought_from_afar(gatherer_database, 10**12)
+    gate, *both = [await asyncpg.connect(gatherer_database) for _ in range(3)]
+    await gate.execute("BEGIN; LOCK TABLE ingest_batches IN SHARE MODE")  # they may be chosen, and not yet taken
+    tasks = [asyncio.create_task(renumber(one, lambda _rows: None)) for one in both]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(20):
+        while await gate.fetchval(waiting) < 2:
+            await asyncio.sleep(0.01)
+        await gate.execute("COMMIT")
+        assert sorted(await asyncio.gather(*tasks)) == [0, 100]
+    assert await value(gatherer_database, "SELECT sum(row_count)::int FROM ingest_batches") == 100
+    for connection in (gate, *both):
+        await connection.close()

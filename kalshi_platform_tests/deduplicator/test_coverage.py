@@ -83,7 +83,7 @@ class Production:
         """Compute what is due up to a watermark in minutes after ten; returns how many hours."""
         hours = 0
         while (hour := await next_hour(self.connection, channel, TEN + timedelta(minutes=mark))) is not None:
-            await cover_hour(self.connection, channel, hour)
+            assert await cover_hour(self.connection, channel, hour)
             hours += 1
             assert hours < 50
         return hours
@@ -222,6 +222,34 @@ async def test_sessions_are_merged_while_an_hour_is_computed(
     await computing
     assert (await production.uncovered())[-1] == ("KXA", 30, 60)
     assert await production.cover(61) == 1
+    assert (await production.uncovered())[-1] == ("KXA", 50, 60)
+    await other.close()
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_two_that_reckon_the_same_hour_leave_it_right(
+    is_known: bool, production: Production, production_database: str
+) -> None:
+    """Who lost the lead is still at it, and a session came; the next leader leaves the hour alone until that ends."""
+    await production.merge(session("g1", 0, 30))
+    await production.heard("g1", 61)
+    if is_known:
+        await production.cover(61)
+        await production.merge(session("g1", 0, 29, ticker="KXB"))
+    gate, other = await asyncpg.connect(production_database), await asyncpg.connect(production_database)
+    await gate.execute("BEGIN; LOCK TABLE markets")  # the reckoning reads it, long after it has begun
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    computing = asyncio.create_task(cover_hour(production.connection, BOOKS, TEN))
+    async with asyncio.timeout(20):
+        while await gate.fetchval(waiting) < 1:
+            await asyncio.sleep(0.01)
+        await Production(other).merge(session("g2", 25, 50))
+        second = asyncio.create_task(cover_hour(other, BOOKS, TEN))
+        while not second.done() and await gate.fetchval(waiting) < 2:
+            await asyncio.sleep(0.01)
+        await gate.close()
+        assert await asyncio.gather(computing, second) == [True, False]
+    assert await Production(other).cover(61) == 1
     assert (await production.uncovered())[-1] == ("KXA", 50, 60)
     await other.close()
 

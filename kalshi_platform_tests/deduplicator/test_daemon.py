@@ -229,6 +229,34 @@ async def test_coverage_follows_the_watermark_by_itself(gatherer_database: str, 
     assert [row[0] for row in rows] == [3480, 3600]
 
 
+@pytest.mark.slow
+async def test_who_loses_the_lead_leaves_an_hour_in_the_middle(
+    gatherer_database: str, production_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Merging goes on at once, though an hour's coverage may take minutes; SIGTERM does not wait for it either."""
+    monkeypatch.setattr(daemon, "_COVERAGE_SECONDS", 0.1)
+    await write(
+        gatherer_database, [SessionRow(T0, "gatherer-1", "c", "orderbook_delta", "KXA", 1)], table=CAPTURE_SESSIONS
+    )
+    await write(gatherer_database, deltas(0, 10), heard=T0 + 2 * _HOUR_US)
+    gate = await asyncpg.connect(production_database)
+    await gate.execute("BEGIN; LOCK TABLE markets")  # what is reckoned waits for it
+    lead = f"SELECT min(pid) {_OURS} AND application_name LIKE 'deduplicator%lead'"
+    reckoning = f"SELECT count(*) {_OURS} AND application_name = 'coverage' AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(30):
+        async with deduplicating({"gatherer-1": gatherer_database}, production_database) as one:
+            while not await value(production_database, reckoning):
+                await asyncio.sleep(0.05)
+            first = await value(production_database, lead)
+            await fetch(production_database, f"SELECT pg_terminate_backend({first})")
+            while await value(production_database, lead) in (first, None):
+                await asyncio.sleep(0.05)
+            await until(lambda: bool(one.health()["healthy"]))
+        while await value(production_database, reckoning):  # the server has let go of it as well
+            await asyncio.sleep(0.05)
+    await gate.close()
+
+
 def _uncovered(one: Deduplicator) -> float | None:
     name = "kalshi_deduplicator_uncovered_markets"
     return one.metrics.registry.get_sample_value(name, {"channel": "orderbook_delta"})

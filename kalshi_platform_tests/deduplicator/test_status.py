@@ -140,11 +140,21 @@ def test_who_does_not_merge_says_nothing_of_gatherers() -> None:
     """A standby has asked nobody; what a leader knew before it lost the lead is not what is."""
     status, loops, metrics = status_of("one")
     works(loops["one"])
+    metrics.connected.labels("one", "trades").set(1)  # by the loop that merges
+    metrics.uncovered.labels("trade").set(3)  # by the loop of coverage
+
+    def said() -> dict[str, set[float]]:
+        gauges = [one for one in metrics.registry.collect() if one.type == "gauge"]
+        return {one.name.removeprefix("kalshi_deduplicator_"): {each.value for each in one.samples} for one in gauges}
+
     status.publish(Role.ACTIVE, NOW)
-    lag = {"gatherer": "one", "table": "trades"}
-    assert metrics.registry.get_sample_value("kalshi_deduplicator_gatherer_lag_seconds", lag) == 1
-    status.publish(Role.STANDBY, NOW + 3600)
-    assert metrics.registry.get_sample_value("kalshi_deduplicator_gatherer_lag_seconds", lag) is None
+    assert all(said().values()), "every gauge has something to forget"
+    assert said()["gatherers_connected"] == {1}
+    for role in (Role.STANDBY, Role.REFUSED):
+        status.publish(Role.ACTIVE, NOW)
+        status.publish(role, NOW + 3600)
+        left = {name: values for name, values in said().items() if values}
+        assert left == {"active": {0}, "gatherers_connected": {0}}
     states = {role: status.health(role, NOW)["gatherers"]["one/trades"]["state"] for role in Role}
     assert states[Role.STANDBY] == "merged by another deduplicator"
     assert states[Role.CUT_OFF] == "waits for production"

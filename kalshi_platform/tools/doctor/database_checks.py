@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from kalshi_platform.core.schema import Home
 from kalshi_platform.database.compression import UPDATE_IT, fault_of_version
 from kalshi_platform.database.migrations import OLDEST_SERVER, UPGRADE_IT, newest_revision
+from kalshi_platform.database.renumbering import FOREIGN, RENUMBER_IT
 from kalshi_platform.database.roles import ROLES_OF, Role
 from kalshi_platform.database.survey import survey
 from kalshi_platform.service.settings import Settings
@@ -142,6 +143,8 @@ def _order(database: Database) -> Iterator[Finding]:
 
 def _life(database: Database) -> Iterator[Finding]:
     name, found = database.name, database.survey
+    if found.has_foreign_ids:
+        yield problem(name, FOREIGN, RENUMBER_IT)
     silence = found.silence_seconds
     if silence is not None and silence > _LATE_SECONDS:
         yield problem(name, f"nothing was written for {seconds(silence)}", "start its gatherer, and read its log")

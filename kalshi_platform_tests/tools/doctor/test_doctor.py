@@ -190,6 +190,13 @@ async def _full_spool(here: Any) -> None:
     here.set(SPOOL_BYTES=str(2**23))
 
 
+async def _dump(here: Any) -> None:
+    await _sql(
+        here.gatherer_owner,
+        "INSERT INTO ingest_batches (table_name, row_count, ingest_xid) VALUES ('trades', 0, '1000000000000')",
+    )
+
+
 @pytest.mark.parametrize(
     ("plant", "level", "says", "remedy"),
     [
@@ -203,6 +210,7 @@ async def _full_spool(here: Any) -> None:
         (_owner_who_owns_nothing, Level.PROBLEM, "does not own the tables", "migrate production"),
         (_superuser, Level.NOTE, "is a superuser", "kalshi_export"),
         (_silent_gatherer, Level.PROBLEM, "nothing was written for 60 min", "start its gatherer"),
+        (_dump, Level.PROBLEM, "its rows came out of a dump, with transaction ids", "migrate gatherer`, which gives"),
         (_unmerged, Level.PROBLEM, "nothing of gatherer-1 was merged for 5 min", "the deduplicator run"),
         (_loose_key, Level.PROBLEM, "others on this machine may read", "chmod 600"),
         (_loose_env, Level.PROBLEM, ".env holds passwords", "chmod 600"),
