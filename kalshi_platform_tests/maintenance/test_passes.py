@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -383,6 +384,21 @@ async def test_a_late_row_does_not_keep_a_gatherer_s_day_for_ever(
     assert (await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven == []
     assert kept(await _gatherer_pass(gatherer_database, production_database)) == {}
     await gatherer.close()
+
+
+async def test_a_file_by_a_clock_that_is_behind_is_looked_at_too(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """A new file that seems half an hour older than the proof is compared; one that seems older than that was."""
+    early = NOON + timedelta(days=1)
+    exported(production_database, lake, NOON)
+    assert len((await maintain_production(production_database, lake, early)).proven) == 1
+    await put(production_database, Home.PRODUCTION, delta(5, "LATE"))
+    file = exported(production_database, lake, NOON)
+    checked: datetime = await production.fetchval("SELECT checked_at FROM lake_proofs")
+    for behind, proven in ((2 * HOUR, 0), (HOUR / 2, 1)):
+        os.utime(file, times=((checked - behind).timestamp(),) * 2)
+        assert len((await maintain_production(production_database, lake, early)).proven) == proven
 
 
 async def test_a_gatherer_s_hours_are_proven_by_a_file_of_the_day(
