@@ -11,6 +11,7 @@ from datetime import timedelta
 import asyncpg
 
 from kalshi_platform.core.schema import STREAM_TABLES
+from kalshi_platform.database.errors import UnsafeServerError
 from kalshi_platform.database.partition_list import is_hypertable
 
 _OLDEST = (2, 18, 1)
@@ -22,6 +23,10 @@ UPDATE_IT = (
     "install a later TimescaleDB and run ALTER EXTENSION timescaledb UPDATE, as the first thing in a new session"
 )
 
+CANNOT_COMPRESS = "apache"
+"""The license of the edition that has no columnstore, and so loses nothing in it."""
+
+_VERSION = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
 _LICENSE = "SELECT current_setting('timescaledb.license', true)"
 _WANTED = "SELECT compress_hours FROM table_policies WHERE table_name = $1"
 _FOUND = """
@@ -44,6 +49,9 @@ async def apply_compression(connection: asyncpg.Connection) -> list[str]:
     """Make TimescaleDB's policies those of `table_policies`; returns the tables whose policy changed.
 
     Needs the tables' owner.
+
+    Raises:
+        UnsafeServerError: Where a table would be compressed by a TimescaleDB that loses rows.
     """
     if await connection.fetchval(_LICENSE) != "timescale":
         return []
@@ -55,6 +63,8 @@ async def apply_compression(connection: asyncpg.Connection) -> list[str]:
         wanted = None if hours is None else timedelta(hours=hours)
         if await connection.fetchval(_FOUND, table.name) == wanted:
             continue
+        if wanted is not None and (fault := fault_of_version(await connection.fetchval(_VERSION))):
+            raise UnsafeServerError(f"{fault}; {UPDATE_IT}")
         await connection.execute(_REMOVE, table.name)
         if wanted is not None:
             await connection.execute(_ADD, table.name, wanted)

@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool
 
 from kalshi_platform.core.masking import masked
 from kalshi_platform.core.schema import Home
-from kalshi_platform.database.compression import UPDATE_IT, fault_of_version
+from kalshi_platform.database.compression import CANNOT_COMPRESS, UPDATE_IT, fault_of_version
 from kalshi_platform.database.errors import (
     DatabaseUnreachableError,
     OtherHomeError,
@@ -34,7 +34,7 @@ from kalshi_platform.database.errors import (
     UnknownRevisionError,
     UnsafeServerError,
 )
-from kalshi_platform.database.renumbering import has_foreign_ids
+from kalshi_platform.database.renumbering import FOREIGN, RENUMBER_IT, has_foreign_ids
 from kalshi_platform.database.urls import checked, database_name
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_lock(hashtext('kalshi_platform'), hashtext('migrate'))")
@@ -43,7 +43,8 @@ OLDEST_SERVER = 150_000
 UPGRADE_IT = "15 to 18 are supported: upgrade the server"
 _SERVER = text("""
 SELECT current_setting('server_version_num')::int, current_setting('server_version'),
-       (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb')
+       (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
+       current_setting('timescaledb.license', true)
 """)
 _LOCK_TIMEOUT = "SET lock_timeout = '1s'"
 """Others queue behind whoever waits for a table, writers too: for so long, then they have their turn."""
@@ -77,11 +78,11 @@ def migrate(url: str, home: Home, revision: str = "head", say: Callable[[str], N
     Raises:
         UnknownRevisionError: Where a later version of the platform has migrated it.
         OtherHomeError: Where it is the other kind of database.
-        UnsafeServerError: Where the server is too old, or has a TimescaleDB that loses rows.
+        UnsafeServerError: Where the server is too old, or has a TimescaleDB that loses rows and work to do.
     """
 
     def upgrade(connection: Connection) -> None:
-        _refuse_server(connection)
+        _refuse_server(connection, newest_revision(home) if revision == "head" else revision)
         _move(connection, home, lambda config: command.upgrade(config, _target(home, revision)), say)
 
     _run(_on(url, upgrade))
@@ -145,10 +146,7 @@ async def _refuse_dump(url: str) -> None:
     finally:
         await connection.close()
     if is_dump:
-        raise OutdatedDatabaseError(
-            f"the rows of the database {database_name(url)!r} came out of a dump, with transaction ids that this "
-            "server has yet to give out; run `kalshi-platform migrate gatherer`, which gives them others"
-        )
+        raise OutdatedDatabaseError(f"the database {database_name(url)!r}: {FOREIGN}; {RENUMBER_IT}")
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
@@ -193,10 +191,12 @@ async def _connect(url: str) -> asyncpg.Connection:
         raise DatabaseUnreachableError(f"cannot use the database at {masked(url)}: {error}") from error
 
 
-def _refuse_server(connection: Connection) -> None:
-    number, version, timescale = connection.execute(_SERVER).one()
+def _refuse_server(connection: Connection, goal: str) -> None:
+    number, version, timescale, timescale_license = connection.execute(_SERVER).one()
     if number < OLDEST_SERVER:
         raise UnsafeServerError(f"PostgreSQL {version} is too old; {UPGRADE_IT}")
+    if timescale_license == CANNOT_COMPRESS or MigrationContext.configure(connection).get_current_heads() == (goal,):
+        return  # whoever migrates before each start of a daemon goes on: refusing that would end what still works
     if fault := fault_of_version(timescale):
         raise UnsafeServerError(f"{fault}; {UPDATE_IT}")
 

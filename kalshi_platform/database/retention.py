@@ -116,30 +116,53 @@ async def drop_merged(
     if faults := [fault for proof in proofs if (fault := fault_of(proof))]:
         return Verdict(partition.name, 0, _some(faults))
     source = await source_identity(connection)
-    floor = 0
 
-    async def objection(counts: Mapping[datetime, int]) -> str:
-        nonlocal floor
+    async def is_merged() -> bool:
         newest = await connection.fetchval(
             f"SELECT ingest_xid::text::bigint FROM {partition.qualified} ORDER BY ingest_xid DESC LIMIT 1"  # noqa: S608
         )
         cursor = await production.fetchrow(_CURSOR, gatherer_id, partition.table.name, source)
-        if newest is not None and (cursor is None or cursor["next_xid"] <= newest):
-            return f"production has not merged all of it from {gatherer_id}"
+        return newest is None or (cursor is not None and cursor["next_xid"] > newest)
+
+    # production's rows of a day take long to count, so that is done before nobody can write here. It is as safe: what
+    # is dropped are the rows of `seen`, for the count under the lock must be the same, and production had merged those
+    # before it was counted. A row that came since keeps the partition; one that another gatherer brought is not dropped
+    seen = await _rows_of(connection, partition)
+    if not await is_merged():
+        return Verdict(partition.name, sum(seen.values()), f"production has not merged all of it from {gatherer_id}")
+    if reason := await _unproven_of(production, partition, proofs, seen):
+        return Verdict(partition.name, sum(seen.values()), reason)
+
+    floor = 0
+
+    async def objection(counts: Mapping[datetime, int]) -> str:
+        nonlocal floor
+        if counts != seen or not await is_merged():
+            return _IN_USE
         floor = await witness_floor(production, gatherer_id, source) or 0
         await make_durable(production)  # floor and cursor
-        standing = [proof for proof in proofs if proof.dropped_at is None]
-        start = min([partition.start, *(proof.window_start for proof in standing)])
-        end = max([partition.end, *(proof.window_end for proof in standing)])
-        held = await _rows_by_hour(production, partition.table, partition.table.name, start, end)
-        late = unproven_hours(standing, held, start, end)  # what was merged after the file was made
-        return _unproven([hour for hour in counts if hour in late or not any(proof.covers(hour) for proof in proofs)])
+        return ""
 
     async def forget() -> None:
         await connection.execute(_FORGET_BATCHES, partition.table.name, partition.end, str(floor))
         await connection.execute(_CUT_BATCHES.format(table=partition.table.name), partition.table.name, partition.end)
 
     return await _drop_unless(connection, partition, objection, forget)
+
+
+async def _unproven_of(
+    production: asyncpg.Connection, partition: Partition, proofs: Sequence[Proof], counts: Mapping[datetime, int]
+) -> str:
+    """Which hours of a gatherer's partition are not proven; nothing where all are.
+
+    An hour is not, either, where production has merged more of it since its file was made.
+    """
+    standing = [proof for proof in proofs if proof.dropped_at is None]
+    start = min([partition.start, *(proof.window_start for proof in standing)])
+    end = max([partition.end, *(proof.window_end for proof in standing)])
+    held = await _rows_by_hour(production, partition.table, partition.table.name, start, end)
+    late = unproven_hours(standing, held, start, end)
+    return _unproven([hour for hour in counts if hour in late or not any(proof.covers(hour) for proof in proofs)])
 
 
 async def _drop_unless(
@@ -160,9 +183,7 @@ async def _drop_unless(
         async with connection.transaction():
             await connection.execute(_LOCK_TIMEOUT)
             await connection.execute(f"LOCK TABLE {partition.qualified} IN SHARE MODE")
-            counts = await _rows_by_hour(
-                connection, partition.table, partition.qualified, partition.start, partition.end
-            )
+            counts = await _rows_of(connection, partition)
             if reason := await objection(counts):
                 return Verdict(partition.name, sum(counts.values()), reason)
             await _drop(connection, partition)
@@ -179,6 +200,10 @@ async def _drop(connection: asyncpg.Connection, partition: Partition) -> None:
     await connection.execute(f"ALTER TABLE {partition.table.name} DETACH PARTITION {partition.name}")
     await connection.execute(f"DROP TABLE {partition.name}")
     await connection.execute(f"DROP TABLE IF EXISTS {copy_name(partition)}")  # one that has waited for its place
+
+
+async def _rows_of(connection: asyncpg.Connection, partition: Partition) -> dict[datetime, int]:
+    return await _rows_by_hour(connection, partition.table, partition.qualified, partition.start, partition.end)
 
 
 async def _rows_by_hour(

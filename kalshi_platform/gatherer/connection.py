@@ -13,7 +13,7 @@ import structlog
 
 from kalshi_platform.core.book import OrderBook
 from kalshi_platform.core.capture import Capture
-from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, ExchangeUnavailable
+from kalshi_platform.core.errors import ConfigurationError, ExchangeRefused, ExchangeUnavailable, Reason
 from kalshi_platform.core.messages import LifecycleFrame, MultivariateLifecycleFrame
 from kalshi_platform.core.units import MILLISECOND, SECOND
 from kalshi_platform.database.sink import Sink
@@ -81,6 +81,10 @@ class Connection:
         self.channel = channel
         self.role = channel.name.lower()
         self._around = around
+        for counter in (around.metrics.frames, around.metrics.crashes):
+            counter.labels(self.role)  # 0, not absent: alerts on what becomes of it need a beginning
+        for reason in Reason:
+            around.metrics.rejected.labels(reason.value)
         self._coverage = Coverage(around.gatherer_id, name, around.sink.add)
         self._tickers: dict[str, None] = {}
         self._has_work = asyncio.Event()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import structlog
 
 from kalshi_platform.core import schema
+from kalshi_platform.core.records import TABLE_OF
 from kalshi_platform.core.schema import Table
 from kalshi_platform.core.units import SECOND
 from kalshi_platform.database.errors import RowRefusedError, SpoolError
@@ -26,6 +27,8 @@ class WriterReports:
 
     def __init__(self, metrics: GathererMetrics) -> None:
         self._metrics = metrics
+        for table in TABLE_OF.values():
+            metrics.refused.labels(table.name)  # 0, not absent: an alert on its increase needs a beginning
 
     def written(self, table: Table, rows: Sequence[WriterRow], new: int, queued: int) -> None:
         """Count a committed batch, and how long its oldest and its newest message took to get there."""

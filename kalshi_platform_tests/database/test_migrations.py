@@ -14,7 +14,7 @@ from sqlalchemy import CheckConstraint, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from kalshi_platform.core.schema import Home, tables_of
-from kalshi_platform.database.compression import fault_of_version
+from kalshi_platform.database.compression import apply_compression, fault_of_version
 from kalshi_platform.database.errors import (
     DatabaseUnreachableError,
     OtherHomeError,
@@ -25,7 +25,7 @@ from kalshi_platform.database.errors import (
 )
 from kalshi_platform.database.migrations import check_revision, current_revision, downgrade, migrate, migrate_async
 from kalshi_platform.database.tables import metadata
-from kalshi_platform.database.urls import sqlalchemy_url
+from kalshi_platform.database.urls import database_name, sqlalchemy_url
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 
 HOMES = pytest.mark.parametrize("home", [Home.GATHERER, Home.PRODUCTION])
@@ -236,15 +236,58 @@ async def test_strange_databases_are_refused_in_plain_words(new_empty_database: 
     assert current_revision(url) == "production_9999"
 
 
+LOSING = (
+    "CREATE EXTENSION btree_gin",
+    "UPDATE pg_extension SET extname = 'timescaledb', extversion = '2.17.2' WHERE extname = 'btree_gin'",
+)
+"""No server here has such a TimescaleDB, so the catalog says that it has."""
+
+
 def test_a_timescaledb_that_loses_rows_is_refused(empty_database: str) -> None:
-    """It is said with what to do, and nothing is made; no server here has one, so the catalog says that it has."""
+    """It is said with what to do, and nothing is made."""
     assert [fault_of_version(version) for version in (None, "2.18.1", "2.23.0-dev")] == ["", "", ""]
-    query(empty_database, "CREATE EXTENSION btree_gin")
-    rename = "UPDATE pg_extension SET extname = 'timescaledb', extversion = '2.17.2' WHERE extname = 'btree_gin'"
-    query(empty_database, rename)
+    for statement in LOSING:
+        query(empty_database, statement)
     with pytest.raises(UnsafeServerError, match=r"2\.17\.2 loses rows.*ALTER EXTENSION"):
         migrate(empty_database, Home.GATHERER)
     assert query(empty_database, "SELECT to_regclass('trades')") == [(None,)]
+
+
+@pytest.mark.parametrize("migrated", [Home.GATHERER, None])
+def test_a_timescaledb_that_loses_rows_stops_nobody_for_nothing(empty_database: str, migrated: Home | None) -> None:
+    """Whoever migrates before each start goes on capturing, and the Apache edition, which cannot compress, may stay."""
+    if migrated is None:
+        query(empty_database, f"ALTER DATABASE {database_name(empty_database)} SET timescaledb.license = 'apache'")
+        to = "gatherer_0001"  # later ones would make hypertables, which btree_gin cannot
+    else:
+        migrate(empty_database, migrated)
+        to = "head"
+    for statement in LOSING:
+        query(empty_database, statement)
+    migrate(empty_database, Home.GATHERER, to)
+    assert current_revision(empty_database) == (HEADS[Home.GATHERER] if to == "head" else to)
+
+
+COMPRESSED = (
+    "CREATE TABLE trades ()",
+    "CREATE TABLE table_policies AS SELECT 'trades' AS table_name, 24 AS compress_hours",
+    "CREATE SCHEMA timescaledb_information",
+    'CREATE TABLE timescaledb_information.jobs AS SELECT \'{"compress_after": "1 day"}\'::jsonb AS config, '
+    "'policy_compression' AS proc_name, 'public' AS hypertable_schema, 'trades' AS hypertable_name",
+)
+"""What TimescaleDB would show of one table with a policy."""
+
+
+async def test_a_timescaledb_that_loses_rows_is_not_told_to_compress(empty_database: str) -> None:
+    """Not in the first place; a policy that is there already stays as it is."""
+    connection = await asyncpg.connect(empty_database, server_settings={"timescaledb.license": "timescale"})
+    for statement in (*LOSING, *COMPRESSED):
+        await connection.execute(statement)
+    assert await apply_compression(connection) == []
+    await connection.execute("DELETE FROM timescaledb_information.jobs")
+    with pytest.raises(UnsafeServerError, match=r"2\.17\.2 loses rows.*ALTER EXTENSION"):
+        await apply_compression(connection)
+    await connection.close()
 
 
 def test_a_server_that_is_too_old_is_refused(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

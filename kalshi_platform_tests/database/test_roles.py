@@ -234,8 +234,9 @@ async def test_group_roles_have_no_login(gatherer_database: str) -> None:
     """Nobody can connect as a group role itself, and none may make roles or databases."""
     session = await asyncpg.connect(gatherer_database)
     found = await session.fetch(
-        "SELECT * FROM pg_roles WHERE rolname LIKE 'kalshi%' AND "
-        "(rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)"
+        "SELECT * FROM pg_roles WHERE rolname = any($1) AND "
+        "(rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)",
+        [str(role) for role in Role],
     )
     assert found == []
     await session.close()

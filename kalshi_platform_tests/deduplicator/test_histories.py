@@ -18,11 +18,16 @@ from kalshi_platform.core.schema import CAPTURE_SESSIONS, ORDERBOOK_DELTAS, Home
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.migrations import migrate, migrate_async
+from kalshi_platform.database.partition_list import partitions_of
+from kalshi_platform.database.partitions import ensure_partitions
+from kalshi_platform.database.proofs import Proof, record_proof
+from kalshi_platform.database.retention import drop_merged
 from kalshi_platform.deduplicator import advice
 from kalshi_platform.deduplicator.source import refuse_replica
+from kalshi_platform.lake.layout import HOUR
 from kalshi_platform.tools.embedded_postgres import EmbeddedPostgres
 from kalshi_platform_tests.database.test_forgetting import forget
-from kalshi_platform_tests.deduplicator.rows import T0, deltas, running, sync_loops, write
+from kalshi_platform_tests.deduplicator.rows import T0, deltas, running, sync_loops, until_read, write
 from kalshi_platform_tests.deduplicator.test_cursor import DAY_US, merge_all, numbers, source_of, steps
 from kalshi_platform_tests.queries import fetch, value
 
@@ -158,6 +163,30 @@ async def test_what_a_gatherer_forgets_has_survived_at_production(
     assert await forget(gatherer_database, server.url("production")) == {"capture_sessions": 1}
     crash(server)
     assert await value(server.url("production"), SESSIONS) == 1
+
+
+async def test_what_a_gatherer_drops_has_survived_at_production(
+    server: EmbeddedPostgres, gatherer_database: str
+) -> None:
+    """As above, of a whole partition: its file is proven, and the merge that brought its rows was asynchronous."""
+    server.create_database("production")
+    url = server.url("production")
+    await migrate_async(url, Home.PRODUCTION)
+    await write(gatherer_database, deltas(0, 10))
+    production, gatherer = await asyncpg.connect(url), await asyncpg.connect(gatherer_database)
+    start = datetime_from_us(T0)
+    await ensure_partitions(production, ORDERBOOK_DELTAS, [start.date()])
+    await record_proof(production, ORDERBOOK_DELTAS, Proof(start, start + HOUR, 10, "", "", start))
+    sources = {"g": gatherer_database}
+    async with running(sync_loops(sources, url)):
+        await until_read(sources, url)
+    (partition,) = [one for one in await partitions_of(gatherer, ORDERBOOK_DELTAS) if one.start <= start < one.end]
+    verdict = await drop_merged(gatherer, partition, "g", production, lambda _: "")
+    assert (verdict.rows, verdict.kept_because) == (10, "")
+    await gatherer.close()
+    production.terminate()
+    crash(server)
+    assert await numbers(server.url("production")) == [*range(10)]
 
 
 async def test_ids_go_on_behind_a_wraparound(server: EmbeddedPostgres, production_database: str) -> None:

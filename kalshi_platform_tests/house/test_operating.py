@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from kalshi_platform.core.errors import Reason
+from kalshi_platform.core.records import TABLE_OF
 from kalshi_platform.gatherer import daemon
 from kalshi_platform.service.lifecycle import EXIT_CONFIGURATION
+from kalshi_platform.service.metrics import MaintenanceMetrics
+from kalshi_platform_tests.deduplicator.rows import sync_loops
+from kalshi_platform_tests.gatherer.exchange_at_hand import gatherer, keys
 
 _ROOT = Path(__file__).parents[2]
 _LABELS = {
@@ -37,6 +42,28 @@ def test_each_alert_looks_at_what_is_there_and_says_what_to_do(rule: dict[str, A
         assert set(filter(None, re.split(r"\W+", " ".join(used)))) <= labels
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"]["action"]
+
+
+def test_what_alerts_count_begins_before_anything_has_happened(tmp_path: Path) -> None:
+    """A series that begins with 1 has no increase: of every daemon, each is there with 0 for each value of a label."""
+    private, _ = keys(tmp_path)
+    nowhere = "postgresql://none"
+    one = gatherer(nowhere, "http://127.0.0.1:9", "ws://127.0.0.1:9", private)
+    (loop,) = sync_loops({"gatherer-1": nowhere}, nowhere)
+    registries = (one.metrics.registry, loop._metrics.registry, MaintenanceMetrics().registry)
+    begun = [sample for registry in registries for family in registry.collect() for sample in family.samples]
+    at_zero = {sample.name for sample in begun if sample.value == 0}
+    counted = {name for rule in _RULES for name in re.findall(r"\b(?:increase|rate)\((\w+)", rule["expr"])}
+    assert len(counted) >= 7
+    assert counted <= at_zero
+
+    def values(name: str, label: str) -> set[str]:
+        return {sample.labels[label] for sample in begun if sample.name == f"kalshi_gatherer_{name}_total"}
+
+    roles = {"lifecycle", "trade", "ticker", "orderbook"}
+    assert (values("frames", "role"), values("connection_crashes", "role")) == (roles, roles)
+    assert values("rejected_frames", "reason") == {*Reason}
+    assert values("refused_rows", "table") == {table.name for table in TABLE_OF.values()}
 
 
 @pytest.mark.skipif(_PROMTOOL is None, reason="needs promtool (Debian: prometheus)")

@@ -1,3 +1,5 @@
+import asyncio
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +20,7 @@ from kalshi_platform.lake.writer import write_partition
 from kalshi_platform.maintenance.passes import Report, lines, maintain_gatherer, maintain_production
 from kalshi_platform_tests.deduplicator.rows import running, sync_loops, until_read, write
 from kalshi_platform_tests.maintenance.conftest import NOON, ROWS, delta, put
-from kalshi_platform_tests.queries import fetch
+from kalshi_platform_tests.queries import fetch, value
 
 MUCH_LATER = NOON + timedelta(days=100)
 NAMES = ["orderbook_deltas_20260801_12", "orderbook_deltas_20260801_13"]
@@ -363,13 +365,7 @@ async def test_a_late_row_does_not_keep_a_gatherer_s_day_for_ever(
 ) -> None:
     """Its hour is exported again, which is another file than the proven one: it is proven anew, due or not."""
     await put(gatherer_database, Home.GATHERER, *ROWS)
-    gatherer = await asyncpg.connect(gatherer_database)
-    newest = await gatherer.fetchval("SELECT max(ingest_xid::text::bigint) FROM orderbook_deltas")
-    await production.execute(
-        "UPDATE sync_cursors SET source = $1, next_xid = $2::text::xid8 WHERE table_name = 'orderbook_deltas'",
-        await source_identity(gatherer),
-        str(newest + 1),
-    )
+    await _merged(gatherer_database, production)
     for n in range(2):
         exported(production_database, lake, NOON + n * HOUR)
     assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
@@ -382,7 +378,60 @@ async def test_a_late_row_does_not_keep_a_gatherer_s_day_for_ever(
     assert (report.proven, report.disputed) == (["orderbook_deltas 2026-08-01 12:00"], [])
     assert (await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven == []
     assert kept(await _gatherer_pass(gatherer_database, production_database)) == {}
+
+
+WAITS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name ~ 'maintain' AND wait_event_type = 'Lock'"
+)
+
+
+async def test_a_gatherer_writes_on_while_production_counts(
+    production: asyncpg.Connection, production_database: str, gatherer_database: str, lake: Lake
+) -> None:
+    """However long that takes; and what was written and merged meanwhile, which no count saw, keeps its day."""
+    await put(gatherer_database, Home.GATHERER, *ROWS)
+    await _merged(gatherer_database, production)
+    for n in range(2):
+        exported(production_database, lake, NOON + n * HOUR)
+    assert len((await maintain_production(production_database, lake, NOON + timedelta(days=1))).proven) == 2
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        async with production.transaction():
+            await production.execute("LOCK TABLE orderbook_deltas")
+            working = tasks.create_task(_gatherer_pass(gatherer_database, production_database))
+            while not await value(production_database, WAITS):
+                await asyncio.sleep(0.02)
+            await put(gatherer_database, Home.GATHERER, delta(5, "LATE"))
+            await _merged(gatherer_database, production)
+        report = await working
+    assert kept(report) == {DAY: "it is being read or written; the next pass tries again"}
+    assert await value(gatherer_database, "SELECT count(*) FROM orderbook_deltas") == len(ROWS) + 1
+
+
+async def _merged(gatherer_database: str, production: asyncpg.Connection) -> None:
+    """Production's cursor passes all changes that a gatherer has now."""
+    gatherer = await asyncpg.connect(gatherer_database)
+    await production.execute(
+        "UPDATE sync_cursors SET source = $1, next_xid = $2::text::xid8 WHERE table_name = 'orderbook_deltas'",
+        await source_identity(gatherer),
+        str(await gatherer.fetchval("SELECT 1 + max(ingest_xid::text::bigint) FROM orderbook_deltas")),
+    )
     await gatherer.close()
+
+
+async def test_a_file_by_a_clock_that_is_behind_is_looked_at_too(
+    production: asyncpg.Connection, production_database: str, lake: Lake
+) -> None:
+    """A new file that seems half an hour older than the proof is compared; one that seems older than that was."""
+    early = NOON + timedelta(days=1)
+    exported(production_database, lake, NOON)
+    assert len((await maintain_production(production_database, lake, early)).proven) == 1
+    await put(production_database, Home.PRODUCTION, delta(5, "LATE"))
+    file = exported(production_database, lake, NOON)
+    checked: datetime = await production.fetchval("SELECT checked_at FROM lake_proofs")
+    for behind, proven in ((2 * HOUR, 0), (HOUR / 2, 1)):
+        os.utime(file, times=((checked - behind).timestamp(),) * 2)
+        assert len((await maintain_production(production_database, lake, early)).proven) == proven
 
 
 async def test_a_gatherer_s_hours_are_proven_by_a_file_of_the_day(
