@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from kalshi_platform.core.errors import IntegrityError, PlatformError
@@ -46,6 +47,12 @@ class Bad(ProductionDatabase):
         if "away" in _bad:
             raise PlatformError("the database is away")
         return super().last_seen(table)
+
+    def families(self) -> pa.Table:
+        """Or be away since the export."""
+        if "away since" in _bad:
+            raise PlatformError("the database is away")
+        return super().families()
 
     def count_window(self, table: Table, start: datetime, end: datetime) -> int:
         """Or one row more."""
@@ -171,6 +178,16 @@ def test_what_was_away_is_asked_for_again_until_it_is_back(location: Location, n
     assert location.tick(tried_again) == HOURS[1:]
     assert location.made() == set(HOURS)
     assert location.tick(tried_again) == []
+
+
+@pytest.mark.slow
+def test_what_goes_away_between_two_layers_is_asked_for_again(location: Location, no_waiting: None) -> None:
+    """The export of an hour has ended well; what is made of it finds no database any more."""
+    _bad.add("away since")
+    assert not location.run(**{"dagster/partition": HOURS[1]})
+    _bad.clear()
+    assert location.tick(tried_again) == [HOURS[1]]
+    assert location.made() == {HOURS[1]}
 
 
 @pytest.mark.slow
