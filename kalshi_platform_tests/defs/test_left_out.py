@@ -17,7 +17,7 @@ from kalshi_platform.defs.lake import raw_key
 from kalshi_platform.defs.layers import processed_key
 from kalshi_platform.defs.resources import ProductionDatabase
 from kalshi_platform.defs.sensors.left_out import left_out
-from kalshi_platform.defs.sensors.tried_again import TRIES, tried_again
+from kalshi_platform.defs.sensors.tried_again import TRIES, TRY_TAG, tried_again
 from kalshi_platform.lake.datasets import PROCESSED
 from kalshi_platform.lake.layout import HOUR, Lake
 
@@ -76,12 +76,17 @@ class Location:
             instance=self.instance, asset_selection=list(assets), tags=tags, raise_on_error=False
         ).success
 
-    def asked(self, sensor: dg.SensorDefinition) -> list[list[dg.AssetKey]]:
+    def recorded(self, status: dg.DagsterRunStatus, **tags: str) -> None:
+        """A run that Dagster knows, of tickers, and that leaves nothing else."""
+        run = dg.DagsterRun("somewhere", asset_selection=frozenset(ASSETS), tags=tags, status=status)
+        self.instance.add_run(run)
+
+    def asked(self, sensor: dg.SensorDefinition) -> list[dg.RunRequest]:
         """What a look of a sensor asks for."""
         context = dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, sensor_name=sensor.name
         )
-        return [list(one.asset_selection or ()) for one in sensor.evaluate_tick(context).run_requests or ()]
+        return list(sensor.evaluate_tick(context).run_requests or ())
 
     def tick(self, sensor: dg.SensorDefinition = left_out) -> list[str]:
         """One look of a sensor, its runs done; returns their partitions."""
@@ -191,11 +196,33 @@ def test_what_goes_away_between_two_layers_is_asked_for_again(location: Location
 
 
 @pytest.mark.slow
+def test_the_next_is_asked_for_where_the_first_ends_otherwise(location: Location, no_waiting: None) -> None:
+    """The first of three hours is damaged, or somebody ends its run, or it is given up: the others are not."""
+    _bad.add("away")
+    assert not location.run(**RANGE)
+    first, second = ({"dagster/partition": hour} for hour in HOURS[:2])
+    for status, number, next_number in (
+        (dg.DagsterRunStatus.STARTED, 1, None),
+        (dg.DagsterRunStatus.CANCELED, 1, 1),
+        (dg.DagsterRunStatus.FAILURE, 2, 2),
+        (dg.DagsterRunStatus.FAILURE, TRIES, TRIES),
+    ):
+        location.recorded(status, **first, **{TRY_TAG: str(number)})
+        asked = [(one.partition_key, one.tags[TRY_TAG]) for one in location.asked(tried_again)]
+        assert asked == ([(HOURS[1], str(next_number))] if next_number else []), status
+    location.recorded(dg.DagsterRunStatus.CANCELED, **second)
+    _bad.clear()
+    assert location.tick(tried_again) == [HOURS[2]]
+    assert location.made() == {HOURS[2]}
+    assert location.tick(tried_again) == []
+
+
+@pytest.mark.slow
 def test_what_stays_away_is_given_up(location: Location, no_waiting: None) -> None:
     """A bounded number of tries; damage and settings wait for a person at once."""
     _bad.add("away")
     one = {"dagster/partition": HOURS[1]}
-    assert not location.run(**one, **{"kalshi/try": str(TRIES - 1)})
+    assert not location.run(**one, **{TRY_TAG: str(TRIES - 1)})
     assert location.tick(tried_again) == [HOURS[1]], "the last try"
     assert location.tick(tried_again) == []
     _bad.clear()
@@ -210,7 +237,7 @@ def test_a_day_that_is_no_stream_is_asked_for_again_too(location: Location, no_w
     today = {"dagster/partition": f"{datetime.now(UTC):%Y-%m-%d}"}
     series = raw_key(SERIES)
     assert not location.run(assets=[series], **today)
-    assert location.asked(tried_again) == [[series]]
+    assert [one.asset_selection for one in location.asked(tried_again)] == [[series]]
     assert not location.run(assets=[series, BACKFILL_KEY], **today)
     assert location.asked(tried_again) == []
 
