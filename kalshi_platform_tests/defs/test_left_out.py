@@ -231,6 +231,18 @@ def test_what_stays_away_is_given_up(location: Location, no_waiting: None) -> No
     assert location.tick(tried_again) == []
 
 
+def test_many_failed_runs_of_other_jobs_hide_none(
+    location: Location, no_waiting: None, instance: dg.DagsterInstance
+) -> None:
+    """The sync and the checks of freshness fail too while the database is away, every few minutes."""
+    location.instance = instance  # in memory: a folder's SQLite takes a minute for so many runs
+    _bad.add("away")
+    assert not location.run(**{"dagster/partition": HOURS[1]})
+    for _ in range(250):
+        location.instance.add_run(dg.DagsterRun("metadata_incremental", status=dg.DagsterRunStatus.FAILURE))
+    assert [one.partition_key for one in location.asked(tried_again)] == [HOURS[1]]
+
+
 def test_a_day_that_is_no_stream_is_asked_for_again_too(location: Location, no_waiting: None) -> None:
     """And a run that somebody made of more than this is left to them: Dagster refuses the whole look otherwise."""
     _bad.add("away")

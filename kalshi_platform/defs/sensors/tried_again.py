@@ -33,8 +33,6 @@ _ASKED = frozenset({*CUT, DAILY_REPORT.key, *(asset.key for asset in (*STATE_ASS
 _LOOKED_BACK = timedelta(days=1)
 """Longer than all tries together take: what is behind one that was given up is then asked for."""
 
-_RUNS = 200
-
 
 @dg.sensor(
     name="tried_again",
@@ -50,7 +48,7 @@ def tried_again(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - _LOOKED_BACK)
     requests = [
         request
-        for record in context.instance.get_run_records(failed, limit=_RUNS)
+        for record in context.instance.get_run_records(failed)
         for request in _requests(context.instance, record, now)
     ]
     if not requests:
