@@ -12,6 +12,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -23,7 +24,7 @@ from kalshi_platform.defs.metadata import COLUMN_SCHEMA, OWNER, lake_columns, pa
 from kalshi_platform.defs.partitions import partitions_of, window_of
 from kalshi_platform.defs.pictures import spread
 from kalshi_platform.defs.resources import LakeFolder, ProductionDatabase
-from kalshi_platform.defs.steps import Facts, attempting, each_partition
+from kalshi_platform.defs.steps import Facts, each_partition
 from kalshi_platform.defs.tables import production_key
 from kalshi_platform.lake.aggregate import SOURCES, write_aggregate
 from kalshi_platform.lake.datasets import AGGREGATES, PROCESSED, RAW, Dataset, Period
@@ -114,11 +115,10 @@ def _layer_asset(
     )
     def layer(context: dg.AssetExecutionContext, production: ProductionDatabase, lake: LakeFolder) -> None:
         """Writes every partition of the run, and says of each what was written."""
-        with attempting(context):
-            markets = production.families() if with_markets else None
+        families = cache(production.families)  # asked for within a partition: its failure is to name the partition
 
         def make(key: str) -> Facts:
-            facts = write(lake.lake(), window_of(dataset, key)[0], markets)
+            facts = write(lake.lake(), window_of(dataset, key)[0], families() if with_markets else None)
             context.log.info(f"{key}: {facts.rows} rows, {facts.bytes} bytes, {facts.path}")
             drawn = pictures(lake.lake(), key) if len(context.partition_keys) == 1 else {}
             return {**drawn, **partition_metadata(dataset, facts)}

@@ -25,8 +25,9 @@ FRESHNESS = dg.define_asset_job(
 )
 """The checks of freshness, which no export runs while nothing is exported."""
 
-_WALKS = ("metadata_full", "metadata_archive")
-"""Jobs that take minutes to hours, of the same tables: a second one would only spend the exchange's budget twice."""
+_FULL, _ARCHIVE = "metadata_full", "metadata_archive"
+"""Jobs that take minutes and hours, of the same tables: a second one would only spend the exchange's budget twice. What
+changes during hours is to be known all the same: two syncs may write beside each other, the newer fact wins."""
 
 _UNFINISHED = [
     status for status in dg.DagsterRunStatus
@@ -110,8 +111,8 @@ SCHEDULED_JOBS = [FRESHNESS, REPORT]
 """Jobs that are here for their schedules alone."""
 
 SCHEDULES = [
-    _every("metadata_incremental", "*/5 * * * *", "What changed of series, events and markets.", _WALKS),
-    _every("metadata_full", "40 4 * * *", "All that the exchange lists of series, events and markets.", _WALKS),
+    _every("metadata_incremental", "*/5 * * * *", "What changed of series, events and markets.", [_FULL]),
+    _every(_FULL, "40 4 * * *", "All that the exchange lists of series, events and markets.", [_ARCHIVE]),
     _every("freshness", "*/15 * * * *", "Checks of freshness."),
     retention_schedule,
     dg.ScheduleDefinition(

@@ -9,14 +9,16 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from kalshi_platform.defs.checks.all import SPECS
 from kalshi_platform.defs.resources import LakeFolder, OwnersDatabase
 from kalshi_platform.defs.steps import attempting, run_async
 from kalshi_platform.maintenance.passes import lines, maintain_production
 from kalshi_platform.service.settings import load_settings
 
 _FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-_AT_ONCE = 100
+_TOLD = 100
 
 
 @dg.op(description="One pass of `kalshi-platform maintain production`: prove new files, drop what is proven and due.")
@@ -49,16 +51,27 @@ class PurgeConfig(dg.Config):
 
 @dg.op(description="Deletes finished runs, with their events, that are older than so many days.")
 def purge_runs(context: dg.OpExecutionContext, config: PurgeConfig) -> None:
-    """A hundred at a time, oldest first; a run that has not ended stays, however old it is."""
+    """Oldest first; a run that has not ended stays, however old it is, and so does one whose checks are still owed."""
     before = datetime.now(UTC) - timedelta(days=config.keep_days)
-    old = dg.RunsFilter(statuses=list(_FINISHED), created_before=before)
-    deleted = 0
-    while runs := context.instance.get_run_records(old, limit=_AT_ONCE, ascending=True):
-        for record in runs:
-            context.instance.delete_run(record.dagster_run.run_id)
-        deleted += len(runs)
-        context.log.info(f"{deleted:,} runs deleted")
-    context.add_output_metadata({"deleted": deleted, "kept_since": before.isoformat()})
+    old = context.instance.get_run_ids(dg.RunsFilter(statuses=list(_FINISHED), created_before=before))
+    owing = _owing(context.instance) if old else set()
+    due = [run_id for run_id in reversed(old) if run_id not in owing]
+    for deleted, run_id in enumerate(due, 1):
+        context.instance.delete_run(run_id)
+        if deleted % _TOLD == 0:
+            context.log.info(f"{deleted:,} of {len(due):,} runs deleted")
+    context.add_output_metadata({"deleted": len(due), "kept_since": before.isoformat()})
+
+
+def _owing(instance: dg.DagsterInstance) -> set[str]:
+    """Runs that planned the latest look of a blocking check at a partition, and never came to it.
+
+    Once such a run is deleted, Dagster takes its check for one that still runs, and `layers` waits for it for ever.
+    """
+    blocking = [spec.key for spec in SPECS if spec.blocking]
+    looks = instance.event_log_storage.get_asset_check_partition_info(blocking)
+    planned = AssetCheckExecutionRecordStatus.PLANNED
+    return {look.latest_planned_run_id for look in looks if look.latest_execution_status is planned}
 
 
 @dg.job(

@@ -120,8 +120,10 @@ def said_by_a_run(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluat
     instance.report_dagster_event(event, run_id=str(uuid4()))
 
 
-def planned(instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str) -> None:
-    """A run that has begun is going to look at a partition."""
+def planned(
+    instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str, status: dg.DagsterRunStatus | None = None
+) -> str:
+    """A run that has begun is going to look at a partition; with a status, one that Dagster knows. Returns its id."""
     looked_at = HOURLY.empty_subset().with_partition_keys([partition]).to_serializable_subset()
     event = dg.DagsterEvent(
         dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
@@ -130,7 +132,11 @@ def planned(instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: st
             asset_key=check.asset_key, check_name=check.name, partitions_subset=looked_at
         ),
     )
-    instance.report_dagster_event(event, run_id=str(uuid4()))
+    run_id = str(uuid4())
+    if status:
+        instance.add_run(dg.DagsterRun("looking", run_id=run_id, status=status))
+    instance.report_dagster_event(event, run_id=run_id)
+    return run_id
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from kalshi_platform.core.errors import IntegrityError, PlatformError
@@ -16,7 +17,7 @@ from kalshi_platform.defs.lake import raw_key
 from kalshi_platform.defs.layers import processed_key
 from kalshi_platform.defs.resources import ProductionDatabase
 from kalshi_platform.defs.sensors.left_out import left_out
-from kalshi_platform.defs.sensors.tried_again import TRIES, tried_again
+from kalshi_platform.defs.sensors.tried_again import TRIES, TRY_TAG, tried_again
 from kalshi_platform.lake.datasets import PROCESSED
 from kalshi_platform.lake.layout import HOUR, Lake
 
@@ -47,6 +48,12 @@ class Bad(ProductionDatabase):
             raise PlatformError("the database is away")
         return super().last_seen(table)
 
+    def families(self) -> pa.Table:
+        """Or be away since the export."""
+        if "away since" in _bad:
+            raise PlatformError("the database is away")
+        return super().families()
+
     def count_window(self, table: Table, start: datetime, end: datetime) -> int:
         """Or one row more."""
         return super().count_window(table, start, end) + ("count" in _bad and start == NOON)
@@ -69,12 +76,17 @@ class Location:
             instance=self.instance, asset_selection=list(assets), tags=tags, raise_on_error=False
         ).success
 
-    def asked(self, sensor: dg.SensorDefinition) -> list[list[dg.AssetKey]]:
+    def recorded(self, status: dg.DagsterRunStatus, **tags: str) -> None:
+        """A run that Dagster knows, of tickers, and that leaves nothing else."""
+        run = dg.DagsterRun("somewhere", asset_selection=frozenset(ASSETS), tags=tags, status=status)
+        self.instance.add_run(run)
+
+    def asked(self, sensor: dg.SensorDefinition) -> list[dg.RunRequest]:
         """What a look of a sensor asks for."""
         context = dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, sensor_name=sensor.name
         )
-        return [list(one.asset_selection or ()) for one in sensor.evaluate_tick(context).run_requests or ()]
+        return list(sensor.evaluate_tick(context).run_requests or ())
 
     def tick(self, sensor: dg.SensorDefinition = left_out) -> list[str]:
         """One look of a sensor, its runs done; returns their partitions."""
@@ -174,11 +186,43 @@ def test_what_was_away_is_asked_for_again_until_it_is_back(location: Location, n
 
 
 @pytest.mark.slow
+def test_what_goes_away_between_two_layers_is_asked_for_again(location: Location, no_waiting: None) -> None:
+    """The export of an hour has ended well; what is made of it finds no database any more."""
+    _bad.add("away since")
+    assert not location.run(**{"dagster/partition": HOURS[1]})
+    _bad.clear()
+    assert location.tick(tried_again) == [HOURS[1]]
+    assert location.made() == {HOURS[1]}
+
+
+@pytest.mark.slow
+def test_the_next_is_asked_for_where_the_first_ends_otherwise(location: Location, no_waiting: None) -> None:
+    """The first of three hours is damaged, or somebody ends its run, or it is given up: the others are not."""
+    _bad.add("away")
+    assert not location.run(**RANGE)
+    first, second = ({"dagster/partition": hour} for hour in HOURS[:2])
+    for status, number, next_number in (
+        (dg.DagsterRunStatus.STARTED, 1, None),
+        (dg.DagsterRunStatus.CANCELED, 1, 1),
+        (dg.DagsterRunStatus.FAILURE, 2, 2),
+        (dg.DagsterRunStatus.FAILURE, TRIES, TRIES),
+    ):
+        location.recorded(status, **first, **{TRY_TAG: str(number)})
+        asked = [(one.partition_key, one.tags[TRY_TAG]) for one in location.asked(tried_again)]
+        assert asked == ([(HOURS[1], str(next_number))] if next_number else []), status
+    location.recorded(dg.DagsterRunStatus.CANCELED, **second)
+    _bad.clear()
+    assert location.tick(tried_again) == [HOURS[2]]
+    assert location.made() == {HOURS[2]}
+    assert location.tick(tried_again) == []
+
+
+@pytest.mark.slow
 def test_what_stays_away_is_given_up(location: Location, no_waiting: None) -> None:
     """A bounded number of tries; damage and settings wait for a person at once."""
     _bad.add("away")
     one = {"dagster/partition": HOURS[1]}
-    assert not location.run(**one, **{"kalshi/try": str(TRIES - 1)})
+    assert not location.run(**one, **{TRY_TAG: str(TRIES - 1)})
     assert location.tick(tried_again) == [HOURS[1]], "the last try"
     assert location.tick(tried_again) == []
     _bad.clear()
@@ -187,13 +231,25 @@ def test_what_stays_away_is_given_up(location: Location, no_waiting: None) -> No
     assert location.tick(tried_again) == []
 
 
+def test_many_failed_runs_of_other_jobs_hide_none(
+    location: Location, no_waiting: None, instance: dg.DagsterInstance
+) -> None:
+    """The sync and the checks of freshness fail too while the database is away, every few minutes."""
+    location.instance = instance  # in memory: a folder's SQLite takes a minute for so many runs
+    _bad.add("away")
+    assert not location.run(**{"dagster/partition": HOURS[1]})
+    for _ in range(250):
+        location.instance.add_run(dg.DagsterRun("metadata_incremental", status=dg.DagsterRunStatus.FAILURE))
+    assert [one.partition_key for one in location.asked(tried_again)] == [HOURS[1]]
+
+
 def test_a_day_that_is_no_stream_is_asked_for_again_too(location: Location, no_waiting: None) -> None:
     """And a run that somebody made of more than this is left to them: Dagster refuses the whole look otherwise."""
     _bad.add("away")
     today = {"dagster/partition": f"{datetime.now(UTC):%Y-%m-%d}"}
     series = raw_key(SERIES)
     assert not location.run(assets=[series], **today)
-    assert location.asked(tried_again) == [[series]]
+    assert [one.asset_selection for one in location.asked(tried_again)] == [[series]]
     assert not location.run(assets=[series, BACKFILL_KEY], **today)
     assert location.asked(tried_again) == []
 

@@ -8,9 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from kalshi_platform.core.schema import ORDERBOOK_DELTAS
+from kalshi_platform.core.schema import ORDERBOOK_DELTAS, TICKERS
 from kalshi_platform.database.export import read_window
 from kalshi_platform.defs.build import build_defs
+from kalshi_platform.defs.lake import raw_key
 from kalshi_platform.defs.partitions import HOUR
 from kalshi_platform.defs.resources import OwnersDatabase, ProductionDatabase
 from kalshi_platform.defs.schedules import SCHEDULES, daily_report_schedule, retention_schedule
@@ -18,6 +19,7 @@ from kalshi_platform.defs.upkeep import event_log_purge, retention
 from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import Lake
 from kalshi_platform.lake.writer import write_partition
+from kalshi_platform_tests.defs.dagster_at_hand import planned, said_by_a_run
 from kalshi_platform_tests.queries import fetch
 
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
@@ -72,6 +74,26 @@ def test_finished_runs_that_are_old_are_deleted(instance: dg.DagsterInstance) ->
     assert instance.has_run(result.run_id)
 
 
+def test_a_run_that_never_came_to_its_blocking_check_stays(instance: dg.DagsterInstance) -> None:
+    """Without the run Dagster takes the check for one that still runs, and nothing is made of the file any more."""
+    check, partition = dg.AssetCheckKey(raw_key(TICKERS), "row_parity"), "2026-11-20-10:00"
+    run_id = planned(instance, check, partition, dg.DagsterRunStatus.FAILURE)
+    at_once = {"ops": {"purge_runs": {"config": {"keep_days": 0}}}}
+
+    def purged() -> bool:
+        assert event_log_purge.execute_in_process(instance=instance, run_config=at_once).success
+        return not instance.has_run(run_id)
+
+    assert not purged()
+    said_by_a_run(
+        instance,
+        dg.AssetCheckEvaluation(
+            asset_key=check.asset_key, check_name=check.name, passed=True, metadata={}, partition=partition
+        ),
+    )
+    assert purged()
+
+
 def test_schedules_ask_for_what_they_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """The report is about yesterday; retention skips where nobody may drop, and all where there is no production."""
     monkeypatch.chdir(tmp_path)
@@ -92,7 +114,10 @@ def test_schedules_ask_for_what_they_say(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_no_sync_begins_beside_another(tmp_path: Path) -> None:
-    """The first one walks over everything, for longer than the five minutes until the next is due."""
+    """The first one walks over everything, for longer than the five minutes until the next is due.
+
+    Only the archive's, which takes hours, does not keep what changes meanwhile from being known.
+    """
     jobs = {job.name: job for job in build_defs().get_repository_def().get_all_jobs()}
     due = {schedule.name: schedule for schedule in SCHEDULES}
     production = ProductionDatabase(url="postgresql://reader@127.0.0.1/production")
@@ -104,8 +129,10 @@ def test_no_sync_begins_beside_another(tmp_path: Path) -> None:
 
         assert not skips("metadata_incremental")
         for running, then in (
-            ("metadata_incremental", (True, False)), ("metadata_full", (True, True)), ("metadata_archive", (True, True))
-        ):  # fmt: skip
+            ("metadata_incremental", (True, False)),
+            ("metadata_full", (True, True)),
+            ("metadata_archive", (False, True)),
+        ):
             run = instance.create_run_for_job(jobs[running], status=dg.DagsterRunStatus.STARTED)
             assert (skips("metadata_incremental"), skips("metadata_full")) == then, running
             assert not skips("freshness")

@@ -17,7 +17,7 @@ import dagster as dg
 
 from kalshi_platform.defs.repair import CHANNEL_TAG, HOUR_TAG
 from kalshi_platform.defs.resources import Alerts
-from kalshi_platform.defs.sensors.left_out import not_made, partitions_of
+from kalshi_platform.defs.sensors.left_out import RETRIED, not_made, partitions_of
 from kalshi_platform.defs.sensors.tried_again import TRIES, is_tried_again, number_of
 from kalshi_platform.service.alerts import Alert, Level
 
@@ -105,7 +105,7 @@ def _reasons(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[str]:
 
 def _next(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """What happens without a person, and what does not."""
-    if run.tags.get("dagster/will_retry") == "true":
+    if run.tags.get(RETRIED) == "true":
         return "Its process died; Dagster starts it again."
     if is_tried_again(instance, run):
         return f"What was away is waited for: it is asked for again by itself, {TRIES} times within half a day."

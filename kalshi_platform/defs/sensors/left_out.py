@@ -25,7 +25,7 @@ _FIRST_LOOK = timedelta(days=1)
 _OVERLAP = timedelta(minutes=1)
 """What clocks of two machines may differ; a run key asks for nothing twice."""
 
-_START, _END, _RETRIED = (
+_START, _END, RETRIED = (
     "dagster/asset_partition_range_start",
     "dagster/asset_partition_range_end",
     "dagster/will_retry",
@@ -58,7 +58,7 @@ def left_out(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipRe
 def _requests(instance: dg.DagsterInstance, record: dg.RunRecord) -> Iterator[dg.RunRequest]:
     run = record.dagster_run
     keys = partitions_of(run)
-    if len(keys) < 2 or run.tags.get(_RETRIED) == "true":
+    if len(keys) < 2 or run.tags.get(RETRIED) == "true":
         return
     failed = named_by(instance, run.run_id, FAILED)
     for key in not_made(instance, run, keys, record.create_timestamp.timestamp()):

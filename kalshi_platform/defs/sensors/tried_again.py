@@ -3,7 +3,8 @@
 - Add here: which failures pass by themselves, and how long they are waited for.
 - Keep out: tries within a run, some seconds apart (`steps`), and runs whose process died, which Dagster starts again.
 - Only what the step itself calls passing (`steps.PASSING`): damage, refusals and settings wait for a person.
-- Of a run of several, one is asked for first; the others follow when it got through.
+- Of a run of several, one is asked for first; the others follow when it got through. Where it ended otherwise, damaged
+  or cancelled or given up, the next one is asked for in its place, with as many tries behind it.
 - Each run carries which try it is; a partition that was made meanwhile, or is being made, is left alone.
 - Dagster's word: sensors, https://docs.dagster.io/guides/automate/sensors
 """
@@ -16,7 +17,7 @@ import dagster as dg
 from kalshi_platform.defs.raw_coverage import COVERAGE_ASSETS
 from kalshi_platform.defs.raw_state import STATE_ASSETS
 from kalshi_platform.defs.report import DAILY_REPORT
-from kalshi_platform.defs.sensors.left_out import CUT, asked_again, named_by, not_made
+from kalshi_platform.defs.sensors.left_out import CUT, RETRIED, asked_again, named_by, not_made
 from kalshi_platform.defs.steps import PASSING
 
 TRY_TAG = "kalshi/try"
@@ -29,8 +30,8 @@ _FIRST_PAUSE = timedelta(minutes=10)
 _ASKED = frozenset({*CUT, DAILY_REPORT.key, *(asset.key for asset in (*STATE_ASSETS, *COVERAGE_ASSETS))})
 """What this asks for; a person's run of something beside them, a backfill say, is that person's."""
 
-_LOOKED_BACK = timedelta(hours=12)
-_RUNS = 200
+_LOOKED_BACK = timedelta(days=1)
+"""Longer than all tries together take: what is behind one that was given up is then asked for."""
 
 
 @dg.sensor(
@@ -42,12 +43,12 @@ _RUNS = 200
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def tried_again(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Looks at the failed runs of half a day; a run key asks for nothing twice."""
+    """Looks at the failed runs of a day; a run key asks for nothing twice."""
     now = datetime.now(UTC)
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - _LOOKED_BACK)
     requests = [
         request
-        for record in context.instance.get_run_records(failed, limit=_RUNS)
+        for record in context.instance.get_run_records(failed)
         for request in _requests(context.instance, record, now)
     ]
     if not requests:
@@ -74,9 +75,15 @@ def _requests(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime)
     if not keys:
         return
     left = not_made(instance, run, keys, record.create_timestamp.timestamp())
-    for key in left if len(left) < len(keys) else left[:1]:
-        if not _is_tried(instance, record, key):
+    for key in left:
+        tried = _newest_try(instance, record, key)
+        if tried is None:
             yield asked_again(run, key, f"again {run.run_id} {key}", **{TRY_TAG: str(number + 1)})
+        if len(left) < len(keys):
+            continue  # one got through: so may all
+        if tried is None or _is_open(instance, tried):
+            return
+        number = max(number, number_of(tried) - 1)
 
 
 def _passing(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
@@ -84,10 +91,16 @@ def _passing(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
     return named_by(instance, run.run_id, PASSING) if _ASKED.issuperset(run.asset_selection or ()) else set()
 
 
-def _is_tried(instance: dg.DagsterInstance, record: dg.RunRecord, key: str) -> bool:
-    """Whether somebody has tried since, or is about to."""
+def _newest_try(instance: dg.DagsterInstance, record: dg.RunRecord, key: str) -> dg.DagsterRun | None:
+    """What somebody has tried last since, or is about to."""
     newer = dg.RunsFilter(tags={"dagster/partition": key}, created_after=record.create_timestamp)
-    return any(_is_same(one.dagster_run, record.dagster_run) for one in instance.get_run_records(newer, limit=_RUNS))
+    runs = (one.dagster_run for one in instance.get_run_records(newer))  # the newest first
+    return next((run for run in runs if _is_same(run, record.dagster_run)), None)
+
+
+def _is_open(instance: dg.DagsterInstance, tried: dg.DagsterRun) -> bool:
+    """Whether a try has not ended yet, or is followed by another."""
+    return not tried.is_finished or tried.tags.get(RETRIED) == "true" or is_tried_again(instance, tried)
 
 
 def _is_same(one: dg.DagsterRun, other: dg.DagsterRun) -> bool:
