@@ -6,7 +6,6 @@ code. Here belong occurrence, position, book keeping and checkpoints. Kept out: 
 """
 
 from collections.abc import Sequence, Set
-from math import inf
 
 from kalshi_platform.core.book import NegativeLevel, OrderBook
 from kalshi_platform.core.errors import FrameRejected
@@ -40,6 +39,9 @@ MOST_CHECKPOINTS = 500
 FIRST_MS = 1_000
 """A book that has come is checkpointed a whole second to two later: by then all that it holds is stamped earlier."""
 
+_WORST_CLOCK_MS = 5_000
+"""How wrong the gatherer's clock may be (gatherer.registry), which tells when a snapshot came that does not say so."""
+
 _TICKER_MEMORY_MS = 100
 _TICKER_SILENCE_MS = 60_000
 """A ticker that is not heard for so long, or twice as long, is forgotten."""
@@ -66,8 +68,7 @@ class Capture:
         self._tickers: dict[str, Occurrences] = {}
         self._silent_tickers: dict[str, Occurrences] = {}
         self._silent_from = 0
-        self._due_markets: set[str] = set()
-        self._earliest_due: float = inf
+        self._watched: dict[int, set[str]] = {}  # by when a sweep is to look at them; a look too many does no harm
         self._leaving: set[str] = set()
         self._untrusted: set[str] = set()
         self._remember_from: int | None = None
@@ -109,7 +110,7 @@ class Capture:
         self.distrust()
         for market in self._markets.values():
             market.due = None
-        self._due_markets.clear()
+        self._watched.clear()
 
     def retire(self, ticker: str, *, lives_on: bool = False) -> None:
         """Forget a market that is no longer subscribed, once the checkpoint of its end stands and nothing may follow.
@@ -127,7 +128,6 @@ class Capture:
             self._untrusted.discard(ticker)
             if lives_on:
                 market.valid_from = market.due = None
-                self._due_markets.discard(ticker)
 
     def record(self, frame: Frame, received_us: int, *, is_late: bool = False) -> Sequence[Row]:
         """The rows of one frame; frames that carry no market data have none.
@@ -164,21 +164,26 @@ class Capture:
         """Take a whole book; from now on it can be trusted. Before it stands the checkpoint of the book it replaces."""
         ticker = check_ticker(frame.msg.market_ticker)
         market = self._market(ticker)
-        rows: list[SnapshotRow] = []
-        if market.due is not None and market.valid_from is not None and (frame.sending_ts_ms or 0) >= market.due:
-            rows.extend(self._checkpoint(ticker, market, received_us))
         market.is_leaving = False
+        try:
+            book, sent_ms = _book_of(frame, received_us)
+        except FrameRejected:
+            self._doubt(ticker, market)
+            raise
+        row = snapshot_row(book, ticker, Source.WEBSOCKET, self.gatherer_id, sent_ms * MILLISECOND, received_us)
+        if self._may_wait(market) and (market.book.yes, market.book.no) == (book.yes, book.no):
+            return (row,)  # the same once more: it has been certain since it came
+        rows: list[SnapshotRow] = []
+        surely_ms = sent_ms if frame.sending_ts_ms is not None else sent_ms - _WORST_CLOCK_MS
+        if market.due is not None and market.valid_from is not None and surely_ms >= market.due:
+            rows.extend(self._checkpoint(ticker, market, surely_ms, received_us))
         before = self.book(ticker)
-        self._doubt(ticker, market)
-        market.book, sent_ms = _book_of(frame, received_us)
-        market.valid_from = sent_ms
+        market.book, market.valid_from = book, _certain_from(frame, sent_ms, market)
         self._untrusted.discard(ticker)
-        if before is None or before.is_empty != market.book.is_empty:
-            self._plan_first(ticker, market, sent_ms)
-        self._plan(ticker, market, sent_ms)
-        rows.append(
-            snapshot_row(market.book, ticker, Source.WEBSOCKET, self.gatherer_id, sent_ms * MILLISECOND, received_us)
-        )
+        if before is None or before.is_empty != book.is_empty:
+            self._plan_first(ticker, market, market.valid_from)
+        self._plan(ticker, market, market.valid_from)
+        rows.append(row)
         return rows
 
     def _late_snapshot(self, frame: SnapshotFrame, received_us: int) -> SnapshotRow:
@@ -214,7 +219,7 @@ class Capture:
         market = self._market(ticker)
         rows: list[DeltaRow | SnapshotRow] = []
         if market.due is not None and ms >= market.due:
-            rows.extend(self._checkpoint(ticker, market, received_us))
+            rows.extend(self._checkpoint(ticker, market, ms, received_us))
         if ms < market.occurrences.ms:
             self.counts.clock_regressions += 1
         row = self._counted(market, frame, change, received_us)
@@ -246,22 +251,31 @@ class Capture:
 
         At most `most` of them, so that an hour's turn does not hold up the stream: whoever gets as many asks again.
         """
-        rows = [] if until_ms < self._earliest_due else self._due_checkpoints(until_ms, received_us, most)
+        rows = self._due_checkpoints(until_ms, received_us, most)
         self._forget(until_ms)
         return rows
 
     def _due_checkpoints(self, until_ms: int, received_us: int, most: int) -> list[SnapshotRow]:
-        self._earliest_due = inf
         rows: list[SnapshotRow] = []
-        for ticker in sorted(self._due_markets):
-            market = self._markets[ticker]
-            if market.due is not None and market.due <= until_ms and self._may_wait(market):
-                market.due = self._boundary_after(market.due)
-            if market.due is not None and market.due <= until_ms and len(rows) < most:
-                rows.extend(self._checkpoint(ticker, market, received_us))
-            if market.due is not None:
-                self._earliest_due = min(self._earliest_due, market.due)
+        for at in sorted(at for at in self._watched if at <= until_ms):
+            tickers = sorted(self._watched.pop(at))
+            for number, ticker in enumerate(tickers):
+                if len(rows) >= most:
+                    self._watched.setdefault(at, set()).update(tickers[number:])
+                    return rows
+                rows.extend(self._look_at(ticker, until_ms, received_us))
         return rows
+
+    def _look_at(self, ticker: str, until_ms: int, received_us: int) -> list[SnapshotRow]:
+        """A market's checkpoint, if one is due; one that may wait is not looked at again before the boundary."""
+        market = self._markets.get(ticker)
+        if market is None or market.due is None or market.due > until_ms:
+            return []
+        boundary = self._boundary_after(market.due)
+        if boundary > until_ms and self._may_wait(market):
+            self._watched.setdefault(boundary, set()).add(ticker)
+            return []
+        return self._checkpoint(ticker, market, until_ms, received_us)
 
     def _forget(self, until_ms: int) -> None:
         """Forget markets that have left and been quiet since, and tickers that fell silent."""
@@ -314,9 +328,10 @@ class Capture:
         self._set_due(ticker, market, min(soon, self._boundary_after(sent_ms)))
 
     def _may_wait(self, market: MarketBook) -> bool:
-        """Whether a first checkpoint can as well stand at the boundary: the book has not changed since it came.
+        """Whether a first checkpoint may wait for a change or the boundary: the book has not changed since it came.
 
-        Not an empty one: it may be the end of a market, to which no change leads.
+        As long as it waits, it holds for every moment from `due` on. Not an empty one: it may be the end of a market,
+        to which no change leads.
         """
         is_first = market.due is not None and market.due % self._checkpoint_ms != 0
         is_quiet = market.valid_from is not None and market.occurrences.ms <= market.valid_from
@@ -327,13 +342,17 @@ class Capture:
 
     def _set_due(self, ticker: str, market: MarketBook, due: int) -> None:
         market.due = due
-        self._due_markets.add(ticker)
-        self._earliest_due = min(self._earliest_due, due)
+        self._watched.setdefault(due, set()).add(ticker)
 
-    def _checkpoint(self, ticker: str, market: MarketBook, received_us: int) -> list[SnapshotRow]:
-        """The checkpoint that is due, if the book was certain before it; the plan is cleared either way."""
-        due, market.due = market.due, None
-        self._due_markets.discard(ticker)
+    def _checkpoint(self, ticker: str, market: MarketBook, now_ms: int, received_us: int) -> list[SnapshotRow]:
+        """The checkpoint that is due, if the book was certain before it; the plan is cleared either way.
+
+        One that has waited until a boundary stands there, whether a sweep or a change finds it first.
+        """
+        due = market.due
+        if due is not None and self._boundary_after(due) <= now_ms and self._may_wait(market):
+            due = self._boundary_after(due)
+        market.due = None
         certain_from = market.valid_from
         if due is not None and certain_from is not None and certain_from >= due:
             self._plan(ticker, market, certain_from)  # certain only after the boundary: the next one is its first
@@ -366,3 +385,15 @@ def _book_of(frame: SnapshotFrame, received_us: int) -> tuple[OrderBook, int]:
     book = OrderBook(levels_of(frame.msg.yes_dollars_fp), levels_of(frame.msg.no_dollars_fp))
     sent_ms = received_us // MILLISECOND if frame.sending_ts_ms is None else frame.sending_ts_ms
     return book, exchange_ms(sent_ms, None, received_us)
+
+
+def _certain_from(frame: SnapshotFrame, sent_ms: int, market: MarketBook) -> int:
+    """Millisecond from which a book is certain that has just come: nothing in it is stamped later.
+
+    Where only our clock says when it was sent, that may be slow; but after a certain book every change was heard.
+    """
+    if frame.sending_ts_ms is not None:
+        return sent_ms
+    if market.valid_from is None:
+        return sent_ms + _WORST_CLOCK_MS
+    return max(sent_ms, market.valid_from, market.occurrences.ms)

@@ -25,7 +25,8 @@ class MarketBook:
 
     Attributes:
         valid_from: Millisecond from which the book is known; None while it cannot be trusted.
-        due: Boundary (ms) at which the next checkpoint stands out; None where nothing changed since the last.
+        due: Millisecond at which the next checkpoint stands out, before which all changes of the book are stamped; None
+            where nothing changed since the last.
         emitted: Boundary of the last checkpoint.
         is_leaving: Whether to forget the market once its last checkpoint stands.
     """

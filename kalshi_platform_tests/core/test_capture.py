@@ -12,31 +12,8 @@ from kalshi_platform.core.capture import Capture
 from kalshi_platform.core.errors import FrameRejected, Reason
 from kalshi_platform.core.messages import decode, envelope
 from kalshi_platform.core.occurrences import Occurrences
-from kalshi_platform.core.records import DeltaRow, Row, SnapshotRow, TickerRow, TradeRow
-
-T0 = 1_795_219_200_000  # a whole hour
-NOW = (T0 + 10_000) * 1000
-
-
-def frame(kind: str, seq: int, **msg: object) -> bytes:
-    """A frame as the exchange sends it."""
-    return json.dumps({"type": kind, "sid": 1, "seq": seq, "msg": {"market_ticker": "KXA", **msg}}).encode()
-
-
-def delta(seq: int, ms: int, price: str = "0.50", change: str = "1.00", side: str = "yes", **msg: object) -> bytes:
-    """An order book delta."""
-    return frame("orderbook_delta", seq, ts_ms=ms, price_dollars=price, delta_fp=change, side=side, **msg)
-
-
-def snapshot(seq: int, ms: int, ticker: str = "KXA", **sides: object) -> bytes:
-    """A whole book, sent at `ms`."""
-    body = {"type": "orderbook_snapshot", "sid": 1, "seq": seq, "sending_ts_ms": ms}
-    return json.dumps({**body, "msg": {"market_ticker": ticker, **sides}}).encode()
-
-
-def record(capture: Capture, *frames: bytes) -> list[Row]:
-    """All rows of some frames."""
-    return [row for raw in frames for row in capture.record(decode(raw), NOW)]
+from kalshi_platform.core.records import DeltaRow, SnapshotRow, TickerRow, TradeRow
+from kalshi_platform_tests.core.frames import NOW, T0, delta, frame, record, snapshot
 
 
 def test_equal_deltas_of_one_millisecond_are_all_kept_apart() -> None:
@@ -78,97 +55,6 @@ def test_a_lossy_stream_invents_nothing() -> None:
     assert Counter(key[:5] for key in union) == best
 
 
-def test_a_checkpoint_holds_every_change_before_its_moment_and_none_after() -> None:
-    """The change that crosses the boundary comes after the checkpoint that it ends."""
-    capture = Capture("g", checkpoint_ms=1000)
-    rows = record(
-        capture,
-        snapshot(1, T0 + 100, yes_dollars_fp=[["0.40", "1.00"]]),
-        delta(2, T0 + 999, "0.41"),
-        delta(3, T0 + 1000, "0.42"),
-    )
-    checkpoint = rows[2]
-    assert isinstance(checkpoint, SnapshotRow)
-    assert (checkpoint.snapshot_ts, checkpoint.source, checkpoint.gatherer_id) == ((T0 + 1000) * 1000, "checkpoint", "")
-    assert checkpoint.yes_prices == (400_000, 410_000)
-    assert isinstance(rows[3], DeltaRow)
-
-
-def test_quiet_markets_are_checkpointed_by_the_sweep() -> None:
-    """A market without news gets its checkpoint once the boundary has settled, and only one."""
-    capture = Capture("g", checkpoint_ms=1000)
-    record(capture, snapshot(1, T0 + 100), snapshot(2, T0 + 1500, ticker="KXB"))
-    assert capture.checkpoints(T0 + 999, NOW) == []
-    assert [row.ticker for row in capture.checkpoints(T0 + 1000, NOW)] == ["KXA"]
-    assert [row.ticker for row in capture.checkpoints(T0 + 9000, NOW)] == ["KXB"]
-    assert capture.checkpoints(T0 + 99_000, NOW) == []
-
-
-def test_a_market_of_a_quarter_of_an_hour_has_checkpoints_of_its_own() -> None:
-    """It never sees an hour's turn: one stands soon after its first book, one after the exchange emptied it."""
-    capture = Capture("g")
-    rows = record(
-        capture,
-        snapshot(1, T0 + 300, yes_dollars_fp=[["0.40", "1.00"]]),
-        delta(2, T0 + 1999, "0.41"),
-        delta(3, T0 + 2000, "0.42"),
-        delta(4, T0 + 899_000, "0.43"),
-        snapshot(5, T0 + 900_100),
-        snapshot(6, T0 + 900_200),
-    )
-    rows += capture.checkpoints(T0 + 902_000, NOW)
-    kept = [row for row in rows if isinstance(row, SnapshotRow) and row.source == "checkpoint"]
-    assert [(row.snapshot_ts, row.yes_prices) for row in kept] == [
-        ((T0 + 2000) * 1000, (400_000, 410_000)), ((T0 + 902_000) * 1000, ()),
-    ]  # fmt: skip
-    assert capture.checkpoints(T0 + 9_000_000, NOW) == []
-
-
-def test_a_book_that_only_came_waits_for_the_hour() -> None:
-    """A million quiet markets are not written twice when a gatherer starts; nor is a book that is sent once more."""
-    capture = Capture("g")
-    levels = {"yes_dollars_fp": [["0.40", "1.00"]]}
-    rows = record(capture, snapshot(1, T0 + 300, **levels))
-    assert capture.checkpoints(T0 + 9_000, NOW) == []
-    rows += record(capture, snapshot(2, T0 + 10_000, **levels), delta(3, T0 + 20_000))
-    assert [row.snapshot_ts for row in capture.checkpoints(T0 + 3_600_000, NOW)] == [(T0 + 3_600_000) * 1000]
-    assert [type(row) for row in rows] == [SnapshotRow, SnapshotRow, DeltaRow]
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 700), st.sampled_from(["0.10", "0.20"])), min_size=1, max_size=60),
-    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 900)), min_size=1, max_size=3),
-)
-def test_whenever_somebody_begins_to_listen_checkpoints_are_true(
-    changes: list[tuple[int, str]], listeners: list[tuple[int, int]]
-) -> None:
-    """Each is what all changes before its moment make, also of a gatherer that came in the middle and heard late."""
-    stamped, ms = [], T0
-    for step, price in changes:
-        ms += step
-        stamped.append((ms, price))
-    for place, late in listeners:
-        heard, book = stamped[place:], Counter(price for _, price in stamped[:place])
-        sent = (stamped[:place] or [(T0, "")])[-1][0] + late
-        sides = {"yes_dollars_fp": [[price, f"{count}.00"] for price, count in sorted(book.items())]}
-        capture = Capture("g")
-        rows = record(capture, snapshot(1, sent, **sides), *(delta(2, at, price) for at, price in heard))
-        for row in [*rows, *capture.checkpoints(ms + 9_000, NOW)]:
-            if isinstance(row, SnapshotRow) and row.source == "checkpoint":
-                true = Counter(price for at, price in stamped if at * 1000 < row.snapshot_ts)
-                assert row.yes_sizes == tuple(100 * count for _, count in sorted(true.items()))
-
-
-def test_a_book_that_became_known_late_waits_for_the_next_boundary() -> None:
-    """A snapshot taken after the boundary says nothing of the book at the boundary."""
-    capture = Capture("g", checkpoint_ms=1000)
-    record(capture, snapshot(1, T0 + 100))
-    capture.distrust()
-    record(capture, delta(2, T0 + 900), snapshot(3, T0 + 1000))
-    assert capture.checkpoints(T0 + 1500, NOW) == []
-    assert [row.snapshot_ts for row in capture.checkpoints(T0 + 2000, NOW)] == [(T0 + 2000) * 1000]
-
-
 def test_a_market_that_leaves_is_forgotten_after_the_checkpoint_of_its_end() -> None:
     """Else the lake would show its last book for ever, or the gatherer remember it for ever."""
     capture = Capture("g", checkpoint_ms=1000)
@@ -205,26 +91,6 @@ def test_a_change_after_the_end_of_a_leaving_market_harms_nobody() -> None:
     assert capture.book("KXA") is None
 
 
-def test_a_fresh_snapshot_does_not_swallow_the_checkpoint_that_is_due() -> None:
-    """The book that it replaces was certain at the boundary."""
-    capture = Capture("g", checkpoint_ms=1000)
-    record(capture, snapshot(1, T0 + 100, yes_dollars_fp=[["0.40", "1.00"]]))
-    rows = record(capture, snapshot(2, T0 + 1500))
-    assert [(row.source, row.yes_prices) for row in rows if isinstance(row, SnapshotRow)] == [
-        ("checkpoint", (400_000,)), ("ws", ()),
-    ]  # fmt: skip
-
-
-def test_an_hour_s_turn_comes_in_pieces() -> None:
-    """However many markets are due, the stream is not held up."""
-    capture = Capture("g", checkpoint_ms=1000)
-    for number in range(25):
-        record(capture, snapshot(number + 1, T0 + 100, ticker=f"KX{number}"))
-    pieces = [capture.checkpoints(T0 + 1000, NOW, most=10) for _ in range(4)]
-    assert [len(piece) for piece in pieces] == [10, 10, 5, 0]
-    assert len({row.ticker for piece in pieces for row in piece}) == 25
-
-
 def test_a_market_that_comes_back_stays() -> None:
     """Followed again before it was forgotten."""
     capture = Capture("g", checkpoint_ms=1000)
@@ -233,15 +99,6 @@ def test_a_market_that_comes_back_stays() -> None:
     record(capture, snapshot(2, T0 + 200))
     capture.checkpoints(T0 + 1000, NOW)
     assert capture.book("KXA") is not None
-
-
-def test_a_book_in_doubt_is_not_checkpointed() -> None:
-    """Rather no checkpoint than a wrong one."""
-    capture = Capture("g", checkpoint_ms=1000)
-    record(capture, snapshot(1, T0 + 100), delta(2, T0 + 200))
-    capture.distrust("KXA")
-    assert capture.checkpoints(T0 + 5000, NOW) == []
-    assert capture.untrusted == {"KXA"}
 
 
 def test_a_negative_level_is_an_alarm_and_no_clamp() -> None:

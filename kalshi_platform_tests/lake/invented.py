@@ -96,12 +96,12 @@ def _deltas(random: Random, noon: datetime, count: int, books: dict[str, Book]) 
 
 
 def _short_life(opened: datetime) -> tuple[list[Row], list[Row]]:
-    """The books of a market as they were sent and kept, and its changes: one is not among them."""
+    """The books of a market as they were sent and as capture keeps them, and its changes: one is not among them."""
     second, ticker = MILLISECOND * 1000, TICKERS[4]
     first = {(True, Decimal("0.30")): Decimal(5), (False, Decimal("0.60")): Decimal(4)}
     healed = first | {(True, Decimal("0.31")): Decimal(3), (False, Decimal("0.62")): Decimal("0.5")}
     sent = {"source": "ws", "gatherer_id": "g"}
-    books = [(0, first, sent), (2, first, {}), (300, healed, {}), (600, {}, sent), (602, {}, {})]
+    books = [(0, first, sent), (2, first, {}), (298, healed, sent), (300, healed, {}), (600, {}, sent), (602, {}, {})]
     rows = [_checkpoint(opened + seconds * second, ticker, book) | source for seconds, book, source in books]
     changes = [(60, True, "0.31", 3), (590, False, "0.62", -1)]
     return rows, [
