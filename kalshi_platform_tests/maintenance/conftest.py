@@ -10,11 +10,18 @@ import pytest
 from kalshi_platform.core.records import DeltaRow
 from kalshi_platform.core.schema import ORDERBOOK_DELTAS, STREAM_TABLES, Home
 from kalshi_platform.core.units import us_from_datetime
+from kalshi_platform.database import export
 from kalshi_platform.database.bulk import Stage
 from kalshi_platform.database.partitions import ensure_partitions
+from kalshi_platform.lake.datasets import RAW
 from kalshi_platform.lake.layout import HOUR, Lake
+from kalshi_platform.lake.writer import write_partition
+from kalshi_platform.maintenance.passes import Report
 
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
+MUCH_LATER = NOON + timedelta(days=100)
+AHEAD = f"orderbook_deltas_{MUCH_LATER:%Y%m%d}"
+NAMES = ["orderbook_deltas_20260801_12", "orderbook_deltas_20260801_13"]
 
 
 def delta(minutes: float, ticker: str = "A") -> DeltaRow:
@@ -59,3 +66,27 @@ async def production(production_database: str) -> AsyncIterator[asyncpg.Connecti
         )
     yield connection
     await connection.close()
+
+
+def exported(url: str, lake: Lake, hour: datetime) -> Path:
+    """The file of an hour, written from production as it is."""
+    with export.read_window(url, ORDERBOOK_DELTAS, hour, hour + HOUR) as batches:
+        return Path(write_partition(lake, RAW[ORDERBOOK_DELTAS.name], hour, batches).path)
+
+
+def moved_to(lake: Lake, folder: Path) -> Lake:
+    """All its files in another folder, with the times that they had."""
+    return Lake(Path(lake.root).rename(folder))
+
+
+async def partitions(connection: asyncpg.Connection) -> list[str]:
+    """Names of the partitions of deltas that are there, of the day that these tests are about."""
+    found = await connection.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'orderbook_deltas'::regclass"
+    )
+    return sorted(row["name"] for row in found if "_20260801" in row["name"])
+
+
+def kept(report: Report) -> dict[str, str]:
+    """Why each partition that was due is still there."""
+    return {verdict.name: verdict.kept_because for verdict in report.verdicts if verdict.kept_because}
