@@ -21,7 +21,7 @@ from kalshi_platform.core.schema import ORDERBOOK_DELTAS, ORDERBOOK_SNAPSHOTS
 from kalshi_platform.core.units import datetime_from_us
 from kalshi_platform.lake.at_once import at_once
 from kalshi_platform.lake.datasets import RAW, Period
-from kalshi_platform.lake.fold import Instants, first_standing, fold, fold_once
+from kalshi_platform.lake.fold import Instants, first_standing, fold, fold_once, last_standing
 from kalshi_platform.lake.footer import read_footer
 from kalshi_platform.lake.holes import Coverage, coverage_of, starts_between
 from kalshi_platform.lake.layout import HOUR, Lake
@@ -220,7 +220,9 @@ class _Market:
 
     def _backward(self, checkpoint: datetime, first: datetime) -> datetime:
         """The first moment that follows from a later checkpoint."""
-        limit = first if self._heard_from is None else max(first, self._heard_from)
+        if self._heard_from is None:
+            return checkpoint
+        limit = max(Period.HOUR.floor(first), self._heard_from)
         hours = starts_between(Period.HOUR, first, checkpoint - datetime.resolution)
         self._note_reaches(hours)
         for hour in reversed(hours):
@@ -228,9 +230,19 @@ class _Market:
             if reach is None or reach < min(hour + HOUR, checkpoint):
                 limit = max(limit, hour + HOUR)
                 break
-        holes = [high for low, high in self.coverage.holes if low < checkpoint]
-        emptied = [at for at in self._emptied if at < checkpoint]
-        return max([limit, *holes, *emptied]) if self._heard_from else checkpoint
+        limit = max([limit, *(high for low, high in self.coverage.holes if low < checkpoint)])
+        return max(first, self._emptied_before(checkpoint, limit))
+
+    def _emptied_before(self, checkpoint: datetime, limit: datetime) -> datetime:
+        """The moment after `limit` at which the exchange emptied the book that leads to a checkpoint; else `limit`.
+
+        It may send the empty book more than once: then the first one after the last that the changes contradict.
+        """
+        emptied = [at for at in self._emptied if limit < at < checkpoint]
+        if len(emptied) < 2:
+            return emptied[0] if emptied else limit
+        standing = last_standing(self._connection, self.lake, self._ticker, checkpoint, emptied)
+        return next((at for at in emptied if standing is None or at > standing), emptied[-1])
 
     def _note_reaches(self, hours: Sequence[datetime]) -> None:
         """Note of each hour the first moment whose deltas the lake does not have; None where it has no file of it."""

@@ -59,7 +59,8 @@ _STANDING = """, level AS (
         lead(nth) OVER (PARTITION BY side, price ORDER BY nth) AS until_nth
     FROM change GROUP BY side, price, nth
 )
-SELECT min(us) FROM (SELECT unnest($moments) AS us) JOIN level ON us >= nth AND (until_nth IS NULL OR us < until_nth)
+SELECT min(us), max(us)
+FROM (SELECT unnest($moments) AS us) JOIN level ON us >= nth AND (until_nth IS NULL OR us < until_nth)
 WHERE size <> 0
 """
 
@@ -75,6 +76,7 @@ _EARLIER = """
 """
 _NTH = "(epoch_us(exchange_ts) - epoch_us($first) + $every_us - 1) // $every_us"
 _STAMPED = _CHANGES.format(deltas=_LATER.format(nth="epoch_us(exchange_ts)"))
+_STAMPED_BACK = _CHANGES.format(deltas=_EARLIER.format(nth="epoch_us(exchange_ts)"))
 _FORWARD = _CHANGES.format(deltas=_LATER.format(nth=_NTH))
 _BACKWARD = _CHANGES.format(deltas=_EARLIER.format(nth=_NTH))
 
@@ -131,7 +133,17 @@ def first_standing(
     """The first of some moments, all after a checkpoint and earliest first, at which its changes leave any level."""
     query = _sources(lake, ticker, checkpoint, checkpoint, moments[-1])
     query |= {"last": moments[-1], "moments": [us_from_datetime(moment) for moment in moments]}
-    ((found,),) = connection.execute(_STAMPED + _STANDING, query).fetchall()
+    ((found, _),) = connection.execute(_STAMPED + _STANDING, query).fetchall()
+    return None if found is None else datetime_from_us(found)
+
+
+def last_standing(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, ticker: str, checkpoint: datetime, moments: Sequence[datetime]
+) -> datetime | None:
+    """The last of some moments, all before a checkpoint and earliest first, at which what leads to it has any level."""
+    query = _sources(lake, ticker, checkpoint, moments[0], checkpoint - datetime.resolution)
+    query |= {"first": moments[0], "moments": [us_from_datetime(moment) for moment in moments]}
+    ((_, found),) = connection.execute(_STAMPED_BACK + _STANDING, query).fetchall()
     return None if found is None else datetime_from_us(found)
 
 

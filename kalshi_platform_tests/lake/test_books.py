@@ -150,7 +150,19 @@ def test_a_book_that_the_exchange_emptied_is_no_book_any_more(write: Any, noon: 
     assert (after.yes, after.checkpoint_ts) == ((), noon + HOUR)
     known = books(connection, "KXA", noon + 59 * SECOND, noon + 64 * SECOND, SECOND).fetchall()
     prices = [Decimal("0.1"), Decimal("0.56")]
-    assert [(row[1], row[3]) for row in known] == [(True, prices), *[(False, None)] * 3, *[(True, [])] * 2]
+    assert [(row[1], row[3]) for row in known] == [(True, prices), *[(True, [])] * 5]
+    assert book_at(connection, "KXA", noon + 61 * SECOND).yes == ()
+
+
+def test_what_changed_between_two_empty_books_is_not_told_from_the_end(write: Any, noon: datetime) -> None:
+    """The second one took away what no change took: before it only the first one's own moment could be told."""
+    sent = {"source": "ws", "gatherer_id": "g"}
+    closed = [{"moment": noon + seconds * SECOND, **sent} for seconds in (60, 63)]
+    heard = {"moment": noon + SECOND, "yes_prices": [100_000], "yes_sizes": [700], **sent}
+    write(noon, [heard, *closed], [{"milliseconds": 61_500}])
+    connection = write(noon + HOUR, [{"moment": noon + HOUR}], [])
+    known = books(connection, "KXA", noon + 60 * SECOND, noon + 64 * SECOND, SECOND).fetchall()
+    assert [row[1] for row in known] == [False, False, False, True, True]
 
 
 def test_the_life_of_a_market_is_not_told_from_its_empty_end(write: Any, noon: datetime) -> None:
